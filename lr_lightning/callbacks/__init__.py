@@ -1,0 +1,1 @@
+"""Lightning callbacks: hooks that read the trainer, ask a rule and apply the answer."""

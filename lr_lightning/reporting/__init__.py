@@ -1,0 +1,1 @@
+"""What was decided, shown: event files, figures, the TensorBoard tab."""

@@ -1,0 +1,1 @@
+"""Pure rules: numbers in, decisions out. They import neither torch nor lightning."""

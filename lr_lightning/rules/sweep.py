@@ -1,0 +1,72 @@
+"""Learning-rate ladders: the LRs that a range test visits, in order."""
+
+import math
+from typing import Literal
+
+Spacing = Literal["exponential", "linear"]
+SPACINGS: tuple[str, ...] = ("exponential", "linear")
+
+
+def check_range(min_lr: float, max_lr: float) -> None:
+    """Refuse an LR range that cannot be swept.
+
+    Args:
+        min_lr: Lower end of the range.
+        max_lr: Upper end of the range.
+
+    Raises:
+        ValueError: If a bound is not a finite positive number or ``min_lr >= max_lr``.
+    """
+    for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be finite and greater than 0, got {value!r}")
+    if min_lr >= max_lr:
+        raise ValueError(f"min_lr must be below max_lr, got min_lr={min_lr!r} and max_lr={max_lr!r}")
+
+
+def check_count(name: str, value: object, least: int) -> int:
+    """Return ``value`` if it is an int of at least ``least``.
+
+    Raises:
+        ValueError: If it is not; the message quotes ``name`` and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponential") -> tuple[float, ...]:
+    """LRs from ``min_lr`` to ``max_lr``, both exact, in ``num_steps`` even steps.
+
+    Exponential: ``lr_i = min_lr * (max_lr / min_lr) ** (i / (num_steps - 1))``, even in log LR
+    (Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3, on a log axis as in fast.ai).
+    Linear: ``lr_i = min_lr + (max_lr - min_lr) * i / (num_steps - 1)``, as in the paper.
+
+    Args:
+        min_lr: First LR.
+        max_lr: Last LR.
+        num_steps: How many LRs, at least 2.
+        spacing: ``"exponential"`` or ``"linear"``.
+
+    Returns:
+        ``num_steps`` strictly increasing LRs.
+
+    Raises:
+        ValueError: If the range is empty, ``num_steps < 2`` or ``spacing`` is unknown.
+
+    >>> [round(lr, 9) for lr in ladder(1e-3, 1.0, 4)]
+    [0.001, 0.01, 0.1, 1.0]
+    """
+    check_range(min_lr, max_lr)
+    check_count("num_steps", num_steps, 2)
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    last = num_steps - 1
+    if spacing == "linear":
+        inner = [min_lr + (max_lr - min_lr) * i / last for i in range(1, last)]
+    else:
+        low, high = math.log(min_lr), math.log(max_lr)
+        inner = [math.exp(low + (high - low) * i / last) for i in range(1, last)]
+    return (min_lr, *inner, max_lr)
