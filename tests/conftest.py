@@ -1,4 +1,4 @@
-"""Shared test set-up: one thread, so that two cores serve two test processes and floating-point sums keep their order."""
+"""Shared set-up: one thread, so that two cores serve two processes and floating-point sums keep their order."""
 
 import os
 
