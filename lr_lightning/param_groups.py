@@ -5,8 +5,8 @@ The LR of a param group is a product that three parties share::
     lr = base_lr * schedule(t) * lr_factor
 
 ``base_lr`` is what the user (or a range test) chose, ``schedule`` a torch scheduler or a formula, ``lr_factor`` the
-product of plateau decays. Whoever changes one factor leaves the others. Torch's schedulers know nothing of the other two:
-they keep absolute LRs (``base_lrs``, ``eta_min``, ``max_lr``, …), so those are rescaled along, and the scheduler goes on
+product of plateau decays. Whoever changes one factor leaves the others. Torch's schedulers know of one alone:
+they keep absolute LRs (``base_lrs``, ``eta_min``, ``max_lr``, …), so those are rescaled along: the scheduler goes on
 as if it had been built with the new LR.
 
 ``base_lr`` and ``lr_factor`` live in the param group as plain floats and so travel in every optimizer checkpoint.
@@ -157,7 +157,7 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
 def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
-    # First the ratio of a group to the reference, then the ratio of an LR to its group: the order of a user's arithmetic.
+    # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
     peaks = [peak_lr(group, own, index) for index, group in enumerate(groups)]
     new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
 
