@@ -11,10 +11,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Formula": "lr_lightning.rules.formula",
+    "FormulaError": "lr_lightning.rules.formula",
+    "FormulaLR": "lr_lightning.schedulers",
+    "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "RangeTestResult": "lr_lightning.rules.range_test",
 }
-__all__ = ["LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = ["Formula", "FormulaError", "FormulaLR", "LRFormula", "LRRangeTest", "RangeTestResult", "__version__"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

@@ -1,7 +1,7 @@
 """What the parts of a formula compute: once on plain floats, once on numpy arrays.
 
-The scalar twin is what training uses. The vector twin checks a whole run and draws curves; wherever the scalar one would
-raise an error it gives NaN.
+The scalar twin is what training uses. The vector twin checks a whole run; wherever the scalar one would raise an error
+it gives NaN.
 """
 
 import ast

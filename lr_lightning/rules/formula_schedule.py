@@ -295,9 +295,9 @@ class Schedule:
 
 
 _UNKNOWN = {
-    "epochs": "give the Trainer max_epochs, or max_steps and a loader of known length",
-    "steps": "give the Trainer max_steps, or max_epochs and a loader of known length (limit_train_batches sets one)",
-    "batches": "the training loader has no length; limit_train_batches sets one",
+    "epochs": "give the run's epochs (Trainer: max_epochs, or max_steps and a loader of known length)",
+    "steps": "give the run's steps (Trainer: max_steps, or max_epochs and a loader of known length)",
+    "batches": "give the batches of an epoch (Trainer: limit_train_batches, if the loader has no length)",
 }
 
 

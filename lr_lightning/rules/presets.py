@@ -156,7 +156,8 @@ def triangular(
     """Straight lines from ``low * base_lr`` up to ``base_lr`` in ``up`` and back in ``down`` (default ``up``).
 
     ``base_lr * (low + (1 - low) * fade * min(x / up, (up + down - x) / down))`` with ``x = t % (up + down)`` and
-    ``fade = gamma ** t * cycle_gamma ** (t // (up + down))``. ``cycle_gamma=0.5`` is "triangular2", ``gamma < 1`` is "exp_range".
+    ``fade = gamma ** t * cycle_gamma ** (t // (up + down))``. ``cycle_gamma=0.5`` is "triangular2",
+    ``gamma < 1`` is "exp_range".
     Smith, "Cyclical Learning Rates", 2017 (torch: CyclicLR with ``base_lr = low * base_lr`` and ``max_lr = base_lr``).
     """
     params = {"up": _count("up", up), "down": _count("down", up if down is None else down), "low": low}
