@@ -71,7 +71,10 @@ class _Compiler:
         return value
 
     def _number(self, node: ast.Constant) -> bool:
-        value = float(node.value) if isinstance(node.value, (int, float)) else math.nan
+        try:
+            value = float(node.value) if isinstance(node.value, (int, float)) else math.nan
+        except OverflowError:  # an integer of hundreds of digits
+            value = math.inf
         if not math.isfinite(value):
             raise error_at(self.text, node.col_offset, "this number is too large")
         self.parts[node] = _Constant(value)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,9 @@ class Schedule:
         if self.horizon.steps_per_epoch is None:
             raise FormulaError(f"{user} needs to know the steps of an epoch: {_UNKNOWN['batches']}")
         return self.horizon.steps_per_epoch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Schedule, (self.formula, self.horizon)
 
     @property
     def warming(self) -> int:

@@ -165,6 +165,7 @@ def parse(text: str, names: Iterable[str]) -> ast.expr:
     known = set(names)
     tokens = scan(text)
     _check_words(text, tokens, known)
+    _check_order(text, tokens)
     flat = re.sub(r"\s", " ", text.rstrip(), flags=re.ASCII)  # a line break in YAML is a space; positions stay
     blank = len(flat) - len(flat.lstrip(" "))
     try:
@@ -193,6 +194,25 @@ def _check_words(text: str, tokens: list[tuple[str, str, int]], known: set[str])
             raise error_at(text, index, f"{token!r} is a function: write {token}(…)")
         if token not in known:
             raise error_at(text, index, f"unknown name {token!r}{nearest(token, known)}")
+
+
+def _check_order(text: str, tokens: list[tuple[str, str, int]]) -> None:
+    """Values and operators take turns. Python finds this too, but its position for it differs between releases."""
+    value_next, before = True, ""
+    for kind, token, index in tokens:
+        is_value = kind in ("number", "string") or (kind == "name" and token not in WORDS)
+        if value_next:
+            if not (is_value or token in ("(", "-", "+", "not") or (token == ")" and before in FUNCTIONS)):
+                raise error_at(text, index, f"a value is missing before {token!r}")
+            value_next = not is_value and token != ")"
+        elif is_value or token == "not" or (token == "(" and before not in FUNCTIONS):
+            raise error_at(text, index, f"an operator is missing before {token!r}")
+        else:
+            value_next = token != ")"
+        before = token if token != "(" or before not in FUNCTIONS else before
+    if value_next:
+        _, token, index = tokens[-1]
+        raise error_at(text, index, f"a value is missing after {token!r}")
 
 
 _ALLOWED = (
