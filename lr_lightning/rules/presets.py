@@ -107,8 +107,9 @@ def cosine_restarts(unit: Unit, t_0: int = 10, t_mult: int = 1, final_factor: fl
     """Cosines that start again: the first lasts ``t_0``, each next one ``t_mult`` times as long.
 
     ``base_lr * (final_factor + (1 - final_factor) * (1 + cos(pi * x)) / 2)``, where ``x`` is the fraction of the cycle
-    that has passed: ``t % t_0 / t_0`` for ``t_mult = 1``, else ``(t / t_0 + c) / t_mult ** n - c`` with
-    ``c = 1 / (t_mult - 1)`` and the cycle's number ``n = floor(log(t / t_0 / c + 1) / log(t_mult))``.
+    that has passed: ``t % t_0 / t_0`` for ``t_mult = 1``, else ``(t - start) / (t_0 * t_mult ** n)`` with the cycle's
+    number ``n = floor(log(t / t_0 * (t_mult - 1) + 1) / log(t_mult))`` and its start
+    ``t_0 * (t_mult ** n - 1) / (t_mult - 1)``.
     Loshchilov & Hutter, "SGDR", 2017 (torch: CosineAnnealingWarmRestarts).
     """
     params = {"t_0": _count("t_0", t_0), "final_factor": final_factor}
@@ -116,7 +117,8 @@ def cosine_restarts(unit: Unit, t_0: int = 10, t_mult: int = 1, final_factor: fl
         return _cosine(f"({unit.t} % t_0) / t_0"), params
     # 1e-9: a logarithm that should be a whole number may come out a bit below it
     number = f"floor(log({unit.t} / t_0 * (t_mult - 1) + 1) / log(t_mult) + 1e-9)"
-    passed = f"(({unit.t} / t_0 + 1 / (t_mult - 1)) / t_mult ** {number} - 1 / (t_mult - 1))"
+    start = f"t_0 * (t_mult ** {number} - 1) / (t_mult - 1)"
+    passed = f"({unit.t} - {start}) / (t_0 * t_mult ** {number})"
     return _cosine(passed), {**params, "t_mult": t_mult}
 
 

@@ -13,9 +13,10 @@ from lr_lightning.rules.formula import Counters, Horizon, Schedule
 from lr_lightning.rules.formula_schedule import CHAIN_WORK, VECTOR_WORK
 
 RUN = Horizon.of(epochs=10, steps_per_epoch=20)
+PLACE = Counters(3, 65, 5)
 
 
-def value(text, now=Counters(3, 65, 5), base_lr=0.1, lr=0.05, metrics=None, **options):
+def value(text, now=PLACE, base_lr=0.1, lr=0.05, metrics=None, **options):
     schedule = Schedule(Formula(text, **{"interval": "step", **options}), RUN)
     return schedule.value(now, base_lr, lr, metrics or {})
 
@@ -107,31 +108,61 @@ def test_each_message_has_a_legal_sibling(illegal, message, legal):
         ({}, "give either an expression or a preset", {"expression": "lr"}),
         ({"expression": "lr", "preset": "step"}, "not both", {"preset": "step"}),
         ({"expression": 3}, "a formula is a string or a function, got 3", {"expression": "3"}),
-        ({"expression": "lr", "interval": "batch"}, "interval must be 'epoch' or 'step', got 'batch'", {"preset": "step"}),
+        (
+            {"expression": "lr", "interval": "batch"},
+            "interval must be 'epoch' or 'step', got 'batch'",
+            {"preset": "step"},
+        ),
         ({"expression": "lr*batch"}, "position 4: 'batch' is always 0", {"expression": "lr*batch", "interval": "step"}),
         ({"expression": "lr", "decay": 1}, "parameter 'decay' isn't used", {"expression": "lr*decay", "decay": 1}),
         ({"expression": "lr", "intervall": 1}, "did you mean 'interval'?", {"expression": "lr", "interval": "step"}),
-        ({"expression": "lr*a", "a": "x"}, "parameter 'a' must be a finite number, got 'x'", {"expression": "lr*a", "a": 2}),
+        (
+            {"expression": "lr*a", "a": "x"},
+            "parameter 'a' must be a finite number, got 'x'",
+            {"expression": "lr*a", "a": 2},
+        ),
         ({"expression": "lr*a", "a": math.inf}, "must be a finite number, got inf", {"expression": "lr*a", "a": 0.5}),
         ({"expression": "lr", "epoch": 1}, "parameter 'epoch' has the name of a word", {"expression": "lr*e", "e": 1}),
         ({"expression": "lr*b", "a b": 1}, "parameter 'a b' is not a name", {"expression": "lr*a_b", "a_b": 1}),
-        ({"expression": "lr", "warmup_steps": -1}, "warmup_steps must be an integer of at least 0, got -1",
-         {"expression": "lr", "warmup_steps": 0}),
-        ({"expression": "lr", "warmup_steps": 1, "warmup_epochs": 1}, "not both, got 1 and 1",
-         {"expression": "lr", "warmup_epochs": 1}),
+        (
+            {"expression": "lr", "warmup_steps": -1},
+            "warmup_steps must be an integer of at least 0, got -1",
+            {"expression": "lr", "warmup_steps": 0},
+        ),
+        (
+            {"expression": "lr", "warmup_steps": 1, "warmup_epochs": 1},
+            "not both, got 1 and 1",
+            {"expression": "lr", "warmup_epochs": 1},
+        ),
         ({"preset": "cosin"}, "unknown preset 'cosin'; did you mean 'cosine'?", {"preset": "cosine"}),
-        ({"preset": "step", "gama": 1}, "has no parameter 'gama'; did you mean 'gamma'?", {"preset": "step", "gamma": 1}),
+        (
+            {"preset": "step", "gama": 1},
+            "has no parameter 'gama'; did you mean 'gamma'?",
+            {"preset": "step", "gamma": 1},
+        ),
         ({"preset": "multistep"}, "preset 'multistep' needs milestones", {"preset": "multistep", "milestones": [2]}),
         ({"preset": "multistep", "milestones": []}, "at least one", {"preset": "multistep", "milestones": (2, 3)}),
-        ({"preset": "multistep", "milestones": 3}, "must be a list of integers", {"preset": "multistep", "milestones": [3]}),
-        ({"preset": "step", "step_size": 0}, "step_size must be an integer of at least 1", {"preset": "step", "step_size": 1}),
-        ({"preset": "step", "gamma": "x"}, "parameter 'gamma' must be a finite number", {"preset": "step", "gamma": 0.5}),
+        (
+            {"preset": "multistep", "milestones": 3},
+            "must be a list of integers",
+            {"preset": "multistep", "milestones": [3]},
+        ),
+        (
+            {"preset": "step", "step_size": 0},
+            "step_size must be an integer of at least 1",
+            {"preset": "step", "step_size": 1},
+        ),
+        (
+            {"preset": "step", "gamma": "x"},
+            "parameter 'gamma' must be a finite number",
+            {"preset": "step", "gamma": 0.5},
+        ),
         ({"preset": "one_cycle", "pct_start": 1}, "pct_start must be between 0 and 1", {"preset": "one_cycle"}),
         ({"preset": "wsd", "decay": 0}, "wsd needs", {"preset": "wsd", "decay": 0.1}),
         ({"preset": "noam", "interval": "epoch"}, "counts steps", {"preset": "noam"}),
         ({"expression": lambda: 1}, "a function takes (epoch, lr) or (epoch)", {"expression": lambda epoch: 1}),
     ],
-)  # fmt: skip
+)
 def test_impossible_arguments_are_refused(arguments, message, legal):
     with pytest.raises(FormulaError) as caught:
         Formula(**arguments)
@@ -142,21 +173,44 @@ def test_impossible_arguments_are_refused(arguments, message, legal):
 @pytest.mark.parametrize(
     ("text", "message", "legal"),
     [
-        ("base_lr / epoch", "position 1: cannot compute 'base_lr / epoch' at epoch 0, step 0 (division by zero; epoch "
-         "counts from 0: write (epoch + 1)", "base_lr / (epoch + 1)"),
-        ("base_lr * (1 - 0.2 * epoch)", "the LR is negative (-0.02) at epoch 6, step 120 with base_lr=0.1",
-         "base_lr * (1 - 0.1 * epoch)"),
-        ("lr * 10 ** (40 * epoch)", "the LR is not finite (inf) at epoch 4, step 80 with base_lr=0.1, lr=1e+239",
-         "lr * 10 ** (-epoch)"),
-        ("base_lr * sqrt(5 - epoch)", "cannot compute 'sqrt(5 - epoch)' at epoch 6, step 120 (it is not defined",
-         "base_lr * sqrt(9 - epoch)"),
-        ("base_lr / (1 + exp(400 * (epoch - 5)))", "cannot compute 'exp(400 * (epoch - 5))' at epoch 7",
-         "base_lr / (1 + exp(5 - epoch))"),
-        ("base_lr if epoch < 8 else lr / (epoch - 8)", "position 27: cannot compute 'lr / (epoch - 8)' at epoch 8",
-         "base_lr if epoch < 9 else base_lr / (epoch - 7)"),
-        ("base_lr * (-8) ** (epoch / 3)", "cannot compute '(-8) ** (epoch / 3)' at epoch 1", "base_lr * 8 ** (epoch / 3)"),
+        (
+            "base_lr / epoch",
+            "position 1: cannot compute 'base_lr / epoch' at epoch 0, step 0 (division by zero; epoch "
+            "counts from 0: write (epoch + 1)",
+            "base_lr / (epoch + 1)",
+        ),
+        (
+            "base_lr * (1 - 0.2 * epoch)",
+            "the LR is negative (-0.02) at epoch 6, step 120 with base_lr=0.1",
+            "base_lr * (1 - 0.1 * epoch)",
+        ),
+        (
+            "lr * 10 ** (40 * epoch)",
+            "the LR is not finite (inf) at epoch 4, step 80 with base_lr=0.1, lr=1e+239",
+            "lr * 10 ** (-epoch)",
+        ),
+        (
+            "base_lr * sqrt(5 - epoch)",
+            "cannot compute 'sqrt(5 - epoch)' at epoch 6, step 120 (it is not defined",
+            "base_lr * sqrt(9 - epoch)",
+        ),
+        (
+            "base_lr / (1 + exp(400 * (epoch - 5)))",
+            "cannot compute 'exp(400 * (epoch - 5))' at epoch 7",
+            "base_lr / (1 + exp(5 - epoch))",
+        ),
+        (
+            "base_lr if epoch < 8 else lr / (epoch - 8)",
+            "position 27: cannot compute 'lr / (epoch - 8)' at epoch 8",
+            "base_lr if epoch < 9 else base_lr / (epoch - 7)",
+        ),
+        (
+            "base_lr * (-8) ** (epoch / 3)",
+            "cannot compute '(-8) ** (epoch / 3)' at epoch 1",
+            "base_lr * 8 ** (epoch / 3)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_whole_run_is_checked(text, message, legal):
     with pytest.raises(FormulaError) as caught:
         Schedule(Formula(text), RUN).check(0.1)
@@ -310,7 +364,12 @@ NUMBERS = st.sampled_from(["0", "1", "2", "0.5", "3", "10", "epoch", "step", "ba
 
 def _extend(inner):
     unary = st.builds("{}({})".format, st.sampled_from(["exp", "log", "sqrt", "cos", "floor", "-", "not "]), inner)
-    binary = st.builds("({} {} {})".format, inner, st.sampled_from("+ - * / // % ** < >= == and or".split()), inner)
+    binary = st.builds(
+        "({} {} {})".format,
+        inner,
+        st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "<", ">=", "==", "and", "or"]),
+        inner,
+    )
     choice = st.builds("({} if {} else {})".format, inner, inner, inner)
     several = st.builds("{}({}, {})".format, st.sampled_from(["min", "max"]), inner, inner)
     return unary | binary | choice | several
