@@ -1,4 +1,4 @@
-"""Training after a range test is training with that LR set by hand, bit for bit; every part of the restore is needed."""
+"""Training after a range test is training with that LR set by hand, bit for bit; each part of the restore counts."""
 
 import lightning as L
 import pytest
