@@ -1,38 +1,36 @@
 """What LRFormula reads off a trainer at fit start, and what it refuses there."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lr_lightning.param_groups import unwrap
-from lr_lightning.rules.formula import Formula, FormulaError, Horizon
+from lr_lightning.rules.formula import FormulaError, Horizon
 
 if TYPE_CHECKING:
     from lr_lightning.callbacks.formula import LRFormula
 
 
-def horizon_of(trainer: Trainer, formulas: Iterable[Formula]) -> Horizon:
-    """Length of the fit. Where ``max_steps`` ends it early, its epochs are counted to there.
-
-    Raises:
-        FormulaError: If a formula needs the steps of the run and Lightning refuses to estimate them.
-    """
+def horizon_of(trainer: Trainer) -> Horizon:
+    """Length of the fit. Where ``max_steps`` ends it early, its epochs are counted to there."""
     batches = _whole(trainer.num_training_batches)
-    per_epoch = None if batches is None else max(1, -(-batches // trainer.accumulate_grad_batches))
     epochs = None if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
-    try:
-        steps = _whole(trainer.estimated_stepping_batches)
-    except MisconfigurationException as error:  # GradientAccumulationScheduler
-        if any({"steps", "steps_per_epoch"} & formula.names for formula in formulas):
-            raise FormulaError(f"'steps' isn't known: {error}") from error
-        steps = per_epoch = None
+    windows = {trainer.accumulate_grad_batches}
+    for callback in getattr(trainer, "callbacks", ()):
+        if isinstance(callback, GradientAccumulationScheduler):
+            windows = {callback.get_accumulate_grad_batches(epoch) for epoch in [0, *callback.scheduling]}
+    if len(windows) > 1:  # the steps of an epoch change during the run, and Lightning doesn't estimate them
+        return Horizon(epochs, None if trainer.max_steps < 0 else trainer.max_steps, batches, None)
+    per_epoch = None if batches is None else max(1, -(-batches // windows.pop()))
+    steps = _whole(trainer.max_steps)
+    if epochs is not None and per_epoch is not None:
+        steps = min(epochs * per_epoch, steps or epochs * per_epoch)
     if steps is not None and per_epoch is not None:
-        reached = -(-steps // per_epoch)
-        epochs = reached if epochs is None else min(epochs, max(reached, 1))
+        epochs = -(-steps // per_epoch)
     return Horizon(epochs, steps, batches, per_epoch)
 
 

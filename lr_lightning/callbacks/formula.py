@@ -13,6 +13,9 @@ from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Interval, Schedule, check_used
 from lr_lightning.rules.formula_text import nearest
 
+# Different pairs of formula and base LR to check; layer-wise LRs make many, alike but for a factor.
+_MOST_CHECKS = 16
+
 Expression = str | Callable[..., float]
 
 
@@ -129,7 +132,7 @@ class LRFormula(Callback):
         everyone = [(index, unwrap(optimizer)) for index, optimizer in enumerate(trainer.optimizers)]
         self._optimizers = [pair for pair in everyone if self.optimizer in (None, pair[0])]
         refuse_rivals(self, trainer, self._optimizers)
-        horizon = horizon_of(trainer, self.formulas.values())
+        horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
         self._warming = step <= max(schedule.warming for schedule in self._schedules.values())
         self._check(step if self._per_step else trainer.current_epoch)
@@ -138,7 +141,7 @@ class LRFormula(Callback):
 
     def _check(self, first: int) -> None:
         names: set[str] = set()
-        checked: set[tuple[str, float, float | None]] = set()
+        warnings: dict[tuple[str, float, float | None], str | None] = {}
         for index, optimizer in self._optimizers:
             for number, group in enumerate(optimizer.param_groups):
                 names.add(group.get("name", ""))
@@ -146,10 +149,10 @@ class LRFormula(Callback):
                 if key is None:
                     continue
                 base, (_, value) = record_base_lr(group), self._last(index, number)
-                if (key, base, value) not in checked and len(checked) < 16:
-                    checked.add((key, base, value))
-                    if warning := self._schedules[key].check(base, first, value):
-                        rank_zero_warn(f"LRFormula: {warning}")
+                if (key, base, value) not in warnings and len(warnings) < _MOST_CHECKS:
+                    warnings[key, base, value] = self._schedules[key].check(base, first, value)
+        if warnings and all(warnings.values()):  # one constant LR beside others that change is meant
+            rank_zero_warn(f"LRFormula: {next(iter(warnings.values()))}")
         for key in self.formulas.keys() - names - {""}:
             near = nearest(key, names - {""})
             rank_zero_warn(f"LRFormula: no param group is named {key!r} yet{near}; its formula waits for one")

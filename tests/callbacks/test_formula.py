@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning, GradientAccumulation
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lr_lightning import FormulaError, FormulaLR, LRFormula, LRRangeTest, param_groups
-from tests.helpers.formula_fit import Net, fit
+from tests.helpers.formula_fit import Net, Validated, fit
 
 
 def test_per_epoch_and_ratios_are_kept():
@@ -116,19 +116,19 @@ def test_unfreezing_with_lightning():
 
 
 def test_metrics():
-    net = Net(val_losses=[3.0, 1.0, 0.5, 0.25])
+    net = Validated([3.0, 1.0, 0.5, 0.25])
     formula = LRFormula('base_lr / 10 if metric("val_loss") <= 1 else base_lr / 2')
     lrs, _, _ = fit([formula], net, max_epochs=4)
     assert lrs.of(0) == [0.1] * 4 + [0.05] * 4 + [0.01] * 8  # nothing is logged in epoch 0, but by the sanity check
-    lrs, _, _ = fit([LRFormula('base_lr / metric("val_loss", 4)')], Net(val_losses=[3.0, 2.0, 1.0]))
+    lrs, _, _ = fit([LRFormula('base_lr / metric("val_loss", 4)')], Validated([3.0, 2.0, 1.0]))
     assert lrs.of(0) == [0.025] * 4 + [0.1 / 3] * 4 + [0.05] * 4
     by_step = LRFormula('base_lr / metric("val_loss", 1)', interval="step")
-    lrs, _, _ = fit([by_step], Net(val_losses=[3.0, 2.0]), max_epochs=2, val_check_interval=0.5)
+    lrs, _, _ = fit([by_step], Validated([3.0, 2.0]), max_epochs=2, val_check_interval=0.5)
     assert lrs.of(0) == [0.1] * 2 + [0.1 / 3] * 4 + [0.05] * 2
 
 
 def test_a_misspelt_metric_is_named():
-    net = Net(val_losses=[3.0, 1.0, 0.5])
+    net = Validated([3.0, 1.0, 0.5])
     with pytest.warns(UserWarning, match="metric 'val_los' has not been logged so far; did you mean 'val_loss'?"):
         lrs, _, _ = fit([LRFormula('base_lr * metric("val_los")')], net)
     assert lrs.of(0) == [0.1] * 12
@@ -203,7 +203,7 @@ def test_tensor_lrs_are_filled_in_place():
         ([LRFormula("base_lr * (1 - epoch)")], None, r"negative \(-0.1\) at epoch 2, step 8 with base_lr=0.1"),
         ([LRFormula("base_lr", groups={"head": "base_lr / epoch"})], None, "cannot compute 'base_lr / epoch' at epoch 0"),
         ([LRFormula("lr * 0.5", optimizer=1)], None, r"optimizer=1: the module has 1 optimizers"),
-        ([LRFormula("base_lr * step / steps", interval="step"), GradientAccumulationScheduler({0: 2})], None,
+        ([LRFormula("base_lr * step / steps", interval="step"), GradientAccumulationScheduler({0: 2, 1: 1})], None,
          "position 18: 'steps' isn't known"),
     ],
 )  # fmt: skip
@@ -244,6 +244,13 @@ def test_bad_arguments(arguments, message):
 def test_totals_of_a_run_that_max_steps_ends():
     lrs, _, _ = fit([LRFormula("base_lr * step / steps * epochs", interval="step")], max_epochs=9, max_steps=6)
     assert lrs.of(0) == pytest.approx([0.1 * step / 6 * 2 for step in range(6)], rel=1e-15)
+
+
+def test_a_schedule_of_accumulation():
+    lrs, _, _ = fit([LRFormula("base_lr * 0.5 ** step", interval="step"), GradientAccumulationScheduler({0: 4, 1: 2})])
+    assert lrs.of(0) == [0.1 * 0.5**step for step in range(1 + 2 + 2)]
+    constant = [LRFormula("base_lr * (steps - step)", interval="step"), GradientAccumulationScheduler({0: 2})]
+    assert fit(constant)[0].of(0) == pytest.approx([0.1 * (6 - step) for step in range(6)])
 
 
 def test_unknown_totals_are_named():

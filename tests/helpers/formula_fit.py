@@ -6,11 +6,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Net(L.LightningModule):
-    """Two named param groups with LRs 1:10; the validation loss is what the test says."""
+    """Two named param groups with LRs 1:10."""
 
-    def __init__(self, lr=0.1, scheduler=None, val_losses=None, batches=4, optimizer="sgd", tensor_lr=False):
+    def __init__(self, lr=0.1, scheduler=None, batches=4, optimizer="sgd", tensor_lr=False):
         super().__init__()
-        self.lr, self.scheduler, self.val_losses, self.batches = lr, scheduler, val_losses, batches
+        self.lr, self.scheduler, self.batches = lr, scheduler, batches
         self.kind, self.tensor_lr = optimizer, tensor_lr
         self.body, self.head = torch.nn.Linear(4, 4), torch.nn.Linear(4, 1)
         self.late = torch.nn.Linear(1, 1)
@@ -18,9 +18,6 @@ class Net(L.LightningModule):
     def training_step(self, batch, batch_idx):
         (x,) = batch
         return self.late(self.head(torch.tanh(self.body(x)))).pow(2).mean()
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.val_losses[self.current_epoch])
 
     def configure_optimizers(self):
         groups = [
@@ -31,10 +28,15 @@ class Net(L.LightningModule):
             for group in groups:
                 group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
         if self.kind == "adam":
-            optimizer = torch.optim.Adam(groups, lr=self.lr, capturable=self.tensor_lr)
+            optimizer = torch.optim.Adam(groups, lr=self.lr, foreach=False)
         else:
             optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
-        return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
+        if self.scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": "val_loss"},
+        }
 
     def _data(self):
         generator = torch.Generator().manual_seed(3)
@@ -43,8 +45,19 @@ class Net(L.LightningModule):
     def train_dataloader(self):
         return self._data()
 
+
+class Validated(Net):
+    """Its validation loss is what the test says, for each epoch."""
+
+    def __init__(self, val_losses, **options):
+        super().__init__(**options)
+        self.val_losses = val_losses
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.val_losses[self.current_epoch])
+
     def val_dataloader(self):
-        return self._data() if self.val_losses is not None else []
+        return self._data()
 
 
 class Lrs(L.Callback):
