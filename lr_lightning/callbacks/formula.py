@@ -94,7 +94,9 @@ class LRFormula(Callback):
         self._at: Counters | None = None  # where the values were computed
         self._values: list[list[float | None]] = []  # of each optimizer's groups, without ramp and plateau factor
         self._bases: list[list[float | None]] = []  # the base LRs that they were computed from
-        self._metrics: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}  # in force
+        self._next_metrics: dict[str, float] = {}  # logged before a checkpoint, but not yet read by then
+        self._next_due = False
         self._due = self._warming = self._read = False
         self._announced = True
         self._optimizers: list[tuple[int, Any]] = []
@@ -178,8 +180,7 @@ class LRFormula(Callback):
         if not (fresh or self._due or self._warming or self._count() != self._group_count):
             return  # a further batch of an accumulation window
         if self._read and self._metric_names:
-            self._metrics.update(read_metrics(trainer, self._metric_names))
-            self._warn_of_missing(trainer)
+            self._read_metrics(trainer, now)
         if fresh:
             self._at = now
         for index, optimizer in self._optimizers:
@@ -226,6 +227,13 @@ class LRFormula(Callback):
             table[index].extend([None] * (number + 1 - len(table[index])))
             table[index][number] = entry
 
+    def _read_metrics(self, trainer: Trainer, now: Counters) -> None:
+        if self._next_due or self._at is None or self._at.epoch != now.epoch:
+            self._metrics.update(self._next_metrics)
+            self._next_metrics, self._next_due = {}, False
+        self._metrics.update(read_metrics(trainer, self._metric_names))
+        self._warn_of_missing(trainer)
+
     def _warn_of_missing(self, trainer: Trainer) -> None:
         """Once every metric has had its chance to be logged."""
         if self._warned or trainer.current_epoch < max(1, trainer.check_val_every_n_epoch or 1):
@@ -255,7 +263,17 @@ class LRFormula(Callback):
             "values": [list(row) for row in self._values],
             "bases": [list(row) for row in self._bases],
             "metrics": dict(self._metrics),
+            "next_metrics": dict(self._next_metrics),
+            "next_due": self._read,
         }
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what has been logged and is not yet read: a resumed run has no logged metrics. Every rank comes here."""
+        if self._metric_names and self.state_key in checkpoint.get("callbacks", {}):
+            checkpoint["callbacks"][self.state_key]["next_metrics"] = {
+                **self._next_metrics,
+                **read_metrics(trainer, self._metric_names),
+            }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the values in force when the checkpoint was written."""
@@ -263,6 +281,7 @@ class LRFormula(Callback):
         self._values = [list(row) for row in state_dict["values"]]
         self._bases = [list(row) for row in state_dict["bases"]]
         self._metrics = dict(state_dict["metrics"])
+        self._next_metrics, self._next_due = dict(state_dict["next_metrics"]), bool(state_dict["next_due"])
         for name, formula in self.formulas.items():
             if (before := state_dict["formulas"].get(name)) != str(formula):
                 rank_zero_info(f"LRFormula: goes on as {str(formula)!r}, before the checkpoint it was {before!r}")
