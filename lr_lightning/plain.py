@@ -32,7 +32,9 @@ class Sandbox:
         self, model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction, loader: Iterable[Any], num_batches: int
     ) -> None:
         if iter(loader) is loader:
-            raise ValueError("loader must be an iterable that can be started anew, such as a DataLoader, got an iterator")
+            raise ValueError(
+                "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
+            )
         self.model, self.optimizer, self.loss_fn = model, unwrap(optimizer), loss_fn
         self.snapshot = Snapshot(model, self.optimizer, loader)
         reference = reference_lr([self.optimizer])
