@@ -17,8 +17,18 @@ _PUBLIC = {
     "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "range_test": "lr_lightning.plain",
 }
-__all__ = ["Formula", "FormulaError", "FormulaLR", "LRFormula", "LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = [
+    "Formula",
+    "FormulaError",
+    "FormulaLR",
+    "LRFormula",
+    "LRRangeTest",
+    "RangeTestResult",
+    "__version__",
+    "range_test",
+]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():
