@@ -52,15 +52,46 @@ def preview(
     notes = [warning for schedule in schedules.values() if (warning := schedule.check(base_lr))]
     curves = {name: schedule.curve(base_lr, metrics or {}) for name, schedule in schedules.items()}
     if html is not None:
-        first, *others = named.values()
-        figure = first.figure(
-            epochs, steps_per_epoch, base_lr, dict(zip(list(named)[1:], others, strict=True)), metrics
-        )
         Path(html).parent.mkdir(parents=True, exist_ok=True)
-        figure.write_html(html, include_plotlyjs=True)
+        page = figure(named, epochs=epochs, steps_per_epoch=steps_per_epoch, base_lr=base_lr, metrics=metrics)
+        page.write_html(html, include_plotlyjs=True)
     columns = max(40, min(width or shutil.get_terminal_size((100, 24)).columns, 160))
     lines = list(_plot(curves, columns, max(4, height), horizon, _can_encode(_MARKS)))
     return "\n".join([*lines, *(f"warning: {note}" for note in notes)])
+
+
+def figure(
+    formulas: Formulas,
+    *,
+    epochs: int = EPOCHS,
+    steps_per_epoch: int = STEPS_PER_EPOCH,
+    base_lr: float = 1.0,
+    metrics: Mapping[str, float] | None = None,
+) -> Any:
+    """The curves of several formulas as one plotly figure, over epochs if all of them change by epoch, else steps.
+
+    Args:
+        formulas: As for :func:`preview`.
+        epochs: Length of the run.
+        steps_per_epoch: Optimizer steps in an epoch.
+        base_lr: The LR that the formulas start from.
+        metrics: Values for ``metric(…)``, constant over the run.
+
+    Returns:
+        A ``plotly.graph_objects.Figure``.
+
+    Raises:
+        FormulaError: If a formula is impossible on this run.
+    """
+    from lr_lightning.reporting.figures import formula_figure
+
+    named = _named(formulas)
+    by_epoch = all(formula.interval == "epoch" and not formula.warmup_steps for formula in named.values())
+    curves = {}
+    for name, formula in named.items():
+        steps, lrs = Schedule(formula, Horizon.of(epochs, steps_per_epoch)).curve(base_lr, metrics or {})
+        curves[name] = ([step / steps_per_epoch for step in steps] if by_epoch else steps, lrs)
+    return formula_figure(curves, x_title="epoch" if by_epoch else "step")
 
 
 def _named(formulas: Formulas) -> dict[str, Formula]:

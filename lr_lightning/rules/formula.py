@@ -120,17 +120,16 @@ class Formula:
         Returns:
             A ``plotly.graph_objects.Figure``.
         """
-        from lr_lightning.reporting.figures import formula_figure
+        from lr_lightning.preview import figure
 
         others = compare if isinstance(compare, Mapping) else {str(other): other for other in compare}
-        formulas = {str(self): self, **others}
-        horizon = Horizon.of(epochs, steps_per_epoch)
-        in_epochs = all(formula.interval == "epoch" and not formula.warmup_steps for formula in formulas.values())
-        curves = {}
-        for name, formula in formulas.items():
-            steps, lrs = Schedule(formula, horizon).curve(base_lr, metrics or {})
-            curves[name] = ([s / steps_per_epoch for s in steps] if in_epochs else steps, lrs)
-        return formula_figure(curves, x_title="epoch" if in_epochs else "step")
+        return figure(
+            {str(self): self, **others},
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            base_lr=base_lr,
+            metrics=metrics,
+        )
 
     def __str__(self) -> str:
         warmups = {"warmup_steps": self.warmup_steps, "warmup_epochs": self.warmup_epochs}

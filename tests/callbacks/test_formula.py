@@ -17,8 +17,10 @@ def test_per_epoch_and_ratios_are_kept():
 
 
 def test_per_step_with_all_counters():
-    lrs, _, _ = fit([LRFormula("base_lr * (1000 * epoch + 100 * batch + step) / (steps * epochs * batches)",
-                               interval="step")], max_epochs=2)  # fmt: skip
+    lrs, _, _ = fit(
+        [LRFormula("base_lr * (1000 * epoch + 100 * batch + step) / (steps * epochs * batches)", interval="step")],
+        max_epochs=2,
+    )
     expected = [(1000 * (s // 4) + 100 * (s % 4) + s) / (8 * 2 * 4) * 0.1 for s in range(8)]
     assert lrs.of(0) == pytest.approx(expected, rel=1e-15)
 
@@ -190,23 +192,36 @@ def test_tensor_lrs_are_filled_in_place():
 @pytest.mark.parametrize(
     ("callbacks", "net", "message"),
     [
-        ([LRFormula("base_lr / (epoch + 1)")], Net(scheduler=lambda o: StepLR(o, 1)),
-         r"LRFormula\('base_lr / \(epoch \+ 1\)'\) and the scheduler StepLR from configure_optimizers both set the LR of "
-         r"optimizer 0 \(SGD\)"),
+        (
+            [LRFormula("base_lr / (epoch + 1)")],
+            Net(scheduler=lambda o: StepLR(o, 1)),
+            r"LRFormula\('base_lr / \(epoch \+ 1\)'\) and the scheduler StepLR from configure_optimizers both set the LR "
+            r"of optimizer 0 \(SGD\)",
+        ),
         ([LRFormula(groups={"head": "lr * 0.5"})], Net(scheduler=lambda o: ReduceLROnPlateau(o)), "ReduceLROnPlateau"),
         ([LRFormula("lr * 0.5")], Net(scheduler=lambda o: FormulaLR(o, "lr * 0.9")), "the scheduler FormulaLR"),
-        ([LRFormula("lr * 0.5"), LRFormula(groups={"head": "lr * 0.1"})], None,
-         r"LRFormula\('lr \* 0.5'\) and LRFormula\('lr \* 0.1'\) both set the LR of optimizer 0, group 1"),
+        (
+            [LRFormula("lr * 0.5"), LRFormula(groups={"head": "lr * 0.1"})],
+            None,
+            r"LRFormula\('lr \* 0.5'\) and LRFormula\('lr \* 0.1'\) both set the LR of optimizer 0, group 1",
+        ),
         ([LRFormula("lr * 0.5"), StochasticWeightAveraging(0.1)], None, "StochasticWeightAveraging"),
         ([LRFormula("0.1 * 0.9 ** epoch"), LRRangeTest()], None, "uses neither base_lr nor lr"),
         ([LRFormula(lambda epoch: 0.1), LRRangeTest()], None, "uses neither base_lr nor lr"),
         ([LRFormula("base_lr * (1 - epoch)")], None, r"negative \(-0.1\) at epoch 2, step 8 with base_lr=0.1"),
-        ([LRFormula("base_lr", groups={"head": "base_lr / epoch"})], None, "cannot compute 'base_lr / epoch' at epoch 0"),
+        (
+            [LRFormula("base_lr", groups={"head": "base_lr / epoch"})],
+            None,
+            "cannot compute 'base_lr / epoch' at epoch 0",
+        ),
         ([LRFormula("lr * 0.5", optimizer=1)], None, r"optimizer=1: the module has 1 optimizers"),
-        ([LRFormula("base_lr * step / steps", interval="step"), GradientAccumulationScheduler({0: 2, 1: 1})], None,
-         "position 18: 'steps' isn't known"),
+        (
+            [LRFormula("base_lr * step / steps", interval="step"), GradientAccumulationScheduler({0: 2, 1: 1})],
+            None,
+            "position 18: 'steps' isn't known",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_at_fit_start(callbacks, net, message):
     with pytest.raises(FormulaError, match=message):
         fit(callbacks, net)
@@ -229,7 +244,10 @@ def test_a_constant_formula_is_a_warning():
         ({"expression": "base_lr * k"}, "position 11: unknown name 'k'"),
         ({"expression": "base_lr", "k": 1}, "parameter 'k' isn't used"),
         ({"expression": "base_lr", "groups": {"head": "lr"}, "k": 1}, "parameter 'k' isn't used"),
-        ({"expression": "lr * k", "groups": {"head": "lr * decy"}, "k": 1, "decay": 2}, "'decy'; did you mean 'decay'?"),
+        (
+            {"expression": "lr * k", "groups": {"head": "lr * decy"}, "k": 1, "decay": 2},
+            "'decy'; did you mean 'decay'?",
+        ),
         ({"groups": {"": "lr"}}, "groups maps names of param groups to formulas, got the name ''"),
         ({"groups": {"head": 3}}, "a formula is a string or a function, got 3"),
         ({"expression": "lr", "optimizer": -1}, "optimizer must be the index of an optimizer or None, got -1"),

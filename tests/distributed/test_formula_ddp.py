@@ -37,7 +37,8 @@ class Report(Lrs):
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
 def test_ranks_agree(tmp_path):
     formula = LRFormula(
-        'lr * metric("val_loss", 1) / 2 if epoch < 2 else lr * metric("only_one")', groups={"head": "base_lr / (1 + epoch)"}
+        'lr * metric("val_loss", 1) / 2 if epoch < 2 else lr * metric("only_one")',
+        groups={"head": "base_lr / (1 + epoch)"},
     )
     trainer = L.Trainer(
         max_epochs=3,
