@@ -169,8 +169,8 @@ def preview_command(cfg: Any) -> None:
                 formulas[f"{key}{f' [{group}]' if group else ''}: {formula}"] = formula
     if not formulas:
         raise FormulaError(
-            "no formula in this configuration; give one, e.g. "
-            "+callbacks.formula='{_target_: lr_lightning.LRFormula, expression: base_lr * 0.9 ** epoch}'"
+            "no formula in this configuration; choose callbacks=formula and give callbacks.formula.expression or "
+            "callbacks.formula.preset"
         )
     epochs, steps_per_epoch, base_lr, assumed = _run_of(cfg)
     page = Path((cfg.get("preview") or {}).get("html") or PAGE)

@@ -177,7 +177,8 @@ class LRFormula(Callback):
 
     def _act(self, trainer: Trainer, now: Counters) -> None:
         fresh = self._at is None or now[self._per_step] != self._at[self._per_step]  # epoch or step
-        if not (fresh or self._due or self._warming or self._count() != self._group_count):
+        count = self._count()
+        if not (fresh or self._due or self._warming or count != self._group_count):
             return  # a further batch of an accumulation window
         if self._read and self._metric_names:
             self._read_metrics(trainer, now)
@@ -189,7 +190,7 @@ class LRFormula(Callback):
                 if key is not None:
                     self._set(self._schedules[key], group, (index, number), now, fresh)
         self._due = self._read = False
-        self._group_count = self._count()
+        self._group_count = count
         if self._warming:
             self._warming = now.step < max(schedule.warming for schedule in self._schedules.values())
         if not self._announced:

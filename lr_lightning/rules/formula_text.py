@@ -36,6 +36,7 @@ FUNCTIONS: dict[str, tuple[int, int | None]] = {
     "ceil": (1, 1),
     "metric": (1, 2),
 }
+_BLANKS = " \t\r\n\f\v"  # what the regex calls blank in ASCII
 WORDS = ("if", "else", "and", "or", "not")
 
 _TOKEN = re.compile(
@@ -104,7 +105,7 @@ def scan(text: str) -> list[tuple[str, str, int]]:
     if len(text) > MAX_CHARACTERS:
         raise FormulaError(f"the formula has {len(text)} characters, at most {MAX_CHARACTERS} are allowed")
     tokens: list[tuple[str, str, int]] = []
-    index, end = 0, len(text.rstrip(" \t\r\n"))
+    index, end = 0, len(text.rstrip(_BLANKS))
     while index < end:
         match = _TOKEN.match(text, index, end)
         if match is None:
@@ -121,7 +122,7 @@ def scan(text: str) -> list[tuple[str, str, int]]:
 
 
 def _unreadable(text: str, index: int) -> FormulaError:
-    while text[index] in " \t\r\n\f\v":
+    while text[index] in _BLANKS:
         index += 1
     sign = text[index]
     if sign.isdigit():
@@ -166,7 +167,7 @@ def parse(text: str, names: Iterable[str]) -> ast.expr:
     tokens = scan(text)
     _check_words(text, tokens, known)
     _check_order(text, tokens)
-    flat = re.sub(r"\s", " ", text.rstrip(), flags=re.ASCII)  # a line break in YAML is a space; positions stay
+    flat = re.sub(r"\s", " ", text.rstrip(_BLANKS), flags=re.ASCII)  # a line break in YAML is a space; positions stay
     blank = len(flat) - len(flat.lstrip(" "))
     try:
         tree = ast.parse(flat[blank:], mode="eval").body

@@ -195,8 +195,8 @@ def test_tensor_lrs_are_filled_in_place():
         (
             [LRFormula("base_lr / (epoch + 1)")],
             Net(scheduler=lambda o: StepLR(o, 1)),
-            r"LRFormula\('base_lr / \(epoch \+ 1\)'\) and the scheduler StepLR from configure_optimizers both set the LR "
-            r"of optimizer 0 \(SGD\)",
+            r"LRFormula\('base_lr / \(epoch \+ 1\)'\) and the scheduler StepLR from configure_optimizers both set "
+            r"the LR of optimizer 0 \(SGD\)",
         ),
         ([LRFormula(groups={"head": "lr * 0.5"})], Net(scheduler=lambda o: ReduceLROnPlateau(o)), "ReduceLROnPlateau"),
         ([LRFormula("lr * 0.5")], Net(scheduler=lambda o: FormulaLR(o, "lr * 0.9")), "the scheduler FormulaLR"),
