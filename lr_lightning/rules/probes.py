@@ -14,8 +14,8 @@ driver owns the weights; this module only says what to run and reads the losses:
             return stop.value          # ProbeResult
 
 A trial with ``start_step > 0`` goes on from where it was: the driver keeps weights, optimizer and random numbers of
-each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then starts
-from the starting weights again, which makes trials shorter at the same budget.
+each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then
+starts from the starting weights again, which makes trials shorter at the same budget.
 """
 
 import math
