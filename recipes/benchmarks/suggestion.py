@@ -7,8 +7,8 @@ grid, 3 seeds each (cached in .benchmarks/; the first run takes half an hour). R
 
     r = (L(lr) - L(best)) / (L(start) - L(best))      L: held-out loss over the last 10 % of the steps
 
-2 for a diverged run, 1 for no suggestion; a failure is r > .25; "strict" takes the best constant prediction's loss
-for L(start). Peers: ``pip install torch-lr-finder matplotlib fastai``; a row "(rule)" is a peer's published rule, re-stated.
+2 for a diverged run, 1 for no suggestion; a failure is r > .25; "strict" takes the best constant prediction's loss for
+L(start). Peers: ``pip install torch-lr-finder matplotlib fastai``; "(rule)" is a peer's published rule, re-stated.
 """
 
 import argparse
