@@ -169,9 +169,9 @@ def _conclude(seen: dict[float, list[float]], alive: list[float], length: int, s
         return ProbeResult(None, None, probes, spent)
     best = min(alive, key=lambda lr: (score(seen[lr], length), lr))
     tied = [lr for lr in alive if _tied(seen[lr], seen[best], length)]
-    factor, lrs = 10**SHORT_RUN_SHIFT, list(seen)
-    half_step = 10**0.25 if len(lrs) > 1 else 1.0  # the candidates' spacing bounds what they can resolve
-    return ProbeResult(best * factor, (min(tied) / half_step * factor, max(tied) * half_step * factor), probes, spent)
+    factor = 10**SHORT_RUN_SHIFT
+    reach = 10 ** abs(OFFSETS[1] - OFFSETS[0])  # the neighbours bound what candidates can resolve
+    return ProbeResult(best * factor, (min(tied) / reach * factor, max(tied) * reach * factor), probes, spent)
 
 
 def _tied(losses: Sequence[float], best: Sequence[float], length: int) -> bool:

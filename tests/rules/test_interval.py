@@ -11,8 +11,7 @@ from tests.helpers.curves import LRS, bowl
 
 def test_noise_widens_the_interval():
     widths = [width(analyze(LRS, bowl(noise=noise, seed=3)).interval) for noise in (0.0, 0.1, 0.4)]
-    assert widths == sorted(widths)
-    assert widths[2] > 1.2 * widths[0]
+    assert widths[0] < widths[1] < widths[2]
 
 
 def test_the_interval_covers_what_noise_does():
@@ -33,7 +32,8 @@ def test_repeats_that_disagree_widen_the_interval_and_pull_the_suggestion():
     near, far = bowl(centre=1e-3, limit=1e-1), bowl(centre=1e-2)
     alone, both = analyze(LRS, near), analyze(LRS, near, repeats=[far])
     apart = analyze(LRS, far).suggestion
-    assert both.interval[1] >= apart > alone.interval[1]
+    assert both.interval[1] >= apart * 2
+    assert both.interval[1] > alone.interval[1]
     assert alone.suggestion < both.suggestion <= math.sqrt(alone.suggestion * apart) * 1.01
     assert both.steps == 200
 

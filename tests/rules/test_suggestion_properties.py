@@ -31,7 +31,7 @@ def decades(result, other):
     return abs(math.log10(result.suggestion / other.suggestion))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves(), st.floats(1e-3, 1e3), st.floats(-100, 100))
 def test_scaling_and_shifting_the_loss_moves_nothing(curve, scale, shift):
     lrs, losses = curve
@@ -39,7 +39,7 @@ def test_scaling_and_shifting_the_loss_moves_nothing(curve, scale, shift):
     assert decades(analyze(lrs, losses), analyze(lrs, moved)) < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves(), st.floats(1e-2, 1e2))
 def test_scaling_every_lr_scales_the_suggestion(curve, factor):
     lrs, losses = curve
@@ -48,7 +48,7 @@ def test_scaling_every_lr_scales_the_suggestion(curve, factor):
     assert other.interval == pytest.approx([bound * factor for bound in result.interval], rel=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves(noise=0.0), SEEDS)
 def test_noise_of_three_percent_of_the_drop_moves_a_suggestion_by_less_than_half_a_decade(curve, seed):
     lrs, losses = curve
@@ -56,7 +56,7 @@ def test_noise_of_three_percent_of_the_drop_moves_a_suggestion_by_less_than_half
     assert decades(analyze(lrs, losses), analyze(lrs, (np.asarray(losses) + noise).tolist())) < 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves(noise=0.02, ladders=LONG_LADDERS), st.floats(0.0, 0.55), st.sampled_from([-1, 1]), st.floats(1, 100))
 def test_a_spike_of_either_sign_moves_a_suggestion_by_less_than_a_third_of_a_decade(curve, place, sign, height):
     lrs, losses = curve
@@ -65,7 +65,7 @@ def test_a_spike_of_either_sign_moves_a_suggestion_by_less_than_a_third_of_a_dec
     assert decades(analyze(lrs, losses), analyze(lrs, spiked)) < 1 / 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LADDERS, st.lists(st.floats(-1e6, 1e6) | st.just(math.inf) | st.just(math.nan), min_size=20, max_size=200))
 def test_no_rule_leaves_the_swept_range_or_goes_right_of_the_smoothed_minimum(lrs, losses):
     lrs = lrs[: len(losses)]
@@ -88,7 +88,7 @@ def test_the_answer_doesnt_depend_on_the_processs_random_numbers(curve):
     assert repr(analyze(lrs, losses)) == repr(first)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(curves(), st.integers(1, 37))
 def test_the_window_moves_nothing(curve, window):
     from lr_lightning.rules.curve import diverged
