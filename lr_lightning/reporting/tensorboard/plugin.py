@@ -14,11 +14,12 @@ from werkzeug import wrappers
 from lr_lightning.reporting.records import PLUGIN
 
 _log = logging.getLogger(__name__)
+_application: Any = wrappers.Request.application
 _STATIC = {"index.js": "text/javascript", "style.css": "text/css"}
 _PLOTLY = "plotly.min.js"
 
 
-class LRPlugin(base_plugin.TBPlugin):
+class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no types
     """Serves the tab's page, plotly.js from the installed plotly package, and the figures.
 
     Every route answers GET (and HEAD) only. Data comes from TensorBoard's data provider and static files from a fixed
@@ -43,7 +44,7 @@ class LRPlugin(base_plugin.TBPlugin):
         """The tab's name and its module."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Learning rate")
 
-    @wrappers.Request.application
+    @_application
     def _static(self, request: Any) -> Any:
         name = request.path.rsplit("/", 1)[-1]
         if refused := _refused(request):
@@ -52,16 +53,16 @@ class LRPlugin(base_plugin.TBPlugin):
             return http_util.Respond(request, plotly_js(), "text/javascript", expires=86400, content_encoding="gzip")
         if name not in _STATIC:
             raise errors.NotFoundError(f"no file {name!r}")
-        data = resources.files("lr_lightning.reporting.tensorboard").joinpath("static", name).read_bytes()
+        data = resources.files("lr_lightning.reporting.tensorboard").joinpath("static").joinpath(name).read_bytes()
         return http_util.Respond(request, data, _STATIC[name])
 
-    @wrappers.Request.application
+    @_application
     def _overview(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
         return _refused(request) or _answer(request, lambda: views.overview(self._store(request)))
 
-    @wrappers.Request.application
+    @_application
     def _view(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
@@ -93,7 +94,7 @@ class LRPlugin(base_plugin.TBPlugin):
 @functools.cache
 def plotly_js() -> bytes:
     """plotly.min.js of the installed plotly package, gzipped once."""
-    raw = resources.files("plotly").joinpath("package_data", _PLOTLY).read_bytes()
+    raw = resources.files("plotly").joinpath("package_data").joinpath(_PLOTLY).read_bytes()
     return gzip.compress(raw, compresslevel=3, mtime=0)
 
 

@@ -185,9 +185,7 @@ class Store:
         if not tags:
             return
         wanted = Filter(runs=list(tags), tags=list({tag for own in tags.values() for tag in own}))
-        data = self._data.read_tensors(
-            **self._where, plugin_name=records.PLUGIN, downsample=10, run_tag_filter=wanted
-        )
+        data = self._data.read_tensors(**self._where, plugin_name=records.PLUGIN, downsample=10, run_tag_filter=wanted)
         for run, own in (data or {}).items():
             for tag, points in own.items():
                 if points and tag in tags.get(run, ()):

@@ -26,7 +26,8 @@ def overview(store: Store) -> Payload:
     metrics = store.metrics()
     return {
         "runs": [
-            {"name": name, "color": style.color(index), "views": sorted(views[name])} for index, name in enumerate(names)
+            {"name": name, "color": style.color(index), "views": sorted(views[name])}
+            for index, name in enumerate(names)
         ],
         "metrics": metrics,
         "chosen": default_metrics(metrics),
@@ -43,7 +44,7 @@ def payload(store: Store, view: str, runs: Sequence[str], options: Mapping[str, 
         options: ``dark``, ``peers`` (flags), ``x`` (``step`` or ``epoch``), ``metrics`` (tags).
 
     Returns:
-        ``figure`` (a plotly Figure), ``table`` (``head``, ``rows``), ``notes``, and ``live``: whether to ask again soon.
+        ``figure`` (a plotly Figure), ``table`` (``head``, ``rows``), ``notes`` and ``live``: whether to ask again soon.
 
     Raises:
         ValueError: If ``view`` is unknown.
