@@ -30,11 +30,13 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
         figure.add_traces(_run_traces(go, name, run, colors.get(name, style.color(index)), x, single=len(shown) == 1))
     if len(shown) == 1:
         _mark_events(figure, next(iter(shown.values())), x)
+    else:
+        _explain_dashes(figure, shown)
     figure.update_layout(
         **style.layout(dark=dark, height=640, showlegend=True, hovermode="closest"),
-        xaxis=style.axis(dark, title={"text": x}, anchor="y2", domain=[0, 1], rangemode="tozero"),
-        yaxis=style.axis(dark, title={"text": style.literal(loss)}, domain=[0.42, 1]),
-        yaxis2=style.log_axis(dark, title={"text": "learning rate (log)"}, domain=[0, 0.36], autorange=True),
+        xaxis=style.axis(dark, title=x, anchor="y2", domain=[0, 1], rangemode="tozero"),
+        yaxis=style.axis(dark, title=style.literal(loss), domain=[0.42, 1]),
+        yaxis2=style.log_axis(dark, title="learning rate (log)", domain=[0, 0.36], autorange=True),
     )
     figure.update_yaxes(dtick=None, selector={"type": "log"})
     return figure
@@ -77,7 +79,12 @@ def _run_traces(go: Any, name: str, run: Mapping[str, Any], color: str, x: str, 
                     legendgroup=None if single else name,
                     showlegend=single or (panel == "loss" and index == 0),
                     mode="lines" if len(values) > 1 else "markers",
-                    line={"color": own, "width": 2, "dash": "solid" if single else DASHES[index % len(DASHES)]},
+                    line={
+                        "color": own,
+                        "width": 2,
+                        "dash": "solid" if single else DASHES[index % len(DASHES)],
+                        "shape": "hv" if panel == "lr" else "linear",
+                    },
                     meta=style.literal(tag),
                     hovertemplate=f"{x} %{{x:.6~g}}<br>%{{meta}} %{{y:.4g}}<extra>%{{fullData.name}}</extra>",
                 )
@@ -126,6 +133,19 @@ def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
     for at in positions([event["step"] for event in events], run.get("epochs"), x)[:100]:
         line = {"color": "#80868b", "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")
+
+
+def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """With several runs the colour is the run's, so the tags differ by their dashes: say which."""
+    for panel, at in (("loss", 1.0), ("lr", 0.36)):
+        tags = max(([*(run.get(panel) or {})] for run in runs.values()), key=len, default=[])
+        if len(tags) > 1:
+            words = zip(tags, ("—", "- -", "· ·", "- ·"), strict=False)
+            text = "   ".join(f"{mark} {style.literal(style.short(tag, 24))}" for tag, mark in words)
+            figure.add_annotation(
+                text=text, x=1, y=at, xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
+                font={"size": 12},
+            )  # fmt: skip
 
 
 def plain(event: Any) -> dict[str, Any]:

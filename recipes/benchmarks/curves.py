@@ -27,15 +27,19 @@ from lr_lightning import LRCurves
 
 
 class Net(L.LightningModule):
+    """A net so small that the callbacks show."""
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
 
     def training_step(self, batch, index):
+        """One loss."""
         inputs, targets = batch
         return torch.nn.functional.mse_loss(self.layers(inputs), targets)
 
     def configure_optimizers(self):
+        """SGD under a schedule that changes the LR at every step."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -47,6 +51,7 @@ class Clock(Callback):
     seconds = 0.0
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """Start or stop the clock."""
         if batch_idx == 200:
             self.started = time.process_time()
         elif batch_idx == trainer.max_steps - 1:

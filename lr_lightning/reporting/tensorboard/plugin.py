@@ -3,6 +3,7 @@
 import functools
 import gzip
 import logging
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -14,7 +15,7 @@ from werkzeug import wrappers
 from lr_lightning.reporting.records import PLUGIN
 
 _log = logging.getLogger(__name__)
-_application: Any = wrappers.Request.application
+_HERE = "lr_lightning.reporting.tensorboard"
 _STATIC = {"index.js": "text/javascript", "style.css": "text/css"}
 _PLOTLY = "plotly.min.js"
 
@@ -33,8 +34,8 @@ class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has n
 
     def get_plugin_apps(self) -> dict[str, Any]:
         """The routes under ``data/plugin/lr_lightning``."""
-        apps = {f"/{name}": self._static for name in (*_STATIC, _PLOTLY)}
-        return {**apps, "/overview": self._overview, "/view": self._view}
+        apps = {f"/{name}": _route(self._static) for name in (*_STATIC, _PLOTLY)}
+        return {**apps, "/overview": _route(self._overview), "/view": _route(self._view)}
 
     def is_active(self) -> bool:
         """False: TensorBoard's core shows the tab as soon as an event file names this plugin."""
@@ -44,45 +45,36 @@ class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has n
         """The tab's name and its module."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Learning rate")
 
-    @_application
     def _static(self, request: Any) -> Any:
         name = request.path.rsplit("/", 1)[-1]
-        if refused := _refused(request):
-            return refused
         if name == _PLOTLY:
             return http_util.Respond(request, plotly_js(), "text/javascript", expires=86400, content_encoding="gzip")
         if name not in _STATIC:
             raise errors.NotFoundError(f"no file {name!r}")
-        data = resources.files("lr_lightning.reporting.tensorboard").joinpath("static").joinpath(name).read_bytes()
+        data = resources.files(_HERE).joinpath("static").joinpath(name).read_bytes()
         return http_util.Respond(request, data, _STATIC[name])
 
-    @_application
     def _overview(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
-        return _refused(request) or _answer(request, lambda: views.overview(self._store(request)))
+        return http_util.Respond(request, views.overview(self._store(request)), "application/json")
 
-    @_application
     def _view(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
-        def build() -> str:
-            store, given = self._store(request), request.args
-            chosen = set(given.getlist("run"))
-            hidden = set(given.getlist("not"))
-            runs = [run for run in store.views() if (run in chosen if chosen else run not in hidden)]
-            options = {
-                "dark": given.get("dark") == "1",
-                "peers": given.get("peers") == "1",
-                "x": given.get("x", "step"),
-                "metrics": given.getlist("metric"),
-            }
-            view = given.get("view", "")
-            if view not in views.VIEWS:
-                raise errors.InvalidArgumentError(f"view must be one of {', '.join(views.VIEWS)}, got {view!r}")
-            return views.to_json(views.payload(store, view, [] if given.get("none") else runs, options))
-
-        return _refused(request) or _answer(request, build)
+        store, given = self._store(request), request.args
+        view, chosen, hidden = given.get("view", ""), set(given.getlist("run")), set(given.getlist("not"))
+        if view not in views.VIEWS:
+            raise errors.InvalidArgumentError(f"view must be one of {', '.join(views.VIEWS)}, got {view!r}")
+        runs = [run for run in store.views() if (run in chosen if chosen else run not in hidden)]
+        options = {
+            "dark": given.get("dark") == "1",
+            "peers": given.get("peers") == "1",
+            "x": given.get("x", "step"),
+            "metrics": given.getlist("metric"),
+        }
+        result = views.payload(store, view, [] if given.get("none") else runs, options)
+        return http_util.Respond(request, views.to_json(result), "application/json")
 
     def _store(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard.store import Store
@@ -98,20 +90,20 @@ def plotly_js() -> bytes:
     return gzip.compress(raw, compresslevel=3, mtime=0)
 
 
-def _refused(request: Any) -> Any:
-    if request.method in ("GET", "HEAD"):
-        return None
-    headers = [("Allow", "GET, HEAD")]
-    return http_util.Respond(request, {"error": "GET only"}, "application/json", code=405, headers=headers)
+def _route(handler: Callable[[Any], Any]) -> Any:
+    """A WSGI application that answers GET (and HEAD) with ``handler``, and a failure with words for the page."""
 
+    def answer(request: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            headers = [("Allow", "GET, HEAD")]
+            return http_util.Respond(request, {"error": "GET only"}, "application/json", code=405, headers=headers)
+        try:
+            return handler(request)
+        except errors.PublicError:
+            raise
+        except Exception as error:  # any event file, any provider: the page says what is wrong instead of staying blank
+            _log.exception("the learning-rate tab failed")
+            text = f"{type(error).__name__}: {error}"
+            return http_util.Respond(request, {"error": text}, "application/json", code=500)
 
-def _answer(request: Any, build: Any) -> Any:
-    """Answer with ``build()``; an unforeseen failure becomes words for the page instead of a blank tab."""
-    try:
-        return http_util.Respond(request, build(), "application/json")
-    except errors.PublicError:
-        raise
-    except Exception as error:  # any event file, any provider
-        _log.exception("the learning-rate tab failed")
-        text = f"{type(error).__name__}: {error}"
-        return http_util.Respond(request, {"error": text}, "application/json", code=500)
+    return wrappers.Request.application(answer)

@@ -1,0 +1,205 @@
+"""The range-test picture: loss over log LR, with zones, suggestion and interval."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lr_lightning.reporting import _style as style
+
+MAX_BARS = 12
+"""Runs up to which the zones of several runs are drawn as bars."""
+
+
+def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) -> Any:
+    """See :func:`lr_lightning.reporting.figures.range_test_figure`."""
+    import plotly.graph_objects as go
+
+    runs = {name: record(result) for name, result in _named(results).items()}
+    runs = {name: run for name, run in runs.items() if len(run.get("lrs") or ())}
+    figure = go.Figure()
+    if not runs:
+        return style.rows_or_note(figure, "No range test to show yet.", dark)
+    own = {name: colors.get(name, style.color(index)) for index, name in enumerate(runs)}
+    bars = 1 < len(runs) <= MAX_BARS and any(run.get("zones") for run in runs.values())
+    bottom = 0.12 + 0.025 * len(runs) if bars else 0.0
+    for name, run in runs.items():
+        figure.add_traces(_traces(go, name, run, own[name], single=len(runs) == 1))
+    if len(runs) == 1:
+        _mark(figure, next(iter(runs.values())), peers)
+    elif bars:
+        figure.add_traces(_bars(go, runs, own))
+    span = style.decades([lr for run in runs.values() for lr in run["lrs"]])
+    figure.update_layout(
+        **style.layout(dark=dark, height=520, hovermode="closest", showlegend=True),
+        xaxis=style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if bars else "y"),
+        yaxis=style.axis(dark, title="loss", range=loss_range(runs.values()), domain=[bottom and bottom + 0.05, 1]),
+    )
+    if bars:
+        figure.update_layout(
+            yaxis2=style.axis(dark, title="zones", domain=[0, bottom], showticklabels=False, fixedrange=True)
+        )
+        figure.update_yaxes(range=[len(runs) - 0.4, -0.6], showgrid=False, ticks="", selector={"fixedrange": True})
+    return figure
+
+
+def record(result: Any) -> dict[str, Any]:
+    """A range test as plain data: ``to_dict()`` plus the peers' suggestions where there are any."""
+    if isinstance(result, Mapping):
+        return dict(result)
+    data = dict(result.to_dict())
+    suggestions = getattr(result, "suggestions", None)
+    if suggestions is not None and len(data.get("lrs", ())) > 1:
+        data["suggestions"] = suggestions()
+    return data
+
+
+def _named(results: Any) -> dict[str, Any]:
+    if hasattr(results, "lrs") or (isinstance(results, Mapping) and "lrs" in results):
+        return {"range test": results}
+    return dict(results)
+
+
+def _traces(go: Any, name: str, run: Mapping[str, Any], color: str, *, single: bool) -> list[Any]:
+    lrs, losses, smoothed = run["lrs"], run["losses"], run.get("smoothed") or ()
+    label, hover = style.literal(style.short(name)), "LR %{x:.3g}<br>%{meta} %{y:.4g}<extra>%{fullData.name}</extra>"
+    raw = go.Scatter(
+        x=lrs,
+        y=losses,
+        name="raw loss" if single else label,
+        legendgroup=None if single else name,
+        showlegend=single or not len(smoothed),
+        mode="lines+markers" if single else "lines",
+        line={"color": style.faded(color, 0.35 if single else 0.22), "width": 1},
+        marker={"size": 4},
+        meta="loss",
+        hovertemplate=hover,
+    )
+    if not len(smoothed):
+        return [raw]
+    line = go.Scatter(
+        x=lrs[: len(smoothed)],
+        y=smoothed,
+        name="smoothed loss" if single else label,
+        legendgroup=None if single else name,
+        mode="lines",
+        line={"color": color, "width": 2.5 if single else 2},
+        meta="smoothed",
+        hovertemplate=hover,
+    )
+    return [raw, line, *_suggestion_mark(go, name, run, color, single)]
+
+
+def _suggestion_mark(go: Any, name: str, run: Mapping[str, Any], color: str, single: bool) -> list[Any]:
+    suggestion = run.get("suggestion")
+    if suggestion is None:
+        return []
+    smoothed = run["smoothed"]
+    near = min(range(len(smoothed)), key=lambda i: abs(math.log(run["lrs"][i] / suggestion)))
+    interval = run.get("interval")
+    text = f"suggestion {style.number(suggestion)}"
+    if interval:
+        text += f" ({_range(interval)})"
+    return [
+        go.Scatter(
+            x=[suggestion],
+            y=[smoothed[near]],
+            name="suggestion" if single else style.literal(style.short(name)),
+            legendgroup=None if single else name,
+            showlegend=single,
+            mode="markers",
+            marker={"symbol": "diamond", "size": 11, "color": color, "line": {"color": "#ffffff", "width": 1.5}},
+            hovertext=f"{text}<br>{style.wrapped(run.get('reason', ''))}",
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    ]
+
+
+def _bars(go: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -> list[Any]:
+    """One row a run: its zones as a band, its interval and suggestion on it."""
+    traces = []
+    for row, (name, run) in enumerate(runs.items()):
+        common = {
+            "yaxis": "y2",
+            "legendgroup": name,
+            "showlegend": False,
+            "hovertemplate": "%{hovertext}<extra></extra>",
+        }
+        for zone, bounds in (run.get("zones") or {}).items():
+            if bounds and zone in style.ZONES:
+                tint, text = style.ZONE_INK[zone], f"{style.ZONES[zone][0]}: {_range(bounds)}"
+                line = {"color": tint, "width": 9}
+                traces.append(
+                    go.Scatter(x=bounds, y=[row] * 2, mode="lines", line=line, hovertext=[text] * 2, **common)
+                )
+        if run.get("interval"):
+            line, text = {"color": colors[name], "width": 3}, f"interval {_range(run['interval'])}"
+            traces.append(
+                go.Scatter(x=run["interval"], y=[row] * 2, mode="lines", line=line, hovertext=[text] * 2, **common)
+            )
+        if run.get("suggestion"):
+            marker = {"symbol": "diamond", "size": 9, "color": colors[name], "line": {"color": "#ffffff", "width": 1}}
+            text = f"{style.literal(style.short(name))}: suggestion {style.number(run['suggestion'])}"
+            traces.append(
+                go.Scatter(x=[run["suggestion"]], y=[row], mode="markers", marker=marker, hovertext=[text], **common)
+            )
+    return traces
+
+
+def _range(bounds: Sequence[float]) -> str:
+    return f"{style.number(bounds[0])} … {style.number(bounds[1])}"
+
+
+def _mark(figure: Any, run: Mapping[str, Any], peers: bool) -> None:
+    for zone, bounds in (run.get("zones") or {}).items():
+        if bounds and zone in style.ZONES:
+            title, fill = style.ZONES[zone]
+            label = {"text": title, "textposition": "top left", "font": {"size": 12}}
+            figure.add_vrect(x0=bounds[0], x1=bounds[1], fillcolor=fill, line_width=0, layer="below", label=label)
+    if run.get("interval"):
+        low, high = run["interval"]
+        figure.add_shape(
+            type="line", x0=low, x1=high, y0=0.012, y1=0.012, yref="paper", line={"color": style.COLORS[0], "width": 7}
+        )
+    if run.get("suggestion"):
+        _vertical(figure, run["suggestion"], f"<b>{style.number(run['suggestion'])}</b>", style.COLORS[0], "dash", 2, 0)
+    if peers:
+        for row, (rule, lr) in enumerate((run.get("suggestions") or {}).items()):
+            if lr:
+                text = f"{style.literal(rule)} {style.number(lr)}"
+                _vertical(figure, lr, text, "#80868b", "dot", 1, row + 1)
+
+
+def _vertical(figure: Any, lr: float, text: str, color: str, dash: str, width: int, row: int) -> None:
+    """A vertical line at ``lr``; labels go down in rows, so that close lines stay readable."""
+    figure.add_vline(x=lr, line={"color": color, "dash": dash, "width": width})
+    figure.add_annotation(
+        x=math.log10(lr),
+        y=0.93 - 0.055 * row,
+        yref="paper",
+        text=text,
+        showarrow=False,
+        xanchor="left",
+        xshift=4,
+        font={"size": 14 if row == 0 else 11, "color": color},
+    )
+
+
+def loss_range(runs: Iterable[Mapping[str, Any]]) -> list[float] | None:
+    """Range of the loss axis: the descent fills it, the explosion leaves through the top."""
+    lows, tops = [], []
+    for run in runs:
+        curve = _finite(run.get("smoothed") or run["losses"])
+        raw = _finite(run["losses"])
+        if curve:
+            low, start = min(curve), curve[0]
+            lows.append(min(low, *raw[: raw.index(min(raw)) + 1]) if raw else low)
+            tops.append(max([start, *raw[: max(1, len(raw) // 5)]]))
+    if not lows:
+        return None
+    low, top = min(lows), max(tops)
+    height = max(top - low, 1e-3 * max(abs(top), abs(low)), 1e-12)
+    return [low - 0.08 * height, top + 0.35 * height]
+
+
+def _finite(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if value is not None and math.isfinite(value)]
