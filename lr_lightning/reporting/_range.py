@@ -32,7 +32,7 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
     figure.update_layout(
         **style.layout(dark=dark, height=520, hovermode="closest", showlegend=True),
         xaxis=style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if bars else "y"),
-        yaxis=style.axis(dark, title="loss", range=loss_range(runs.values()), domain=[bottom and bottom + 0.05, 1]),
+        yaxis=style.axis(dark, title="loss", range=loss_range([*runs.values()]), domain=[bottom and bottom + 0.05, 1]),
     )
     if bars:
         figure.update_layout(
@@ -184,16 +184,19 @@ def _vertical(figure: Any, lr: float, text: str, color: str, dash: str, width: i
     )
 
 
-def loss_range(runs: Iterable[Mapping[str, Any]]) -> list[float] | None:
-    """Range of the loss axis: the descent fills it, the explosion leaves through the top."""
+def loss_range(runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """Range of the loss axis: the descent fills it, the explosion leaves through the top.
+
+    One run's noise has room; beside others the smoothed curves alone count.
+    """
     lows, tops = [], []
     for run in runs:
-        curve = _finite(run.get("smoothed") or run["losses"])
         raw = _finite(run["losses"])
+        curve = _finite(run.get("smoothed") or ()) or raw
         if curve:
-            low, start = min(curve), curve[0]
-            lows.append(min(low, *raw[: raw.index(min(raw)) + 1]) if raw else low)
-            tops.append(max([start, *raw[: max(1, len(raw) // 5)]]))
+            own = raw if len(runs) == 1 and raw else curve
+            lows.append(min(min(curve), *own[: own.index(min(own)) + 1]))
+            tops.append(max([curve[0], *own[: max(1, len(own) // 5)]]))
     if not lows:
         return None
     low, top = min(lows), max(tops)

@@ -26,8 +26,9 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
     shown = {name: run for name, run in runs.items() if run.get("lr") or run.get("loss") or run.get("events")}
     if not shown:
         return style.rows_or_note(figure, "No learning rates to show yet: add LRCurves to the callbacks.", dark)
+    order = list(dict.fromkeys(tag for run in shown.values() for tag in run.get("loss") or {}))
     for index, (name, run) in enumerate(shown.items()):
-        figure.add_traces(_run_traces(go, name, run, colors.get(name, style.color(index)), x, single=len(shown) == 1))
+        figure.add_traces(_run_traces(go, name, run, colors.get(name, style.color(index)), x, order, len(shown) == 1))
     if len(shown) == 1:
         _mark_events(figure, next(iter(shown.values())), x)
     else:
@@ -65,10 +66,13 @@ def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[fl
     return found
 
 
-def _run_traces(go: Any, name: str, run: Mapping[str, Any], color: str, x: str, *, single: bool) -> list[Any]:
+def _run_traces(
+    go: Any, name: str, run: Mapping[str, Any], color: str, x: str, order: list[str], single: bool
+) -> list[Any]:
     traces = []
     for panel, axis, tags in (("loss", "y", run.get("loss") or {}), ("lr", "y2", run.get("lr") or {})):
         for index, (tag, (steps, values)) in enumerate(tags.items()):
+            dash = DASHES[(order.index(tag) if panel == "loss" else index) % len(DASHES)]
             own = style.color(index + (3 if panel == "lr" else 0)) if single else color
             traces.append(
                 go.Scatter(
@@ -82,7 +86,7 @@ def _run_traces(go: Any, name: str, run: Mapping[str, Any], color: str, x: str, 
                     line={
                         "color": own,
                         "width": 2,
-                        "dash": "solid" if single else DASHES[index % len(DASHES)],
+                        "dash": "solid" if single else dash,
                         "shape": "hv" if panel == "lr" else "linear",
                     },
                     meta=style.literal(tag),
@@ -138,7 +142,8 @@ def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
 def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:
     """With several runs the colour is the run's, so the tags differ by their dashes: say which."""
     for panel, at in (("loss", 1.0), ("lr", 0.36)):
-        tags = max(([*(run.get(panel) or {})] for run in runs.values()), key=len, default=[])
+        every = [[*(run.get(panel) or {})] for run in runs.values()]
+        tags = max(every, key=len) if panel == "lr" else list(dict.fromkeys(tag for own in every for tag in own))
         if len(tags) > 1:
             words = zip(tags, ("—", "- -", "· ·", "- ·"), strict=False)
             text = "   ".join(f"{mark} {style.literal(style.short(tag, 24))}" for tag, mark in words)

@@ -6,6 +6,7 @@ and leaves the others as they are.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,11 +81,11 @@ class Store:
                 found.setdefault(run, set()).add("training")
         return found
 
-    def metrics(self) -> list[str]:
-        """Scalar tags that a user may want beside the LR."""
-        tags = {tag for series in self.scalars().values() for tag in series}
-        known = {tag for spec in self.curves().values() for tag in spec.get("lr", ())}
-        return sorted(tag for tag in tags - known if _is_metric(tag))
+    def metrics(self) -> dict[str, int]:
+        """Scalar tags that a user may want beside the LR, with the number of runs that have them."""
+        counts = Counter(tag for series in self.scalars().values() for tag in series)
+        known = {tag for spec in self.curves().values() for tag in spec["lr"]}
+        return {tag: count for tag, count in counts.items() if tag not in known and _is_metric(tag)}
 
     def curves(self, runs: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
         """What ``LRCurves`` says about its tags, by run."""
@@ -228,7 +229,7 @@ def is_lr(tag: str) -> bool:
 
 def _is_metric(tag: str) -> bool:
     live = re.fullmatch(r".*/(lr|loss|loss_smoothed)", tag) and tag.startswith(records.RANGE_TEST)
-    return not (live or tag.startswith("lr-") or tag in ("epoch", "hp_metric"))
+    return not (live or tag.startswith(("lr-", "final/")) or tag in ("epoch", "hp_metric"))
 
 
 def _meta(series: Any) -> tuple[str, int]:

@@ -23,14 +23,13 @@ def overview(store: Store) -> Payload:
     """What there is: runs with their colours and views, metrics, and the metrics to show first."""
     views = store.views()
     names = sorted(views, key=natural)
-    metrics = store.metrics()
     return {
         "runs": [
             {"name": name, "color": style.color(index), "views": sorted(views[name])}
             for index, name in enumerate(names)
         ],
-        "metrics": metrics,
-        "chosen": default_metrics(metrics),
+        "metrics": sorted(store.metrics()),
+        "chosen": default_metrics(store),
     }
 
 
@@ -67,12 +66,13 @@ def to_json(result: Payload) -> str:
     return f'{{"figure":{result["figure"].to_json()},"rest":{json.dumps(rest, allow_nan=False)}}}'
 
 
-def default_metrics(metrics: Sequence[str]) -> list[str]:
-    """The training loss and the validation loss, as far as their names tell."""
-    losses = [tag for tag in metrics if "loss" in tag.lower()]
-    validation = [tag for tag in losses if re.match(r"val", tag.lower())]
-    training = [tag for tag in losses if tag == "curves/loss"] or [tag for tag in losses if tag not in validation]
-    return [*training[:1], *validation[:1]] or list(metrics[:1])
+def default_metrics(store: Store) -> list[str]:
+    """The training loss and the validation loss, as far as their names tell; of several, what most runs have."""
+    counts = store.metrics()
+    losses = sorted((tag for tag in counts if "loss" in tag.lower()), key=lambda tag: (-counts[tag], tag))
+    validation = [tag for tag in losses if tag.lower().startswith("val")]
+    training = [tag for tag in losses if tag not in validation]
+    return [*training[:1], *validation[:1]] or sorted(counts)[:1]
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -12,7 +12,7 @@ const CONFIG = {
   displaylogo: false, responsive: true, modeBarButtonsToRemove: ['lasso2d', 'select2d', 'sendDataToCloud', 'sendChartToCloud'],
 };
 
-const state = {view: null, runs: [], metrics: [], off: new Set(), known: new Set(), shown: null, peers: false, x: 'step', filter: ''};
+const state = {view: 'range_test', settled: false, runs: [], metrics: [], off: new Set(), shown: null, peers: false, x: 'step', filter: ''};
 const at = {};
 let turn = 0, timer = 0;
 
@@ -69,7 +69,7 @@ function query() {
   if (!on.length) args.set('none', '1');
   else if (on.length <= off.length || has.length < state.runs.length) on.forEach(run => args.append('run', run.name));
   else off.forEach(run => args.append('not', run.name));
-  if (state.view === 'training') state.shown.forEach(tag => args.append('metric', tag));
+  if (state.view === 'training') state.shown?.forEach(tag => args.append('metric', tag));
   return {path: `./view?${args}`, count: on.length};
 }
 
@@ -108,14 +108,12 @@ function schedule(again) {
 function adopt(found) {
   state.runs = found.runs;
   state.metrics = found.metrics;
-  state.shown ??= found.chosen.length ? new Set(found.chosen) : null;
-  const counts = Object.keys(VIEWS).map(view => [view, found.runs.filter(run => run.views.includes(view)).length]);
-  state.view ??= (counts.find(([, count]) => count) || [null])[0];
-  const first = state.view || 'range_test';
-  if (!state.view && found.runs.length) state.view = first;
-  state.view ??= null;
-  if (!state.view) { state.view = first; }
-  state.shown ??= new Set();
+  if (found.chosen.length) state.shown ??= new Set(found.chosen);
+  if (!state.settled) {  // the first view with something to show, until there is one or the user picks
+    const first = Object.keys(VIEWS).find(view => found.runs.some(run => run.views.includes(view)));
+    state.view = first || 'range_test';
+    state.settled = !!first;
+  }
   sidebar();
 }
 
@@ -146,11 +144,11 @@ function showEmpty() {
   say('');
 }
 
-function choice(type, props, name, color, changed) {
+function choice(type, props, name, color, changed, ...more) {
   const box = el('input', {type, ...props});
   box.onchange = () => changed(box.checked);
   const mark = color ? [el('span', {className: 'swatch', style: {background: color}})] : [];
-  return el('label', {title: name}, box, ...mark, el('span', {className: 'name', textContent: name}));
+  return el('label', {title: name}, box, ...mark, el('span', {className: 'name', textContent: name}), ...more);
 }
 
 function sidebar() {
@@ -159,7 +157,8 @@ function sidebar() {
   at.metricsTitle.hidden = at.metrics.hidden = !training;
   at.options.replaceChildren(...options());
   if (training) {
-    at.metrics.replaceChildren(...state.metrics.map(tag => choice('checkbox', {checked: state.shown.has(tag)}, tag, null, on => {
+    at.metrics.replaceChildren(...state.metrics.map(tag => choice('checkbox', {checked: !!state.shown?.has(tag)}, tag, null, on => {
+      state.shown ??= new Set();
       on ? state.shown.add(tag) : state.shown.delete(tag);
       refresh();
     })));
@@ -178,12 +177,17 @@ function sidebar() {
       if (single) has.forEach(other => state.off.add(other.name));
       on ? state.off.delete(run.name) : state.off.add(run.name);
       refresh();
-    })));
+    }, ...(single ? [] : [el('button', {className: 'only', textContent: 'only', onclick: event => {
+      event.preventDefault();
+      has.forEach(other => state.off.add(other.name));
+      state.off.delete(run.name);
+      refresh();
+    }})]))));
 }
 
 function options() {
   if (state.view === 'range_test') {
-    return [choice('checkbox', {checked: state.peers}, "other libraries' suggestions (one run)", null, on => {
+    return [choice('checkbox', {checked: state.peers}, "other libraries' suggestions (choose one run)", null, on => {
       state.peers = on;
       refresh();
     })];
@@ -208,7 +212,7 @@ function build() {
   document.body.replaceChildren(
     el('aside', {},
       part('nav', el('nav', {}, ...Object.entries(VIEWS).map(([view, title]) => el('button', {
-        textContent: title, data: {view}, onclick: () => { state.view = view; refresh(); },
+        textContent: title, data: {view}, onclick: () => { state.view = view; state.settled = true; refresh(); },
       })))),
       part('options', el('div', {id: 'options', style: {marginTop: '10px'}})),
       part('metricsTitle', el('h2', {textContent: 'Metrics', hidden: true})),
