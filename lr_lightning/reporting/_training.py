@@ -1,7 +1,7 @@
 """The training picture: loss above, LR below, events marked."""
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
         yaxis=style.axis(dark, title=style.literal(loss), domain=[0.42, 1]),
         yaxis2=style.log_axis(dark, title="learning rate (log)", domain=[0, 0.36], autorange=True),
     )
-    figure.update_yaxes(dtick=None, selector={"type": "log"})
+    if not _decades_apart(shown.values()):
+        figure.update_layout(yaxis2={"dtick": None, "nticks": 6})
     return figure
 
 
@@ -137,6 +138,12 @@ def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
     for at in positions([event["step"] for event in events], run.get("epochs"), x)[:100]:
         line = {"color": "#80868b", "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")
+
+
+def _decades_apart(runs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the LRs span enough for a tick at each decade alone."""
+    values = [value for run in runs for _, lrs in (run.get("lr") or {}).values() for value in lrs if value > 0]
+    return bool(values) and max(values) >= 20 * min(values)
 
 
 def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:
