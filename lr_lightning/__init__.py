@@ -14,8 +14,9 @@ _PUBLIC = {
     "LRCurves": "lr_lightning.callbacks.curves",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "range_test": "lr_lightning.plain",
 }
-__all__ = ["LRCurves", "LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = ["LRCurves", "LRRangeTest", "RangeTestResult", "__version__", "range_test"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():
