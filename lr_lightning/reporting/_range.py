@@ -30,7 +30,7 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
         figure.add_traces(_bars(go, runs, own))
     span = style.decades([lr for run in runs.values() for lr in run["lrs"]])
     figure.update_layout(
-        **style.layout(dark=dark, height=520, hovermode="closest", showlegend=True),
+        **style.layout(dark=dark, height=520, hovermode="x" if len(runs) == 1 else "closest", showlegend=True),
         xaxis=style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if bars else "y"),
         yaxis=style.axis(dark, title="loss", range=loss_range([*runs.values()]), domain=[bottom and bottom + 0.05, 1]),
     )
