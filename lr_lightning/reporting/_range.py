@@ -22,13 +22,14 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
     own = {name: colors.get(name, style.color(index)) for index, name in enumerate(runs)}
     bars = 1 < len(runs) <= MAX_BARS and any(run.get("zones") for run in runs.values())
     bottom = 0.12 + 0.025 * len(runs) if bars else 0.0
-    for name, run in runs.items():
-        figure.add_traces(_traces(go, name, run, own[name], single=len(runs) == 1))
+    traces = [t for name, run in runs.items() for t in _traces(go, name, run, own[name], len(runs), dark)]
+    figure.add_traces(traces)  # once: plotly walks all traces at each call
     if len(runs) == 1:
-        _mark(figure, next(iter(runs.values())), peers)
+        _mark(figure, next(iter(runs.values())), peers, dark)
     elif bars:
         figure.add_traces(_bars(go, runs, own))
-    span = style.decades([lr for run in runs.values() for lr in run["lrs"]])
+    # A running test shows its whole ladder from the start, so that the picture fills instead of growing.
+    span = style.decades([lr for run in runs.values() for lr in (*run["lrs"], *(run.get("ladder") or ()))])
     figure.update_layout(
         **style.layout(dark=dark, height=520, hovermode="x" if len(runs) == 1 else "closest", showlegend=True),
         xaxis=style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if bars else "y"),
@@ -59,7 +60,8 @@ def _named(results: Any) -> dict[str, Any]:
     return dict(results)
 
 
-def _traces(go: Any, name: str, run: Mapping[str, Any], color: str, *, single: bool) -> list[Any]:
+def _traces(go: Any, name: str, run: Mapping[str, Any], color: str, among: int, dark: bool) -> list[Any]:
+    single = among == 1
     lrs, losses, smoothed = run["lrs"], run["losses"], run.get("smoothed") or ()
     label, hover = style.literal(style.short(name)), "LR %{x:.3g}<br>%{meta} %{y:.4g}<extra>%{fullData.name}</extra>"
     raw = go.Scatter(
@@ -69,7 +71,7 @@ def _traces(go: Any, name: str, run: Mapping[str, Any], color: str, *, single: b
         legendgroup=None if single else name,
         showlegend=single or not len(smoothed),
         mode="lines+markers" if single else "lines",
-        line={"color": style.faded(color, 0.35 if single else 0.22), "width": 1},
+        line={"color": style.faded(color, (0.35 if single else 0.22) + (0.2 if dark else 0.0)), "width": 1},
         marker={"size": 4},
         meta="loss",
         hovertemplate=hover,
@@ -82,7 +84,7 @@ def _traces(go: Any, name: str, run: Mapping[str, Any], color: str, *, single: b
         name="smoothed loss" if single else label,
         legendgroup=None if single else name,
         mode="lines",
-        line={"color": color, "width": 2.5 if single else 2},
+        line={"color": color, "width": 2.5 if single else 2 if among <= 20 else 1},
         meta="smoothed",
         hovertemplate=hover,
     )
@@ -149,7 +151,8 @@ def _range(bounds: Sequence[float]) -> str:
     return f"{style.number(bounds[0])} … {style.number(bounds[1])}"
 
 
-def _mark(figure: Any, run: Mapping[str, Any], peers: bool) -> None:
+def _mark(figure: Any, run: Mapping[str, Any], peers: bool, dark: bool) -> None:
+    accent, quiet = ("#7CC4FF", "#bdc1c6") if dark else (style.COLORS[0], "#70757a")
     for zone, bounds in (run.get("zones") or {}).items():
         if bounds and zone in style.ZONES:
             title, fill = style.ZONES[zone]
@@ -158,15 +161,15 @@ def _mark(figure: Any, run: Mapping[str, Any], peers: bool) -> None:
     if run.get("interval"):
         low, high = run["interval"]
         figure.add_shape(
-            type="line", x0=low, x1=high, y0=0.012, y1=0.012, yref="paper", line={"color": style.COLORS[0], "width": 7}
+            type="line", x0=low, x1=high, y0=0.012, y1=0.012, yref="paper", line={"color": accent, "width": 7}
         )
     if run.get("suggestion"):
-        _vertical(figure, run["suggestion"], f"<b>{style.number(run['suggestion'])}</b>", style.COLORS[0], "dash", 2, 0)
+        _vertical(figure, run["suggestion"], f"<b>{style.number(run['suggestion'])}</b>", accent, "dash", 2, 0)
     if peers:
         for row, (rule, lr) in enumerate((run.get("suggestions") or {}).items()):
             if lr:
                 text = f"{style.literal(rule)} {style.number(lr)}"
-                _vertical(figure, lr, text, "#80868b", "dot", 1, row + 1)
+                _vertical(figure, lr, text, quiet, "dot", 1, row + 1)
 
 
 def _vertical(figure: Any, lr: float, text: str, color: str, dash: str, width: int, row: int) -> None:

@@ -15,6 +15,8 @@ SYMBOLS = {
     "kick": "triangle-up",
     "restore": "triangle-left",
 }
+MANY = 20
+"""Runs beyond which lines are thin."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -27,8 +29,11 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
     if not shown:
         return style.rows_or_note(figure, "No learning rates to show yet: add LRCurves to the callbacks.", dark)
     order = list(dict.fromkeys(tag for run in shown.values() for tag in run.get("loss") or {}))
+    traces, width = [], 1 if len(shown) > MANY else 2
     for index, (name, run) in enumerate(shown.items()):
-        figure.add_traces(_run_traces(go, name, run, colors.get(name, style.color(index)), x, order, len(shown) == 1))
+        own = colors.get(name, style.color(index))
+        traces += _run_traces(go, name, run, own, x, order, len(shown) == 1, width)
+    figure.add_traces(traces)  # once: plotly walks all traces at each call
     if len(shown) == 1:
         _mark_events(figure, next(iter(shown.values())), x)
     else:
@@ -39,19 +44,20 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
         yaxis=style.axis(dark, title=style.literal(loss), domain=[0.42, 1]),
         yaxis2=style.log_axis(dark, title="learning rate (log)", domain=[0, 0.36], autorange=True),
     )
-    if not _decades_apart(shown.values()):
-        figure.update_layout(yaxis2={"dtick": None, "nticks": 6})
+    figure.update_layout(yaxis2={"dtick": _tick(shown.values())})
     return figure
 
 
-def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str) -> list[float]:
+def positions(
+    steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str
+) -> Sequence[float]:
     """Steps as positions on the horizontal axis: themselves, or fractional epochs by the first step of each epoch.
 
     Steps after the last known epoch start are placed with the length of the epoch before; without any known epoch the
     steps stay steps.
     """
     if x == "step" or not epochs or len(epochs[0]) == 0:
-        return [float(step) for step in steps]
+        return steps
     starts, numbers = list(epochs[0]), list(epochs[1])
     if len(starts) == 1:
         length = float(max(max(steps, default=0) - starts[0] + 1, 1))
@@ -68,7 +74,7 @@ def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[fl
 
 
 def _run_traces(
-    go: Any, name: str, run: Mapping[str, Any], color: str, x: str, order: list[str], single: bool
+    go: Any, name: str, run: Mapping[str, Any], color: str, x: str, order: list[str], single: bool, width: int
 ) -> list[Any]:
     traces = []
     for panel, axis, tags in (("loss", "y", run.get("loss") or {}), ("lr", "y2", run.get("lr") or {})):
@@ -86,7 +92,7 @@ def _run_traces(
                     mode="lines" if len(values) > 1 else "markers",
                     line={
                         "color": own,
-                        "width": 2,
+                        "width": width,
                         "dash": "solid" if single else dash,
                         "shape": "hv" if panel == "lr" else "linear",
                     },
@@ -140,10 +146,11 @@ def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")
 
 
-def _decades_apart(runs: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the LRs span enough for a tick at each decade alone."""
+def _tick(runs: Iterable[Mapping[str, Any]]) -> float | str | None:
+    """Ticks of the LR axis: decades alone, with 2 and 5 between, or plotly's choice, by how far the LRs reach."""
     values = [value for run in runs for _, lrs in (run.get("lr") or {}).values() for value in lrs if value > 0]
-    return bool(values) and max(values) >= 20 * min(values)
+    reach = max(values) / min(values) if values else 1.0
+    return 1 if reach >= 20 else "D2" if reach >= 3 else None
 
 
 def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ Series = tuple[Sequence[float], Sequence[float]]
 CONFIG = {
     "displaylogo": False,
     "responsive": True,
+    "showTips": False,
     # No button may send data anywhere.
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "sendDataToCloud", "sendChartToCloud"],
     "showSendToCloud": False,

@@ -40,6 +40,7 @@ def range_test(body: Mapping[str, Any]) -> dict[str, Any]:
         "reason": str(body.get("reason") or ""),
         "suggestion": positive(body.get("suggestion")),
         "interval": pair(body.get("interval")),
+        "ladder": pair([body.get("min_lr"), body.get("max_lr")]),
         "zones": {str(name): pair(bounds) for name, bounds in zones.items()} if isinstance(zones, dict) else {},
         "suggestions": {str(name): positive(lr) for name, lr in peers.items()} if isinstance(peers, dict) else {},
     }

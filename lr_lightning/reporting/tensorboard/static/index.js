@@ -9,7 +9,8 @@ const EMPTY = {
 };
 const POLL_MS = 4000;
 const CONFIG = {
-  displaylogo: false, responsive: true, modeBarButtonsToRemove: ['lasso2d', 'select2d', 'sendDataToCloud', 'sendChartToCloud'],
+  displaylogo: false, responsive: true, showTips: false,
+  modeBarButtonsToRemove: ['lasso2d', 'select2d', 'sendDataToCloud', 'sendChartToCloud'],
 };
 
 const state = {view: 'range_test', settled: false, runs: [], metrics: [], off: new Set(), shown: null, peers: false, x: 'step', filter: ''};
@@ -88,7 +89,7 @@ async function refresh() {
       const {figure, rest} = await ask(path);
       if (mine !== turn) return;
       await draw(figure, rest);
-      say(`${count} of ${total} runs${rest.live ? ' · live' : ''}`);
+      say(`${count} of ${total} run${total === 1 ? '' : 's'}${rest.live ? ' · live' : ''}`);
     }
     document.body.dataset.ready = '1';
     schedule(!total || document.body.dataset.live === '1');
@@ -163,6 +164,7 @@ function sidebar() {
       refresh();
     })));
   }
+  at.links.hidden = state.view === 'search';
   const single = state.view === 'search', wanted = state.filter.toLowerCase();
   const has = relevant();
   if (single && has.filter(run => !state.off.has(run.name)).length > 1) {
@@ -222,7 +224,7 @@ function build() {
         state.filter = event.target.value;
         sidebar();
       }}),
-      el('div', {className: 'links'}, link('all', true), link('none', false)),
+      part('links', el('div', {className: 'links'}, link('all', true), link('none', false))),
       part('runs', el('div', {id: 'runs'}))),
     el('main', {},
       part('status', el('div', {id: 'status', textContent: 'Loading …'})),
