@@ -25,7 +25,9 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
     traces = [t for name, run in runs.items() for t in _traces(go, name, run, own[name], len(runs), dark)]
     figure.add_traces(traces)  # once: plotly walks all traces at each call
     if len(runs) == 1:
-        _mark(figure, next(iter(runs.values())), peers, dark)
+        run = next(iter(runs.values()))
+        _mark(figure, run, dark)
+        figure.add_traces(_peers(go, run) if peers else [])
     elif bars:
         figure.add_traces(_bars(go, runs, own))
     # A running test shows its whole ladder from the start, so that the picture fills instead of growing.
@@ -151,8 +153,8 @@ def _range(bounds: Sequence[float]) -> str:
     return f"{style.number(bounds[0])} … {style.number(bounds[1])}"
 
 
-def _mark(figure: Any, run: Mapping[str, Any], peers: bool, dark: bool) -> None:
-    accent, quiet = ("#7CC4FF", "#bdc1c6") if dark else (style.COLORS[0], "#70757a")
+def _mark(figure: Any, run: Mapping[str, Any], dark: bool) -> None:
+    accent = "#7CC4FF" if dark else style.COLORS[0]
     for zone, bounds in (run.get("zones") or {}).items():
         if bounds and zone in style.ZONES:
             title, fill = style.ZONES[zone]
@@ -164,27 +166,34 @@ def _mark(figure: Any, run: Mapping[str, Any], peers: bool, dark: bool) -> None:
             type="line", x0=low, x1=high, y0=0.012, y1=0.012, yref="paper", line={"color": accent, "width": 7}
         )
     if run.get("suggestion"):
-        _vertical(figure, run["suggestion"], f"<b>{style.number(run['suggestion'])}</b>", accent, "dash", 2, 0)
-    if peers:
-        for row, (rule, lr) in enumerate((run.get("suggestions") or {}).items()):
-            if lr:
-                text = f"{style.literal(rule)} {style.number(lr)}"
-                _vertical(figure, lr, text, quiet, "dot", 1, row + 1)
+        figure.add_vline(x=run["suggestion"], line={"color": accent, "dash": "dash", "width": 2})
+        figure.add_annotation(
+            x=math.log10(run["suggestion"]),
+            y=0.93,
+            yref="paper",
+            text=f"<b>{style.number(run['suggestion'])}</b>",
+            showarrow=False,
+            xanchor="left",
+            xshift=4,
+            font={"size": 14, "color": accent},
+        )
 
 
-def _vertical(figure: Any, lr: float, text: str, color: str, dash: str, width: int, row: int) -> None:
-    """A vertical line at ``lr``; labels go down in rows, so that close lines stay readable."""
-    figure.add_vline(x=lr, line={"color": color, "dash": dash, "width": width})
-    figure.add_annotation(
-        x=math.log10(lr),
-        y=0.93 - 0.055 * row,
-        yref="paper",
-        text=text,
-        showarrow=False,
-        xanchor="left",
-        xshift=4,
-        font={"size": 14 if row == 0 else 11, "color": color},
-    )
+def _peers(go: Any, run: Mapping[str, Any]) -> list[Any]:
+    """The other rules' and libraries' suggestions: thin lines, named in the legend, where a dozen has room."""
+    span = loss_range([run]) or [0.0, 1.0]
+    others = {rule: lr for rule, lr in (run.get("suggestions") or {}).items() if lr and rule != run.get("rule")}
+    return [
+        go.Scatter(
+            x=[lr, lr],
+            y=span,
+            mode="lines",
+            name=f"{style.literal(rule)} {style.number(lr)}",
+            line={"color": style.color(index + 1), "width": 1, "dash": "dot" if index < len(style.COLORS) else "dash"},
+            hovertemplate="%{fullData.name}<extra></extra>",
+        )
+        for index, (rule, lr) in enumerate(sorted(others.items(), key=lambda item: float(item[1])))
+    ]
 
 
 def loss_range(runs: Sequence[Mapping[str, Any]]) -> list[float] | None:

@@ -104,6 +104,9 @@ def test_picker_dark_mode_and_peers(board, tab):
     assert tab.driver.execute_script("return document.querySelector('#plot').layout.paper_bgcolor") == "#303030"
     tab.only("mlp")
     tab.shoot("range_test_dark")
+    tab.act("document.querySelector('#options input').click()")
+    assert any("torch_lr_finder" in name for name in tab.texts("#plot .legendtext"))
+    tab.shoot("range_test_peers")
     assert tab.severe() == []
     tab.driver.execute_script("localStorage.clear()")
 

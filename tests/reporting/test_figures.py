@@ -37,13 +37,12 @@ def test_one_range_test_shows_zones_suggestion_and_interval():
     assert high < max(found.losses), "the explosion must not flatten the descent"
 
 
-def test_peers_are_lines_on_request():
-    data = {**logs.result().to_dict(), "suggestions": {"valley": 0.03, "steepest": 0.007, "none": None}}
-    plain, peers = (figures.range_test_figure(data, peers=on) for on in (False, True))
-    assert len(shapes(peers, "line")) == len(shapes(plain, "line")) + 2
-    words = " ".join(note.text for note in peers.layout.annotations)
-    assert "valley 0.03" in words
-    assert "steepest 0.007" in words
+def test_peers_are_thin_lines_on_request():
+    found = logs.result()
+    plain, peers = (figures.range_test_figure(found, peers=on) for on in (False, True))
+    lines = {trace.name.split()[0]: trace.x[0] for trace in peers.data[len(plain.data) :]}
+    assert lines == {rule: lr for rule, lr in found.suggestions().items() if lr and rule != found.rule}
+    assert "lightning" in lines
 
 
 def test_several_range_tests_have_bars_for_zones():

@@ -38,6 +38,7 @@ def range_test(body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "status": str(body.get("status", "")),
         "reason": str(body.get("reason") or ""),
+        "rule": str(body.get("rule") or ""),
         "suggestion": positive(body.get("suggestion")),
         "interval": pair(body.get("interval")),
         "ladder": pair([body.get("min_lr"), body.get("max_lr")]),
