@@ -38,7 +38,10 @@ def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], see
     return trainer
 
 
-def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int = 0) -> tuple[list[float], float, float]:
+Outcome = tuple[list[float], float, float]
+
+
+def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int = 0) -> Outcome:
     """Train a fresh CNN at constant ``lr``; returns the losses by step, final validation loss and accuracy."""
     L.seed_everything(seed, verbose=False)
     history = LossHistory()

@@ -1,4 +1,4 @@
-"""The classic range-test picture, what every tool would have suggested on the curve, and what each suggestion trains to.
+"""The classic range-test picture, what every tool would suggest on the curve, and what each suggestion trains to.
 
     python -m recipes.range_test
 
@@ -42,7 +42,8 @@ def main() -> None:
             continue
         val_loss, accuracy = trained.setdefault(lr, train(lr, options.epochs, SGD)[1:])
         own = rule == result.rule
-        axes.axvline(lr, color="tab:green" if own else "0.5", linewidth=2 if own else 0.6, linestyle="-" if own else ":")
+        style = {"color": "tab:green", "linewidth": 2} if own else {"color": "0.5", "linewidth": 0.6, "linestyle": ":"}
+        axes.axvline(lr, **style)
         axes.text(lr, 0.02, f" {rule}", rotation=90, fontsize=7, transform=axes.get_xaxis_transform(), va="bottom")
         print(f"{rule:22} {lr:9.2e} {val_loss:9.4f} {accuracy:13.3f}{'  <- suggestion' if own else ''}")
     axes.set(xlabel="learning rate", ylabel="training loss", ylim=(0, 2 * max(result.losses[:10])))

@@ -26,7 +26,8 @@ def main() -> None:
     result = test.result
     flat, diverging = result.zones.flat, result.zones.diverging
     chosen = {"too low": (flat[0] * flat[1]) ** 0.5, "right": result.suggestion, "too high": diverging[0] * 30}
-    print(f"range test: {result.reason}\n{'':10} {'LR':>9} {'last train loss':>16} {'val loss':>9} {'val accuracy':>13}")
+    print(f"range test: {result.reason}")
+    print(f"{'':10} {'LR':>9} {'last train loss':>16} {'val loss':>9} {'val accuracy':>13}")
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     left.semilogx(result.lrs, result.losses, color="0.7", label="loss of the sweep")
