@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
+
 from lr_lightning.callbacks._sandbox import Sandbox, Validation
 from lr_lightning.callbacks._snapshot import DTensor, Restore
 from lr_lightning.callbacks._sweep import Probe, take_steps
