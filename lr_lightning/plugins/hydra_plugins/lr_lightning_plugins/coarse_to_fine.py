@@ -1,0 +1,73 @@
+"""``hydra/sweeper=lr_coarse_to_fine``: coarse-to-fine search on a log scale, with any launcher.
+
+Hydra executes this module in every app of the environment: it imports little and must never raise. No
+``from __future__ import annotations``: Hydra runs plugins before they are in ``sys.modules``, where a dataclass with
+string annotations breaks.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional  # noqa: UP035  (OmegaConf reads these annotations on every Python)
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import MISSING, DictConfig
+
+
+@dataclass
+class CoarseToFineConf:
+    """Settings of the sweeper; see ``conf/hydra/sweeper/README`` in the search section of the README."""
+
+    _target_: str = "hydra_plugins.lr_lightning_plugins.coarse_to_fine.CoarseToFineSweeper"
+    param: str = MISSING
+    low: float = 1e-6
+    high: float = 1.0
+    params: Dict[str, Any] = field(default_factory=dict)  # noqa: UP006
+    mode: str = "min"
+    budget: int = 15
+    first: int = 5
+    later: int = 5
+    tolerance: float = 0.1
+    widen: bool = True
+    widen_by: float = 1.0
+    confidence: float = 0.8
+    seed: int = 0
+    score: Optional[str] = None  # noqa: UP045
+    max_batch_size: Optional[int] = None  # noqa: UP045
+    range_test: bool = True
+    range_test_overrides: Optional[List[str]] = None  # noqa: UP006, UP045
+    resume: Optional[str] = None  # noqa: UP045
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="lr_coarse_to_fine", node=CoarseToFineConf, provider="lr-lightning"
+)
+
+
+class CoarseToFineSweeper(Sweeper):
+    """Hands the search to :mod:`lr_lightning.search.sweep`, which is imported when a search starts.
+
+    Args:
+        settings: The fields of :class:`CoarseToFineConf`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.config: Optional[DictConfig] = None  # noqa: UP045
+        self.hydra_context: Optional[HydraContext] = None  # noqa: UP045
+        self.search: Any = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Check the settings and make the launcher."""
+        from lr_lightning.search.sweep import Sweep
+
+        self.search = Sweep(self.settings, hydra_context, task_function, config)
+        self.config, self.hydra_context = config, hydra_context
+
+    def sweep(self, arguments: List[str]) -> Any:  # noqa: UP006
+        """Run the search, or the rest of it.
+
+        Returns:
+            The best values by parameter.
+        """
+        return self.search.run(list(arguments), self.validate_batch_is_legal)
