@@ -140,13 +140,13 @@ def next_round(settings: SearchSettings, trials: Sequence[Trial]) -> Plan:
     low, high = view.interval()
     width = view.width(low, high)
     if width <= settings.tolerance and (len(settings.axes) == 1 or left <= 0):
-        return view.plan((), f"interval of {width:.2g} is within the tolerance of {settings.tolerance:g}")
+        return view.plan((), f"the interval, {view.words(width)}, is within the tolerance")
     if left <= 0:
-        return view.plan((), f"budget of {settings.budget} points spent; interval {width:.2g}")
+        return view.plan((), f"budget of {settings.budget} points spent; the interval is {view.words(width)}")
     points = view.inside(min(settings.later, left))
     if not points:
         return view.plan((), "no untried point is left in the interval")
-    return view.plan(points, f"{len(points)} points in the interval of {width:.2g}")
+    return view.plan(points, f"{len(points)} points in the low region, the interval is {view.words(width)}")
 
 
 def _all_bad(settings: SearchSettings, view: "_View", left: int, count: int) -> Plan:
@@ -229,6 +229,10 @@ class _View:
 
     def width(self, low: float, high: float) -> float:
         return (high - low) * self.settings.axes[0].decades
+
+    def words(self, width: float) -> str:
+        axis = self.settings.axes[0]
+        return f"{width:.2g} decades" if axis.scale == "log" and not axis.choices else f"{width:.2g} of the range"
 
     def borders(self) -> tuple[tuple[int, bool], ...]:
         """Axes whose minimum stands at a border that may move, as (axis, is it the lower border)."""

@@ -39,6 +39,7 @@ def run_search(
     """
     if journal.take_outcomes():
         log.info("resumed: %d trials are known", len(journal.of("trial")))
+    journal.give_up()
     while True:
         opened = journal.open_round()
         if opened is not None:

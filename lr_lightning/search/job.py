@@ -15,6 +15,11 @@ def outcome_file(folder: Path, job: int) -> Path:
     return folder / "jobs" / f"{job}.json"
 
 
+def started_file(folder: Path, job: int) -> Path:
+    """Written when job ``job`` begins."""
+    return folder / "started" / f"{job}.json"
+
+
 class SearchTask:
     """The app's task function as the search hands it to a launcher.
 
@@ -43,6 +48,7 @@ class SearchTask:
         number = int(HydraConfig.get().job.num)
         output = str(HydraConfig.get().runtime.output_dir)
         folder, started = Path(self.folder), time.monotonic()
+        write_json(started_file(folder, number), {"output": output})
         with as_trial(folder, number) as trial:
             try:
                 value = self.task(config)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lr_lightning.rules.search import Plan, SearchSettings, Trial
 from lr_lightning.search.files import append_line, plain, read_json, read_lines
-from lr_lightning.search.job import outcome_file
+from lr_lightning.search.job import outcome_file, started_file
 
 
 class Journal:
@@ -72,6 +72,18 @@ class Journal:
                 taken += 1
         return taken
 
+    def give_up(self, most: int = 3) -> None:
+        """Write off trials whose process died ``most`` times: one that takes the whole search down would do so for ever."""
+        have = {_key(line) for line in self.of("trial")}
+        died: dict[Any, list[dict[str, Any]]] = {}
+        for job in (job for line in self.of("launch") for job in line["jobs"]):
+            if _key(job) not in have and started_file(self.folder, job["job"]).exists():
+                died.setdefault(_key(job), []).append(job)
+        for jobs in died.values():
+            if len(jobs) >= most:
+                reason = f"its process died {len(jobs)} times without an outcome"
+                self.write("trial", {**jobs[-1], "score": None, "status": "crashed", "reason": reason})
+
     def next_job(self) -> int:
         """The first job number that was never used: a folder is never written twice."""
         used = [job["job"] for line in self.of("launch") for job in line["jobs"]]
@@ -85,7 +97,7 @@ class Journal:
 
     def missing(self, plan: Mapping[str, Any], repeats: Sequence[Sequence[str]]) -> list[tuple[list[Any], list[str]]]:
         """Point and repeat of every trial of a round that has no outcome."""
-        have = {(line["round"], tuple(line["values"]), tuple(line["repeat"])) for line in self.of("trial")}
+        have = {_key(line) for line in self.of("trial")}
         return [
             (list(point), list(repeat))
             for point in plan["points"]
@@ -97,6 +109,11 @@ class Journal:
         """All outcomes, as the rules take them, in an order of their own: how they came in makes no difference."""
         lines = sorted(self.of("trial"), key=lambda line: (line["round"], str(line["values"]), line["repeat"]))
         return [Trial(tuple(t["values"]), t["score"], t["round"], t["status"]) for t in lines]
+
+
+def _key(line: Mapping[str, Any]) -> tuple[int, tuple[Any, ...], tuple[str, ...]]:
+    """What a trial is, whichever job runs it."""
+    return (line["round"], tuple(line["values"]), tuple(line["repeat"]))
 
 
 def settings_record(settings: SearchSettings, repeats: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -103,7 +103,8 @@ class Sweep:
         for start in range(0, len(jobs), size):
             batch = jobs[start : start + size]
             overrides = [self.overrides(job) for job in batch]
-            self.check(overrides)
+            # Jobs of a batch that differ in the searched values alone compose alike: one of each kind is tried.
+            self.check(list({tuple(job["repeat"]): line for job, line in zip(batch, overrides, strict=True)}.values()))
             returns = self.launcher.launch(overrides, initial_job_idx=batch[0]["job"])
             for job, one in zip(batch, returns, strict=True):
                 self.keep(job["job"], one)
@@ -136,7 +137,8 @@ def settings_from(options: dict[str, Any]) -> SearchSettings:
         ValueError: If a value is out of its bounds.
     """
     first = Axis(str(options["param"]), float(options["low"]), float(options["high"]), widen=bool(options["widen"]))
-    more = OmegaConf.to_container(options["params"]) if OmegaConf.is_config(options["params"]) else options["params"]
+    more = options["params"] or {}
+    more = OmegaConf.to_container(more) if OmegaConf.is_config(more) else more
     axes = [axis_from(str(name), dict(item)) for name, item in more.items()]
     return SearchSettings((first, *axes), **{name: options[name] for name in _RULE})
 

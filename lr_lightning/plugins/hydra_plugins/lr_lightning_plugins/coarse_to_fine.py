@@ -5,8 +5,8 @@ Hydra executes this module in every app of the environment: it imports little an
 string annotations breaks.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional  # noqa: UP035  (OmegaConf reads these annotations on every Python)
+from dataclasses import dataclass
+from typing import Any, List, Optional  # noqa: UP035  (OmegaConf reads these annotations on every Python)
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
@@ -16,13 +16,36 @@ from omegaconf import MISSING, DictConfig
 
 @dataclass
 class CoarseToFineConf:
-    """Settings of the sweeper; see ``conf/hydra/sweeper/README`` in the search section of the README."""
+    """Settings of the sweeper.
+
+    Attributes:
+        param: Key of the LR, for example ``model.lr``.
+        low: Lower end of its range; its scale is logarithmic.
+        high: Upper end.
+        params: Further parameters by key, each ``{low, high, scale: log|linear, integer, widen}`` or ``{choices: […]}``.
+        mode: ``min`` or ``max`` the score that the app returns.
+        budget: Most different points; repeats (``seed=0,1,2``) come on top.
+        first: Points of the first round.
+        later: Points of each later round.
+        tolerance: Done when the interval of the best LR is narrower than this, in decades.
+        widen: Whether a minimum at a border of the LR's range moves that border.
+        widen_by: By how much, in decades.
+        confidence: Mass of the interval.
+        seed: Of the search's own random numbers.
+        score: Key of the score if the app returns a mapping.
+        max_batch_size: Most jobs handed to the launcher at once; None: a whole round.
+        range_test: Whether one range test first gives the bracket; needs a mapping ``callbacks`` in the app's config or
+            ``range_test_overrides``.
+        range_test_overrides: What makes a job a range test in another app; it leaves ``bracket.json``, see
+            :class:`lr_lightning.callbacks.bracket.SearchBracket`.
+        resume: Folder of an interrupted search to go on with.
+    """
 
     _target_: str = "hydra_plugins.lr_lightning_plugins.coarse_to_fine.CoarseToFineSweeper"
     param: str = MISSING
     low: float = 1e-6
     high: float = 1.0
-    params: Dict[str, Any] = field(default_factory=dict)  # noqa: UP006
+    params: Any = None
     mode: str = "min"
     budget: int = 15
     first: int = 5
