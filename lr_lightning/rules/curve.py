@@ -1,0 +1,183 @@
+"""What is read off losses over LRs before any rule speaks: the stop, the cap, smoothing without lag, noise, zones."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lr_lightning.rules.protocol import HEAD_SHARE, MIN_POINTS, STOP_RUN, head_length
+
+Array: TypeAlias = "npt.NDArray[np.float64]"
+
+SMOOTHING_SHARE = 0.06
+"""Gaussian width (one sigma) as a share of the planned ladder: 6 steps of 100, half a decade of eight."""
+
+CAP_SHARE = 0.5
+"""Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum."""
+
+SIGNIFICANCE = 4.0
+"""A descent counts when it exceeds so many standard errors of the smoothed curve."""
+
+
+def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | None:
+    """Index of the loss at which a sweep stops, or None if it goes on.
+
+    It stops at the first NaN or infinity, and at the fifth loss in a row above ``top + (top - min)``, where ``top`` is
+    the largest of the first losses (a tenth of the plan) and ``min`` the smallest so far. The bound is relative to the
+    curve's own spread, so negative losses and losses near zero stop where shifted ones do, and one spike stops nothing.
+
+    Args:
+        losses: Raw training losses in the order of the ladder, without the ones not yet measured.
+        planned: Steps in the whole ladder; by default the number of losses, at least 100.
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    head = head_length(max(100, len(values)) if planned is None else planned)
+    finite = np.isfinite(values)
+    bad = int(np.argmin(finite)) if not finite.all() else len(values)
+    values = values[:bad]
+    if len(values) > head:
+        top = float(values[:head].max())
+        spread = top - np.minimum.accumulate(values)
+        slack = 1e-6 * max(abs(top), float(spread.max()))  # float32 losses differ in the seventh digit
+        above = values > top + np.maximum(spread, slack)
+        above[:head] = False
+        runs = np.convolve(above, np.ones(STOP_RUN), mode="full")[: len(above)]
+        hits = np.flatnonzero(runs >= STOP_RUN - 0.5)
+        if len(hits):
+            return int(hits[0])
+    return bad if bad < len(finite) else None
+
+
+def diverged(losses: Sequence[float], *, planned: int | None = None) -> bool:
+    """Whether a sweep should stop now; cheap, and the answer doesn't depend on how often it is asked.
+
+    See :func:`stop_index`.
+
+    >>> diverged([1.0] * 20 + [0.5] + [1.4] * 9), diverged([-1.0] * 20 + [-1.5] + [0.0] * 5)
+    (False, True)
+    >>> diverged([1.0, float("nan")])
+    True
+    """
+    return stop_index(losses, planned=planned) is not None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sweep made ready for reading. All arrays have the length of the losses that count.
+
+    Attributes:
+        x: Natural log of the LRs.
+        raw: Losses as measured (less the batches' own differences where a reference is known).
+        smooth: Capped and smoothed without lag; in the loss's unit.
+        start: The loss at the flat beginning.
+        low: Index of the smallest smoothed loss.
+        noise: Standard deviation of one loss around the smooth curve.
+        error: Standard error of ``smooth`` itself.
+        stopped: How the sweep ended: ``"range"`` (ladder used up), ``"diverged"`` or ``"non_finite"``.
+        sigma: Smoothing width in log LR.
+        planned: Steps of the whole ladder.
+        head: Number of first losses that stand for the start.
+    """
+
+    x: Array
+    raw: Array
+    smooth: Array
+    start: float
+    low: int
+    noise: float
+    error: float
+    stopped: str
+    sigma: float
+    planned: int
+    head: int
+
+    @property
+    def drop(self) -> float:
+        """Loss at the start minus the smallest smoothed loss; at least 0."""
+        return max(0.0, self.start - float(self.smooth[self.low]))
+
+    @property
+    def descends(self) -> bool:
+        """Whether the descent is more than noise and float resolution."""
+        resolution = 1e-6 * max(abs(self.start), abs(float(self.smooth[self.low])))
+        return self.drop > max(SIGNIFICANCE * math.sqrt(2) * self.error, resolution)
+
+
+def smooth(x: Array, y: Array, sigma: float) -> Array:
+    """Centred Gaussian average of ``y`` over ``x`` (Nadaraya-Watson): no lag, unlike a moving average of the past.
+
+    Args:
+        x: Increasing positions, shape (n,).
+        y: Values, shape (n,).
+        sigma: Width in the unit of ``x``; 0 returns ``y``.
+    """
+    if sigma <= 0 or len(y) < 2:
+        return y.copy()
+    weights = np.exp(-0.5 * ((x[:, None] - x[None, :]) / sigma) ** 2)
+    return np.asarray((weights @ y) / weights.sum(axis=1), dtype=np.float64)
+
+
+def noise_level(losses: Array, cycle: int = 1) -> float:
+    """Robust standard deviation of the noise of one loss, from differences, so that a trend doesn't count.
+
+    Args:
+        losses: Losses in order.
+        cycle: Period of the cycled batches; differences are taken between visits of the same batch.
+    """
+    lag = cycle if len(losses) > 4 * cycle else 1
+    steps = np.diff(losses) if lag == 1 else losses[lag:] - losses[:-lag]
+    if len(steps) < 3:
+        return 0.0
+    # 1.4826 makes the median absolute deviation that of a normal law; a difference has sqrt(2) of one value's spread.
+    return float(1.4826 * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
+
+
+def read_curve(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    *,
+    planned: int,
+    cycle: int = 1,
+    reference: Sequence[float] | None = None,
+) -> Curve | None:
+    """Cut, cap and smooth a sweep; None if fewer than ``MIN_POINTS`` finite losses are left.
+
+    Args:
+        lrs: LRs visited, increasing.
+        losses: The loss before the step at each LR.
+        planned: Steps in the whole ladder.
+        cycle: Period of the cycled batches.
+        reference: Losses of the starting weights on the same batches, one per step; takes the batches' own level out.
+    """
+    stop = stop_index(losses, planned=planned)
+    n = len(losses) if stop is None else stop
+    y = np.asarray(losses, dtype=np.float64)[:n]
+    if n < MIN_POINTS:
+        return None
+    exploded = stop is not None and math.isfinite(losses[stop])
+    stopped = "range" if stop is None else "diverged" if exploded else "non_finite"
+    if reference is not None:
+        base = np.asarray(reference, dtype=np.float64)[:n]
+        y = y - base + base.mean()
+    x = np.log(np.asarray(lrs, dtype=np.float64)[:n])
+    head = min(head_length(planned), n // 2)
+    start = float(np.median(y[: max(head, min(cycle, n // 2))]))
+    spacing = (math.log(lrs[-1]) - math.log(lrs[0])) / max(1, len(lrs) - 1)
+    sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
+    padded_x, padded_y = x, y
+    if stop is not None:  # the explosion goes on beyond the stop: without it the last minimum would look open
+        tail = np.arange(1, int(3 * sigma / spacing) + 1) * spacing
+        padded_x, padded_y = np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), np.inf)])
+    calm = smooth(x, np.minimum(y, start), sigma)
+    cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
+    smoothed = smooth(padded_x, np.minimum(padded_y, cap), sigma)[:n]
+    noise = noise_level(y, cycle)
+    points = max(1.0, 2 * math.sqrt(math.pi) * sigma / spacing)  # effective number of points under the Gaussian
+    low = int(np.argmin(smoothed))
+    return Curve(x, y, smoothed, start, low, noise, noise / math.sqrt(points), stopped, sigma, planned, head)
+
+
+__all__ = ["HEAD_SHARE", "Array", "Curve", "diverged", "noise_level", "read_curve", "smooth", "stop_index"]

@@ -1,0 +1,140 @@
+"""The record of a range test: frozen, plain, and the same after a round trip through JSON or a checkpoint."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+Bounds = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Zones:
+    """LR bounds of the three zones; None where a zone is missing.
+
+    Attributes:
+        flat: LRs too low to move the loss.
+        descending: LRs at which it falls: the right ones.
+        diverging: LRs too high.
+    """
+
+    flat: Bounds = None
+    descending: Bounds = None
+    diverging: Bounds = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the ladder was walked.
+
+    Attributes:
+        visited: Steps taken before the sweep stopped.
+        planned: Steps in the whole ladder.
+    """
+
+    visited: int
+    planned: int
+
+    @property
+    def share(self) -> float:
+        """``visited / planned``."""
+        return self.visited / self.planned if self.planned else 0.0
+
+
+@dataclass(frozen=True)
+class RangeTestResult:
+    """What a range test saw and says.
+
+    Attributes:
+        lrs: LRs visited, in order.
+        losses: Training loss before the step at each LR; NaN and infinity as they came.
+        smoothed: The curve that was read, in the loss's unit; shorter than ``losses`` where the end was cut.
+        zones: LR bounds of the flat, descending and diverging zones.
+        suggestion: The LR to use, or None if the curve gives none: then the user's LR stays.
+        interval: LRs that the evidence can't tell apart from the suggestion, or None.
+        status: ``ok``, ``no_descent``, ``no_divergence``, ``non_finite`` or ``too_few_points``.
+        reason: Why, in words, with what to change.
+        coverage: Steps visited of steps planned.
+        rule: Name of the rule that spoke.
+        num_steps: Steps of the ladder.
+        spacing: Spacing of the ladder.
+        batch_size: Samples per optimizer step (ranks and accumulation included), or None if unknown.
+        horizon: Suggestions by kind of run: ``decay`` (LR falls to about 0) and, where it is known, ``constant``.
+    """
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    zones: Zones
+    suggestion: float | None
+    interval: Bounds
+    status: str
+    reason: str
+    coverage: Coverage
+    rule: str
+    num_steps: int
+    spacing: str = "exponential"
+    batch_size: int | None = None
+    horizon: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a suggestion."""
+        return self.suggestion is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only (a checkpoint with ``weights_only=True`` takes it); NaN and infinity stay floats."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "RangeTestResult":
+        """Inverse of :meth:`to_dict`; keys of a newer version are ignored."""
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        for name in ("lrs", "losses", "smoothed"):
+            values[name] = tuple(float(v) for v in values[name])
+        zones = {name: _pair(bounds) for name, bounds in values["zones"].items()}
+        values.update(zones=Zones(**zones), interval=_pair(values["interval"]), coverage=Coverage(**values["coverage"]))
+        values["horizon"] = dict(values.get("horizon", {}))
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON. NaN and infinity are written as strings, so that any JSON reader takes the file."""
+        text = json.dumps(_encode(self.to_dict()), indent=1, allow_nan=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RangeTestResult":
+        """Read what :meth:`save` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def figure(self, peers: bool = False) -> Any:
+        """The interactive picture (a plotly Figure): losses, smoothed curve, zones, suggestion and interval."""
+        from lr_lightning.reporting.figures import range_test_figure
+
+        return range_test_figure(self, peers=peers)
+
+
+def _pair(bounds: Any) -> Bounds:
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (Zones, Coverage)):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return repr(value)
+    return value
