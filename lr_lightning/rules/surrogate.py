@@ -20,6 +20,7 @@ LENGTHS = (0.12, 0.2, 0.33, 0.55, 0.9, 1.5)
 NOISES = (1e-4, 1e-3, 1e-2, 0.04, 0.15, 0.5)
 """Noise variances tried, as fractions of the variance of the signal."""
 _MAX_GRID = 600
+_MOST = 16
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def posterior(points: Array, values: Array, candidates: Array, count: int, seed:
     grid = _hyper_grid(points.shape[1])
     logs, fits = zip(*(_fit(points, values, lengths, noise) for lengths, noise in grid), strict=True)
     weights = np.exp(np.array(logs) - max(logs))
-    weights[weights < 0.01] = 0.0
+    weights[weights < max(0.01 * weights.sum(), np.sort(weights)[-min(_MOST, len(weights))])] = 0.0
     weights /= weights.sum()
     random = np.random.default_rng(seed)
     shares = random.multinomial(count, weights)

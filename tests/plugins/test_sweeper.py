@@ -37,7 +37,7 @@ def test_a_search_survives_a_crashed_and_a_nan_trial(tmp_path: Path, launcher: s
 
 @pytest.mark.slow
 def test_a_search_on_ray_survives_a_crashed_and_a_nan_trial(tmp_path: Path) -> None:
-    ray = ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false")
+    ray = ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false")
     search(tmp_path / "out", *SMALL, *BAD, *ray)
     _found(tmp_path / "out")
 
