@@ -12,9 +12,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "LRRangeTest": "lr_lightning.callbacks.range_test",
+    "LRSearch": "lr_lightning.callbacks.search",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "TrialPruner": "lr_lightning.callbacks.trial_pruner",
 }
-__all__ = ["LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = ["LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

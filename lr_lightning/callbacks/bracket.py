@@ -26,11 +26,10 @@ class SearchBracket(LRRangeTest):
     def __init__(self, min_lr: float, max_lr: float, **settings: Any) -> None:
         super().__init__(min_lr, max_lr, **{"name": "search_bracket", "apply": False, **settings})
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> int:
-        """Run the test, leave the result, train no further."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Run the test and leave the result; the fit ends after this batch."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         trainer.should_stop = True
-        return -1
 
     def run(self, trainer: Trainer) -> RangeTestResult:
         """Run the test and leave its result."""

@@ -168,14 +168,14 @@ class LRSearch(Callback):
             with _ProgressBar(trainer, self.settings.budget, self.progress_bar) as bar:
                 settings = self.settings
                 if self.range_test:
-                    with self._sandbox(trainer, probe, protocol.CYCLED_BATCHES * accumulate) as box:
+                    with self._box(trainer, probe, protocol.CYCLED_BATCHES * accumulate) as box:
                         settings = self._bracket(box, probe)
-                with self._sandbox(trainer, probe, (self.num_batches or self.num_steps) * accumulate) as box:
+                with self._box(trainer, probe, (self.num_batches or self.num_steps) * accumulate) as box:
                     return self._rounds(settings, box, probe, bar)
         finally:
             probe.close()
 
-    def _sandbox(self, trainer: Trainer, probe: Probe, batches: int) -> Any:
+    def _box(self, trainer: Trainer, probe: Probe, batches: int) -> Any:
         return _sandbox.sandbox(
             trainer,
             probe,

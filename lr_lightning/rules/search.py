@@ -182,6 +182,8 @@ class _View:
 
     def __init__(self, settings: SearchSettings, trials: Sequence[Trial]) -> None:
         self.settings = settings
+        # The order in which trials came in, on a cluster chance, must not decide between equals.
+        trials = sorted(trials, key=lambda t: (t.round, str(t.values), repr(t.score), t.status))
         self.tried = {t.values for t in trials}
         self.round = 1 + max(t.round for t in trials)
         bad_points = {v for v in self.tried if 2 * sum(t.bad for t in trials if t.values == v) >= _repeats(trials, v)}

@@ -106,9 +106,8 @@ class Journal:
         ]
 
     def trials(self) -> list[Trial]:
-        """All outcomes, as the rules take them, in an order of their own: how they came in makes no difference."""
-        lines = sorted(self.of("trial"), key=lambda line: (line["round"], str(line["values"]), line["repeat"]))
-        return [Trial(tuple(t["values"]), t["score"], t["round"], t["status"]) for t in lines]
+        """All outcomes, as the rules take them."""
+        return [Trial(tuple(t["values"]), t["score"], t["round"], t["status"]) for t in self.of("trial")]
 
 
 def _key(line: Mapping[str, Any]) -> tuple[int, tuple[Any, ...], tuple[str, ...]]:
