@@ -1,6 +1,115 @@
-"""The ``lr-lightning`` command."""
+"""The ``lr-lightning`` command: a Hydra app over any LightningModule and LightningDataModule."""
+
+import inspect
+import os
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 
 def main() -> None:
-    """Run the Hydra app."""
-    raise SystemExit("not there yet")
+    """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    _run()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+def _run(cfg: DictConfig) -> float | None:
+    return train(cfg)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Build everything from the config, fit, print the outcome.
+
+    Args:
+        cfg: The composed config, see ``conf/config.yaml``.
+
+    Returns:
+        The metric named by ``cfg.score`` as last logged, or None if it wasn't.
+    """
+    import lightning as L
+
+    if cfg.seed is not None:
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+    callbacks = [instantiate(entry) for entry in _entries(cfg.callbacks)]
+    loggers = [instantiate(entry) for entry in _entries(cfg.logger)]
+    data = build(cfg.data)
+    model = build(cfg.model, optimizer=instantiate(cfg.optimizer) if cfg.optimizer else None)
+    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path)
+    if trainer.is_global_zero:
+        print(summary(trainer, callbacks))
+    score = trainer.callback_metrics.get(cfg.score)
+    return None if score is None else float(score)
+
+
+def build(node: DictConfig, **offered: Any) -> Any:
+    """Instantiate ``node``; a class of the user's takes only what its signature names.
+
+    Args:
+        node: A config with ``_target_``. Keys that stem from the default job's group file and that the target doesn't
+            take are left out, with a line saying so; keys from the command line are always passed on.
+        **offered: Further arguments for targets that take them; None offers nothing.
+    """
+    takes = inspect.signature(get_class(node._target_).__init__).parameters  # type: ignore[misc]
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    overridden = {item.split("=")[0].lstrip("+~") for item in _task_overrides()}
+    kept = {}
+    for key, value in node.items():
+        name = str(key)
+        known = name.startswith("_") or name in takes or open_ended
+        if known or any(item.endswith(f".{name}") for item in overridden):
+            kept[name] = value
+        else:
+            print(f"{node._target_} takes no {name!r}: left out the default {name}={value}")
+    extra = {k: v for k, v in offered.items() if v is not None and k in takes and k not in kept}
+    return instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
+
+
+def summary(trainer: Any, callbacks: list[Any]) -> str:
+    """What happened, in a few lines: the range test, the final metrics, where to look."""
+    from lr_lightning import LRRangeTest
+
+    lines = [""]
+    for callback in callbacks:
+        if isinstance(callback, LRRangeTest) and callback.result is not None:
+            lines += describe(callback)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val")}
+    lines += [f"{name.replace('_', ' ')}: {value:.4f}" for name, value in sorted(metrics.items())]
+    log_dir = getattr(trainer.logger, "log_dir", None)
+    if log_dir:
+        lines += ["", f"tensorboard --logdir {os.path.relpath(log_dir)}"]
+    return "\n".join(lines)
+
+
+def describe(callback: Any) -> list[str]:
+    """A range test's outcome, one fact a line."""
+    result = callback.result
+    before = f"LR before: {callback.previous_lr:.4g}"
+    if result.suggestion is None:
+        return [f"no LR suggested ({result.status}): {result.reason}", before]
+    lines = [f"suggested LR: {result.suggestion:.4g}"]
+    if result.interval:
+        lines[0] += (
+            f" (interval {result.interval[0]:.2g} to {result.interval[1]:.2g}; {result.status}: {result.reason})"
+        )
+    zones = ((name, getattr(result.zones, name)) for name in ("flat", "descending", "diverging"))
+    lines.append("zones: " + ", ".join(f"{name} {z[0]:.1e} to {z[1]:.1e}" for name, z in zones if z))
+    return [*lines, before]
+
+
+def _entries(group: DictConfig | None) -> list[DictConfig]:
+    return [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+
+
+def _task_overrides() -> list[str]:
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+if __name__ == "__main__":
+    main()

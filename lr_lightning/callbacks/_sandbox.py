@@ -25,8 +25,9 @@ from torch.utils.data import DataLoader
 
 from lr_lightning.callbacks._snapshot import Restore, Snapshot, plain_state, rng_state
 
-# (object path from the trainer, private or swapped attribute): what a canary test looks for in each Lightning release.
+# What is swapped out and put back.
 _CONNECTOR_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
+_LOOP_FIELDS = ("epoch_loop",)
 _TRAINER_FIELDS = ("callbacks", "loggers", "should_stop", "profiler")
 _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 
@@ -182,7 +183,7 @@ def sandbox(
 def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_callbacks: tuple[type, ...]) -> None:
     connector = trainer._logger_connector
     for owner, names in (
-        (trainer.fit_loop, ("epoch_loop",)),
+        (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
         (connector, _CONNECTOR_FIELDS),
     ):

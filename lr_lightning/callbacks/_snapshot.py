@@ -104,16 +104,34 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, in place: whoever holds a reference to a tensor or a list sees the old values again."""
         reshard(self._model)
+        self._restore_buffers()
+        self._restore_tensors()
+        self._restore_gradients()
+        self._restore_optimizers()
+        self._restore_stateful()
+        self._restore_plain()
+
+    def _restore_buffers(self) -> None:
+        """A module may have put another tensor in a buffer's place."""
         for module, buffers, training in self._buffers:
             module._buffers.clear()
             module._buffers.update(buffers)
             module.training = training
+
+    def _restore_tensors(self) -> None:
         for tensor, clone, requires_grad in self._tensors:
             local(tensor).copy_(clone)
             if tensor.is_leaf and tensor.is_floating_point():
                 tensor.requires_grad_(requires_grad)
+
+    def _restore_gradients(self) -> None:
         for parameter, gradient in self._gradients:
-            self._restore_gradient(parameter, gradient)
+            if gradient is None or parameter.grad is None or local(parameter.grad).shape != gradient.shape:
+                parameter.grad = None  # FSDP1 changes the shape; at a step's end such gradients are spent
+            else:
+                local(parameter.grad).copy_(gradient)
+
+    def _restore_optimizers(self) -> None:
         for optimizer, states, groups in self._optimizers:
             for parameter in [p for p in optimizer.state if p not in states]:
                 del optimizer.state[parameter]
@@ -121,8 +139,12 @@ class Snapshot:
                 _restore_mapping(optimizer.state[parameter], state)
             for group, saved in zip(optimizer.param_groups, groups, strict=True):
                 _restore_mapping(group, saved, keep=("params",))
+
+    def _restore_stateful(self) -> None:
         for stateful, state in self._stateful:
             stateful.load_state_dict(copy.deepcopy(state))
+
+    def _restore_plain(self) -> None:
         for put_back in self._plain:
             put_back()
 
@@ -145,13 +167,6 @@ class Snapshot:
         if isinstance(value, (list, tuple)):
             return type(value)(self._clone_tree(v) for v in value)
         return copy.deepcopy(value)
-
-    @staticmethod
-    def _restore_gradient(parameter: Tensor, gradient: Tensor | None) -> None:
-        if gradient is None or parameter.grad is None or local(parameter.grad).shape != gradient.shape:
-            parameter.grad = None  # FSDP1 changes the shape; at a step's end such gradients are spent
-        else:
-            local(parameter.grad).copy_(gradient)
 
 
 def plain_state(holder: Any, small: bool = False, depth: int = _DEPTH) -> Restore:

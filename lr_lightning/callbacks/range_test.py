@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _sandbox
 from lr_lightning.callbacks._sweep import OnWindow, Probe, take_steps
-from lr_lightning.reporting.events import LREvent, RangeTestWriter, write_event
+from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult, analyze, check_rule, diverged
 from lr_lightning.rules.sweep import SPACINGS, check_count, check_range, ladder
@@ -159,9 +159,10 @@ class LRRangeTest(Callback):
         """
         optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
         previous = param_groups.reference_lr(optimizers, schedulers)
-        sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
+        # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
+        sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
-        writer = RangeTestWriter(sight, step, self.name)
+        writer = RangeTestWriter(sight, step, self.name, folder=next(iter(log_folders(trainer.loggers)), None))
         lrs = ladder(self.min_lr, self.max_lr, self.num_steps, self.spacing)
         writer.start({"rule": self.rule, "min_lr": self.min_lr, "max_lr": self.max_lr, "num_steps": self.num_steps})
         try:

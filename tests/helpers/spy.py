@@ -78,10 +78,11 @@ class Spy(L.Callback):
         self._add(trainer, "epoch_start", **self._state(trainer, module))
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        self._add(
-            trainer, "batch_start", callbacks=others(trainer), batch=digest(batch), index=batch_idx, training=module.training,
-            loggers=len(trainer.loggers), **self._state(trainer, module),
-        )  # fmt: skip
+        seen = {"batch": digest(batch), "index": batch_idx, "training": module.training}
+        seen |= {"callbacks": others(trainer), "loggers": len(trainer.loggers), "stop": trainer.should_stop}
+        connector = trainer._logger_connector
+        seen |= {"logged": sorted(connector._callback_metrics), "first_iteration": connector._first_loop_iter}
+        self._add(trainer, "batch_start", **seen, **self._state(trainer, module))
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
         grads = digest([p.grad for p in trainer.strategy.model.parameters() if p.grad is not None])
