@@ -15,8 +15,9 @@ _PUBLIC = {
     "LRSearch": "lr_lightning.callbacks.search",
     "RangeTestResult": "lr_lightning.rules.range_test",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
+    "range_test": "lr_lightning.plain",
 }
-__all__ = ["LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__"]
+__all__ = ["LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__", "range_test"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

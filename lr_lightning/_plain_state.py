@@ -1,4 +1,4 @@
-"""Snapshot and restore for plain PyTorch: model, optimizer, random generators and the loader's generators, bit by bit."""
+"""Snapshot and restore for plain PyTorch: model, optimizer, random numbers and loader, bit by bit."""
 
 import random
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class Snapshot:
         self._state = {p: {k: _copy(v) for k, v in s.items()} for p, s in optimizer.state.items()}
         self._generators = [(g, g.get_state()) for g in _generators(loader)]
         self._python, self._numpy, self._torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
 
     @torch.no_grad()
     def restore_training(self) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks._sandbox import Sandbox
+from lr_lightning.callbacks._sandbox import Sandbox, Validation
 
 MAX_SKIPPED = 20
 """Optimizer steps in a row that a GradScaler may skip; its scale has then fallen by a million: gradients are bad."""
@@ -41,6 +41,7 @@ class Probe(Callback):
         self._sums = torch.zeros(capacity, 2, device=self._device, dtype=dtype)  # sum of loss * samples, of samples
         self._weigh = trainer.world_size > 1 or trainer.accumulate_grad_batches > 1
         self.lr = reference
+        self.evaluate: Validation | None = None
         self.row = 0
         self.steps = 0
         self.samples = 0
@@ -66,12 +67,20 @@ class Probe(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, Tensor):
+        if self.evaluate is not None or not isinstance(loss, Tensor):
             return
-        weight = float(self.samples)
-        self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
         # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
         share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+        self._add(loss, float(self.samples), share)
+
+    def validate(self) -> None:
+        """Take the validation loss of the weights before the step in place of the training loss."""
+        if self.evaluate is not None:
+            for loss, batch in self.evaluate():
+                self._add(loss, float(samples_in(batch)))
+
+    def _add(self, loss: Tensor, weight: float, share: int = 1) -> None:
+        self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
         self._sums[self.row, 1].add_(weight / share)
 
     def drop_row(self) -> None:
@@ -130,12 +139,13 @@ def _one_step(box: Sandbox, probe: Probe) -> bool:
     accumulate = box.trainer.accumulate_grad_batches
     automatic = box.trainer.lightning_module.automatic_optimization
     before = probe.steps
+    probe.validate()
     for _ in range(MAX_SKIPPED):
         for _ in range(accumulate if automatic else 1):
             box.micro_batch()
         if probe.steps > before:
             return True
-        if automatic:
+        if automatic and probe.evaluate is None:
             probe.drop_row()
     if getattr(box.trainer.precision_plugin, "scaler", None) is None:
         raise RuntimeError(

@@ -1,5 +1,6 @@
 """LRSearch: coarse-to-fine search inside of a single fit, with short trials from one snapshot."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _sandbox
+from lr_lightning.callbacks._progress import ProgressBar
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.callbacks._trials import ShortTrials
-from lr_lightning.callbacks.range_test import _note_in_hparams, _ProgressBar
+from lr_lightning.callbacks.range_test import _note_in_hparams
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.axes import Axis
@@ -162,31 +164,19 @@ class LRSearch(Callback):
         return plan
 
     def _search(self, trainer: Trainer, optimizers: Any) -> Plan:
-        accumulate = trainer.accumulate_grad_batches
         probe = Probe(trainer, optimizers, protocol.WINDOW)
-        try:
-            with _ProgressBar(trainer, self.settings.budget, self.progress_bar) as bar:
-                settings = self.settings
-                if self.range_test:
-                    with self._box(trainer, probe, protocol.CYCLED_BATCHES * accumulate) as box:
-                        settings = self._bracket(box, probe)
-                with self._box(trainer, probe, (self.num_batches or self.num_steps) * accumulate) as box:
-                    return self._rounds(settings, box, probe, bar)
-        finally:
-            probe.close()
+        data = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
+        with contextlib.ExitStack() as stack:
+            stack.callback(probe.close)
+            bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar))
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, **data))
+            settings = self._bracket(box, probe) if self.range_test else self.settings
+            return self._rounds(settings, box, probe, bar)
 
-    def _box(self, trainer: Trainer, probe: Probe, batches: int) -> Any:
-        return _sandbox.sandbox(
-            trainer,
-            probe,
-            isolate_data=self.isolate_data,
-            cycle=int(min(batches, trainer.num_training_batches)),
-            snapshot_device=self.snapshot_device,
-        )
-
-    def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: _ProgressBar) -> Plan:
+    def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
         self.searched = settings
         self.short.begin()
+        batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
         while True:
             # numpy may round differently on another machine: rank 0's plan is everybody's.
             plan: Plan = box.trainer.strategy.broadcast(next_round(settings, self.trials))
@@ -194,6 +184,7 @@ class LRSearch(Callback):
                 return plan
             for (lr,) in plan.points:
                 box.rewind()
+                box.use(0, batches)
                 score, status, spent = self.short.run(box, probe, float(lr))
                 self.trials.append(Trial((float(lr),), score, plan.round, status))
                 self.steps += spent
@@ -203,6 +194,7 @@ class LRSearch(Callback):
         """A range test over the whole range, and the settings with the range that it leaves."""
         axis, count = self.settings.axes[0], max(self.num_steps, 20)
         lrs = ladder(axis.low, axis.high, count)
+        box.use(0, protocol.CYCLED_BATCHES * box.trainer.accumulate_grad_batches)
         losses = take_steps(box, probe, lrs, protocol.WINDOW, lambda _, seen: not diverged(seen, planned=count))
         self.steps += len(losses)
         result = analyze(lrs[: len(losses)], losses, planned=count, cycle=protocol.CYCLED_BATCHES)

@@ -58,7 +58,12 @@ class TrialPruner(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""
         here = trials.here()
-        if here is None or trainer.sanity_checking or trainer.fast_dev_run or self.monitor not in trainer.callback_metrics:
+        if (
+            here is None
+            or trainer.sanity_checking
+            or trainer.fast_dev_run
+            or self.monitor not in trainer.callback_metrics
+        ):
             return
         self._values.append(float(trainer.callback_metrics[self.monitor]))
         status, reason = "", ""

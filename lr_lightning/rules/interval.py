@@ -42,12 +42,12 @@ def resampled_readings(curve: Curve, rule: str, draws: int = DRAWS) -> list[floa
 def find_interval(curve: Curve, rule: str, suggestion: float, others: Sequence[float] = ()) -> tuple[float, float]:
     """LRs that noise, other readings and repeats can't tell apart from the suggestion.
 
-    The hull of the 5 % and 95 % quantiles over resampled curves, of three readings that are as defensible as the default
-    (80 % and 90 % of the drop, a third of the LR at the minimum), and of the suggestions of ``others`` (repeats).
+    The hull of the 5 % and 95 % quantiles over resampled curves, of three readings as defensible as the default (80 %
+    and 90 % of the drop, a third of the LR at the minimum), and of the suggestions of ``others`` (repeats).
     """
-    low, high = np.quantile(resampled_readings(curve, rule), QUANTILES)
+    low, high = (float(np.quantile(resampled_readings(curve, rule), q)) for q in QUANTILES)
     votes = [share_of_drop(curve, 0.8), share_of_drop(curve, 0.9), read(curve, "minimum"), *others]
-    return min(suggestion, float(low), *votes), max(suggestion, float(high), *votes)
+    return min(suggestion, low, *votes), max(suggestion, high, *votes)
 
 
 def width(interval: tuple[float, float]) -> float:

@@ -68,16 +68,15 @@ def minimum(curve: Curve) -> float:
 
 def valley(curve: Curve) -> float:
     """Middle of the longest decreasing subsequence of the smoothed losses: fast.ai's "valley" without the lag."""
-    values = curve.smooth[: curve.low + 1]
-    length, before = np.ones(len(values), dtype=int), np.full(len(values), -1)
+    values = [float(v) for v in curve.smooth[: curve.low + 1]]
+    length, before = [1] * len(values), [-1] * len(values)
     for i in range(1, len(values)):
-        best = np.where(values[:i] > values[i], length[:i], 0)
-        if best.max() > 0:
-            before[i] = int(np.argmax(best))
-            length[i] = int(best.max()) + 1
-    chain = [int(np.argmax(length))]
+        for j in range(i):
+            if values[j] > values[i] and length[j] >= length[i]:
+                length[i], before[i] = length[j] + 1, j
+    chain = [length.index(max(length))]
     while before[chain[-1]] >= 0:
-        chain.append(int(before[chain[-1]]))
+        chain.append(before[chain[-1]])
     return math.exp(curve.x[chain[len(chain) // 2]])
 
 

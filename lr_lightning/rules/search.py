@@ -166,7 +166,9 @@ def _spread(settings: SearchSettings, count: int) -> tuple[tuple[Value, ...], ..
         return _unique((settings.axes[0].value(float(p)),) for p in places)
     random = np.random.default_rng((settings.seed, 0))
     columns = [places, *(random.permutation(places) for _ in settings.axes[1:])]
-    return _unique(tuple(a.value(float(p)) for a, p in zip(settings.axes, row, strict=True)) for row in zip(*columns, strict=True))
+    return _unique(
+        tuple(a.value(float(p)) for a, p in zip(settings.axes, row, strict=True)) for row in zip(*columns, strict=True)
+    )
 
 
 def _unique(points: object) -> tuple[tuple[Value, ...], ...]:

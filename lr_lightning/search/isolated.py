@@ -18,7 +18,16 @@ from lr_lightning.search.files import read_json, write_json
 RESULT = "LR_LIGHTNING_RESULT"
 FILE = "trial_result.json"
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
-_FOREIGN = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+_FOREIGN = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+)
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 

@@ -72,7 +72,9 @@ def write_tensorboard(settings: SearchSettings, journal: Journal, status: str) -
         from lr_lightning.reporting.events import write_search
 
         rounds = [_bounds(line) for line in journal.of("round")]
-        write_search(journal.path.parent, tensorboard_trials(settings, journal), rounds, mode=settings.mode, status=status)
+        write_search(
+            journal.path.parent, tensorboard_trials(settings, journal), rounds, mode=settings.mode, status=status
+        )
     except (ImportError, OSError, ValueError) as error:
         log.warning("no TensorBoard record of the search: %s", error)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from lr_lightning.rules.axes import Axis, Value, axis_from
 from lr_lightning.rules.search import Plan, SearchSettings
 from lr_lightning.search.bracket import bracket_first, conflicts
 from lr_lightning.search.engine import Job, run_search
+from lr_lightning.search.files import write_json
 from lr_lightning.search.job import SearchTask, failure, outcome, outcome_file
 from lr_lightning.search.journal import Journal, settings_record
-from lr_lightning.search.files import write_json
 from lr_lightning.search.results import folder_of, write_results
 
 log = logging.getLogger(__name__)
@@ -161,5 +161,3 @@ def _go_back_to(config: DictConfig, folder: Path) -> None:
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={_text(str(folder))}")
-
-

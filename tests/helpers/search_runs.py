@@ -10,7 +10,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 APP = Path(__file__).parent / "search_app" / "app.py"
-SMALL = ("hydra.sweeper.low=1e-4", "hydra.sweeper.high=1", "hydra.sweeper.first=5", "hydra.sweeper.later=3", "hydra.sweeper.budget=8")
+SMALL = (
+    "hydra.sweeper.low=1e-4",
+    "hydra.sweeper.high=1",
+    "hydra.sweeper.first=5",
+    "hydra.sweeper.later=3",
+    "hydra.sweeper.budget=8",
+)
 
 
 def command(folder: Path, *overrides: str, app: Path = APP) -> list[str]:
@@ -27,7 +33,9 @@ def search(folder: Path, *overrides: str, app: Path = APP, fails: bool = False) 
 
 def run(line: list[str], folder: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(line, env=environment(folder), cwd=folder.parent, timeout=timeout, text=True, check=False, **output)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
+        line, env=environment(folder), cwd=folder.parent, timeout=timeout, text=True, check=False, **output
+    )  # type: ignore[call-overload, no-any-return]
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -37,14 +37,25 @@ def test_a_search_survives_a_crashed_and_a_nan_trial(tmp_path: Path, launcher: s
 
 @pytest.mark.slow
 def test_a_search_on_ray_survives_a_crashed_and_a_nan_trial(tmp_path: Path) -> None:
-    ray = ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false")
+    ray = (
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+    )
     search(tmp_path / "out", *SMALL, *BAD, *ray)
     _found(tmp_path / "out")
 
 
 def test_a_process_that_dies_is_a_bad_trial(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    search(out, *SMALL, "die_above=0.5", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.max_batch_size=1")
+    search(
+        out,
+        *SMALL,
+        "die_above=0.5",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweeper.max_batch_size=1",
+    )
     assert {line["status"] for line in trials(out) if line["values"] == [1.0]} == {"crashed"}
     assert abs(math.log10(results(out)["best_params"]["lr"] / 0.004)) < 0.1
 
@@ -60,7 +71,12 @@ def test_seeds_are_repeats_and_sys_exit_is_a_crash(tmp_path: Path) -> None:
 
 def test_further_parameters_have_their_own_scales(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    more = ("hydra.sweeper.params={batch:{choices:[16,32,64]}}", "wd=interval(0,0.5)", "hydra.sweeper.budget=9", "hydra.sweeper.later=4")
+    more = (
+        "hydra.sweeper.params={batch:{choices:[16,32,64]}}",
+        "wd=interval(0,0.5)",
+        "hydra.sweeper.budget=9",
+        "hydra.sweeper.later=4",
+    )
     search(out, *SMALL, *more)
     found = results(out)
     assert set(found["best_params"]) == {"lr", "batch", "wd"}

@@ -9,7 +9,13 @@ import pytest
 from tests.helpers.search_runs import ran, results, search, trials
 
 APP = Path(__file__).parents[1] / "helpers" / "training_app" / "app.py"
-TINY = ("hydra.sweeper.low=1e-4", "hydra.sweeper.high=10", "hydra.sweeper.first=3", "hydra.sweeper.later=1", "hydra.sweeper.budget=3")
+TINY = (
+    "hydra.sweeper.low=1e-4",
+    "hydra.sweeper.high=10",
+    "hydra.sweeper.first=3",
+    "hydra.sweeper.later=1",
+    "hydra.sweeper.budget=3",
+)
 
 
 def test_two_ranks_of_each_trial_agree_on_its_lr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +44,9 @@ def test_a_range_test_first_gives_the_bracket(tmp_path: Path) -> None:
     assert max(values) <= found["high"] * 1.001
     steps = Counter(line.split()[2] for line in ran(out))
     assert steps == {"1": 1, "8": 3}, "the range test ends after one step, each trial its whole epoch"
-    assert {line.split()[0] for line in ran(out)} >= {f"{v:.6g}" for v in values}, "the app's own range test chose no LR"
+    assert {line.split()[0] for line in ran(out)} >= {f"{v:.6g}" for v in values}, (
+        "the app's own range test chose no LR"
+    )
 
 
 def test_clearly_worse_trials_stop_early(tmp_path: Path) -> None:

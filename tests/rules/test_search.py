@@ -108,7 +108,9 @@ def test_maximizing_is_minimizing_the_negative() -> None:
 
 
 @given(
-    scores=st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width=32)), min_size=5, max_size=5),
+    scores=st.lists(
+        st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, width=32)), min_size=5, max_size=5
+    ),
     order=st.permutations(range(5)),
 )
 @settings(max_examples=15, deadline=None)
