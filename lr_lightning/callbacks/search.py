@@ -57,6 +57,7 @@ class LRSearch(Callback):
     Attributes:
         plan: The last :class:`~lr_lightning.rules.search.Plan`, or None.
         trials: All trials, in order.
+        costs: Optimizer steps of each trial.
         steps: Optimizer steps spent, the range test's included.
         best_lr: The winner, or None: no trial gave a finite loss, and the user's LR stays.
         previous_lr: The LR before.
@@ -96,6 +97,7 @@ class LRSearch(Callback):
         self.progress_bar, self.name = progress_bar, name
         self.plan: Plan | None = None
         self.trials: list[Trial] = []
+        self.costs: list[int] = []
         self.steps = 0
         self.best_lr: float | None = None
         self.previous_lr: float | None = None
@@ -149,7 +151,7 @@ class LRSearch(Callback):
         previous = param_groups.reference_lr(optimizers, schedulers)
         sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
         step, epoch, folder = _sandbox.logging_step(trainer), trainer.current_epoch, trainer.log_dir
-        self.trials, self.steps = [], 0
+        self.trials, self.costs, self.steps = [], [], 0
         plan = self._search(trainer, optimizers)
         self.plan, self.previous_lr = plan, previous
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
@@ -187,6 +189,7 @@ class LRSearch(Callback):
                 box.use(0, batches)
                 score, status, spent = self.short.run(box, probe, float(lr))
                 self.trials.append(Trial((float(lr),), score, plan.round, status))
+                self.costs.append(spent)
                 self.steps += spent
                 bar.update(1, float(lr), float("nan") if score is None else score)
 
