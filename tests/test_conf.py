@@ -45,7 +45,7 @@ def test_every_group_file_composes():
 def test_callbacks_are_a_keyed_dict():
     cfg = composed("callbacks.range_test.max_lr=1", "callbacks.range_test.rule=midpoint")
     callback = instantiate(cfg.callbacks.range_test)
-    assert (callback.max_lr, callback.rule) == (1, "midpoint")
+    assert (callback.settings.max_lr, callback.settings.rule) == (1, "midpoint")
 
 
 def test_an_experiment_overrides_groups_and_values():

@@ -88,7 +88,7 @@ class Sandbox:
                 self._restart_data()
             self.trainer.fit_loop.epoch_loop.advance(self._fetcher)
         else:
-            self.trainer.fit_loop.epoch_loop.advance(self)
+            self.trainer.fit_loop.epoch_loop.advance(self)  # type: ignore[arg-type]
 
     def state(self) -> Restore:
         """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
@@ -356,6 +356,7 @@ class Validation:
         batch = trainer.precision_plugin.convert_input(batch)
         batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
         batch = call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
+        assert trainer._results is not None
         trainer._results.batch = batch
         takes_index = len(inspect.signature(trainer.lightning_module.validation_step).parameters) > 1
         output = call._call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))

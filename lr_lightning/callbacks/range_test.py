@@ -229,7 +229,7 @@ class LRRangeTest(Callback):
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
         )
         probe = Probe(trainer, optimizers, protocol.WINDOW)
-        options = {
+        options: dict[str, Any] = {
             "keep_callbacks": settings.keep_callbacks,
             "isolate_data": self.isolate_data,
             "snapshot_device": self.snapshot_device,
