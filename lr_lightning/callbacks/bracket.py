@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lr_lightning.callbacks.range_test import LRRangeTest
 from lr_lightning.rules.range_test import RangeTestResult
-from lr_lightning.search.bracket import FILE
+from lr_lightning.search.adapt import FILE
 from lr_lightning.search.files import write_json
 from lr_lightning.search.trial import here
 

@@ -56,7 +56,7 @@ class LRSearch(Callback):
 
     Attributes:
         plan: The last :class:`~lr_lightning.rules.search.Plan`, or None.
-        trials: All trials, in order.
+        trials: All trials, in order; one that was stopped early has the score that it would have reached.
         costs: Optimizer steps of each trial.
         steps: Optimizer steps spent, the range test's included.
         best_lr: The winner, or None: no trial gave a finite loss, and the user's LR stays.
@@ -167,10 +167,10 @@ class LRSearch(Callback):
 
     def _search(self, trainer: Trainer, optimizers: Any) -> Plan:
         probe = Probe(trainer, optimizers, protocol.WINDOW)
-        data = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
+        data: Any = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
         with contextlib.ExitStack() as stack:
             stack.callback(probe.close)
-            bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar))
+            bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, **data))
             settings = self._bracket(box, probe) if self.range_test else self.settings
             return self._rounds(settings, box, probe, bar)
@@ -187,11 +187,12 @@ class LRSearch(Callback):
             for (lr,) in plan.points:
                 box.rewind()
                 box.use(0, batches)
-                score, status, spent = self.short.run(box, probe, float(lr))
-                self.trials.append(Trial((float(lr),), score, plan.round, status))
-                self.costs.append(spent)
-                self.steps += spent
-                bar.update(1, float(lr), float("nan") if score is None else score)
+                one = self.short.run(box, probe, float(lr))
+                self.trials.append(Trial((float(lr),), one.score, plan.round, one.status))
+                self.costs.append(one.steps)
+                self.steps += one.steps
+                bar.update(1, float(lr), float("nan") if one.score is None else one.score)
+            self.trials = [replace(t, score=s) for t, s in zip(self.trials, self.short.scores(), strict=True)]
 
     def _bracket(self, box: _sandbox.Sandbox, probe: Probe) -> SearchSettings:
         """A range test over the whole range, and the settings with the range that it leaves."""

@@ -30,7 +30,8 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
     check_count("first", first, 1)
     if not (math.isfinite(eta) and eta > 1):
         raise ValueError(f"eta must be finite and greater than 1, got {eta!r}")
-    found, at = [], float(first)
+    found: list[int] = []
+    at = float(first)
     while at < last:
         if not found or round(at) > found[-1]:
             found.append(round(at))
@@ -64,16 +65,36 @@ def judge(value: float, peers: Sequence[float], eta: float, mode: str = "min", l
     return f"{_ordinal(rank)} of {len(peers) + 1} at this point, the best {keep} go on" if rank > keep else ""
 
 
+def finished(value: float, others: Sequence[tuple[float, float]]) -> float:
+    """What a trial that was stopped at a rung would have scored: its metric there plus what others gained after it.
+
+    The metric of a stopped trial is that of a shorter training; beside whole trials it would look far worse than it is
+    and pull the surface of scores up around it.
+
+    Args:
+        value: Its metric at the rung.
+        others: Metric at that rung and final score of trials that went on to their end.
+
+    Returns:
+        The estimate; ``value`` if there is nobody to compare with.
+
+    >>> finished(1.5, [(1.0, 0.5), (1.2, 0.6), (1.1, 0.1)])
+    0.9
+    """
+    gains = sorted(final - at for at, final in others if math.isfinite(final) and math.isfinite(at))
+    return value + gains[len(gains) // 2] if gains else value
+
+
 def _ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
 
 def diverged(value: float, first: float, best: float, mode: str = "min", factor: float = 1.0) -> bool:
-    """Whether a metric left the range in which it learned: worse than the start by ``factor`` times all that was gained.
+    """Whether a metric left the range in which it learned: below the start by more than ``factor`` times the gain.
 
-    ``value - first > factor * (first - best)``, plus a small share of ``|first|`` so that a trial that gained nothing yet
-    isn't stopped by noise. Negative metrics work as well: only differences count.
+    ``value - first > factor * max(first - best, |first| / 2)``: the second term keeps a trial that gained nothing yet
+    from being stopped by noise. Negative metrics work as well: only differences count.
 
     Args:
         value: The metric now.

@@ -273,8 +273,8 @@ class _View:
     def low_region(self) -> tuple[float, float]:
         """The interval of the minimum, and around it all that isn't clearly worse.
 
-        Points that are within the noise of the best say little of where the minimum is; the flanks, a few noises up, say
-        most. Hence the region reaches to where the expected score is ``_CLEARLY`` noises above the best.
+        Points that are within the noise of the best say little of where the minimum is; the flanks, a few noises up,
+        say most. Hence the region reaches to where the expected score is ``_CLEARLY`` noises above the best.
         """
         low, high = self.interval()
         fine = self.post.mean <= self.post.mean[self.at] + _CLEARLY * self.post.noise

@@ -9,11 +9,12 @@ with a handful of trials: section 5.2.)
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
 
 LENGTHS = (0.12, 0.2, 0.33, 0.55, 0.9, 1.5)
 """Correlation lengths tried, as fractions of the range of an axis."""
@@ -115,7 +116,7 @@ def _hyper_grid(axes: int) -> list[tuple[tuple[float, ...], float]]:
 
 
 def _kernel(a: Array, b: Array, lengths: tuple[float, ...]) -> Array:
-    """Matérn 5/2: smooth enough to find a vertex from a few points, without the false certainty of the Gaussian kernel."""
+    """Matérn 5/2: smooth enough to find a vertex from a few points, less sure of itself than the Gaussian kernel."""
     scaled = (a[:, None, :] - b[None, :, :]) / np.asarray(lengths)
     distance = np.sqrt(5.0 * (scaled**2).sum(-1))
     return np.asarray((1.0 + distance + distance**2 / 3.0) * np.exp(-distance))

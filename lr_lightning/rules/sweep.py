@@ -74,7 +74,7 @@ def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponen
 
 
 def log_grid(min_lr: float, max_lr: float, count: int) -> tuple[float, ...]:
-    """``count`` LRs in the middle of ``count`` equal strata of log LR: an even grid that leaves the borders to neighbours.
+    """An even grid that leaves the borders out: the middles of ``count`` equal strata of log LR.
 
     Args:
         min_lr: Lower end of the range.
@@ -94,7 +94,9 @@ def log_grid(min_lr: float, max_lr: float, count: int) -> tuple[float, ...]:
 
 
 def log_uniform(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[float, ...]:
-    """``count`` random LRs, uniform in log LR (Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", 2012).
+    """Random LRs, uniform in log LR.
+
+    (Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", 2012.)
 
     Args:
         min_lr: Lower end of the range.

@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.halving import finished
 from lr_lightning.rules.search import Plan, SearchSettings, Trial
 from lr_lightning.search.files import append_line, plain, read_json, read_lines
 from lr_lightning.search.job import outcome_file, started_file
+from lr_lightning.search.trial import Here
 
 
 class Journal:
@@ -73,7 +75,7 @@ class Journal:
         return taken
 
     def give_up(self, most: int = 3) -> None:
-        """Write off trials whose process died ``most`` times: one that takes the whole search down would do so for ever."""
+        """Write off trials whose process died ``most`` times: one that takes the search down would always do so."""
         have = {_key(line) for line in self.of("trial")}
         died: dict[Any, list[dict[str, Any]]] = {}
         for job in (job for line in self.of("launch") for job in line["jobs"]):
@@ -106,8 +108,24 @@ class Journal:
         ]
 
     def trials(self) -> list[Trial]:
-        """All outcomes, as the rules take them."""
-        return [Trial(tuple(t["values"]), t["score"], t["round"], t["status"]) for t in self.of("trial")]
+        """All outcomes, as the rules take them: a trial that was stopped early at what it would have scored."""
+        lines = self.of("trial")
+        curves = {line["job"]: self._curve(line["job"]) for line in lines}
+        whole = [(curves[line["job"]], line["score"]) for line in lines if line["status"] == "completed"]
+        found = []
+        for line in lines:
+            score, curve = line["score"], curves[line["job"]]
+            if line["status"] == "pruned" and curve:
+                rung = max(curve)
+                others = [(other[rung], final) for other, final in whole if rung in other and final is not None]
+                score = finished(curve[rung], others)
+            found.append(Trial(tuple(line["values"]), score, line["round"], line["status"]))
+        return found
+
+    def _curve(self, job: int) -> dict[int, float]:
+        """What a trial reported, by rung."""
+        lines = read_lines(Here(self.folder, job).curve)
+        return {int(line["rung"]): float(line["value"]) for line in lines if line["value"] is not None}
 
 
 def _key(line: Mapping[str, Any]) -> tuple[int, tuple[Any, ...], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lr_lightning.rules.axes import Axis, Value, axis_from
 from lr_lightning.rules.search import Plan, SearchSettings
-from lr_lightning.search.bracket import bracket_first, conflicts
+from lr_lightning.search.adapt import bracket_first, conflicts, pruner
 from lr_lightning.search.engine import Job, run_search
 from lr_lightning.search.files import write_json
 from lr_lightning.search.job import SearchTask, failure, outcome, outcome_file
@@ -65,6 +65,7 @@ class Sweep:
         self.always = conflicts(self.config)
         if self.options["range_test"]:
             settings = bracket_first(self, settings, repeats[0])
+        self.always += pruner(self.options["prune"], self.config, settings.mode)
         self.settings = settings
         self.journal.begin(settings_record(settings, repeats))
         plan = run_search(settings, self.journal, repeats, self.launch, self.report)
@@ -137,8 +138,8 @@ def settings_from(options: dict[str, Any]) -> SearchSettings:
         ValueError: If a value is out of its bounds.
     """
     first = Axis(str(options["param"]), float(options["low"]), float(options["high"]), widen=bool(options["widen"]))
-    more = options["params"] or {}
-    more = OmegaConf.to_container(more) if OmegaConf.is_config(more) else more
+    params = options["params"] or {}
+    more: Any = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
     axes = [axis_from(str(name), dict(item)) for name, item in more.items()]
     return SearchSettings((first, *axes), **{name: options[name] for name in _RULE})
 

@@ -31,7 +31,7 @@ from lr_lightning import LRSearch
 from lr_lightning.plain import range_test
 from lr_lightning.rules.axes import Axis
 from lr_lightning.rules.bracket import bracket
-from lr_lightning.rules.halving import diverged, judge, rungs
+from lr_lightning.rules.halving import diverged, finished, judge, rungs
 from lr_lightning.rules.search import SearchSettings, Trial, next_round
 from lr_lightning.rules.sweep import ladder, log_uniform
 from recipes.benchmarks.suggestion_tasks import TASKS, Task
@@ -166,11 +166,12 @@ def ours(task: Task, seed: int, cost: Cost) -> None:
     """The sweeper's rule: bracket, rounds of five, successive halving at 1, 2 and 4 eighths."""
     settings = SearchSettings((first_bracket(task, seed, cost),), budget=60, tolerance=0.02, seed=seed)
     trials: list[Trial] = []
-    seen: dict[int, list[float]] = {}
+    curves: list[list[float]] = []
     while cost.spent < cost.limit and not (plan := next_round(settings, trials)).done:
         for (lr,) in plan.points:
-            score, status = pruned_trial(task, float(lr), seed, cost, seen)
-            trials.append(Trial((lr,), score, plan.round, status))
+            status = pruned_trial(task, float(lr), seed, cost, curves)
+            trials.append(Trial((lr,), curves[-1][-1], plan.round, status))
+            trials = [replace(t, score=score(t, c, curves)) for t, c in zip(trials, curves, strict=True)]
             best = next_round(settings, trials).best
             if best is not None:
                 cost.said.append((cost.spent, float(best[0])))
@@ -178,22 +179,26 @@ def ours(task: Task, seed: int, cost: Cost) -> None:
                 break
 
 
-def pruned_trial(
-    task: Task, lr: float, seed: int, cost: Cost, seen: dict[int, list[float]]
-) -> tuple[float | None, str]:
+def pruned_trial(task: Task, lr: float, seed: int, cost: Cost, curves: list[list[float]]) -> str:
+    """Train as long as the trial keeps up with the others; its curve is appended."""
     values: list[float] = []
+    curves.append(values)
     for check, loss in enumerate(trial(task, lr, seed), 1):
         cost.spent += task.steps // CHECKS
         values.append(loss)
         if diverged(loss, values[0], min(values)):
-            return None, "diverged"
-        if check in rungs(1, 2.0, CHECKS):
-            peers = seen.setdefault(check, [])
-            worse = judge(loss, peers, 2.0)
-            peers.append(loss)
-            if worse:
-                return loss, "pruned"
-    return values[-1], "completed"
+            return "diverged"
+        peers = [curve[check - 1] for curve in curves[:-1] if len(curve) >= check]
+        if check in rungs(1, 2.0, CHECKS) and judge(loss, peers, 2.0):
+            return "pruned"
+    return "completed"
+
+
+def score(one: Trial, curve: list[float], curves: list[list[float]]) -> float:
+    """The last loss, or what it would have become."""
+    if one.status != "pruned":
+        return curve[-1]
+    return finished(curve[-1], [(c[len(curve) - 1], c[-1]) for c in curves if len(c) == CHECKS])
 
 
 class Net(L.LightningModule):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lr_lightning.rules.bracket import bracket
-from lr_lightning.rules.halving import diverged, judge, rungs
+from lr_lightning.rules.halving import diverged, finished, judge, rungs
 
 
 def test_rungs_grow_by_eta_and_leave_out_the_end() -> None:
@@ -54,3 +54,10 @@ def test_the_bracket_surrounds_the_suggestion_and_stays_inside_of_the_range() ->
         "no bracket from the range test (flat)",
     )
     assert bracket({"suggestion": 50.0, "zones": None}, 1e-6, 1.0)[:2] == (1e-6, 1.0)
+
+
+def test_a_stopped_trial_is_compared_at_what_it_would_have_reached() -> None:
+    others = [(1.0, 0.2), (1.1, 0.4), (math.nan, 0.1), (0.9, 0.2)]
+    assert finished(1.6, others) == pytest.approx(0.9)
+    assert finished(1.6, []) == 1.6
+    assert finished(-1.6, [(-1.0, -3.0)]) == pytest.approx(-3.6)

@@ -22,7 +22,7 @@ class CoarseToFineConf:
         param: Key of the LR, for example ``model.lr``.
         low: Lower end of its range; its scale is logarithmic.
         high: Upper end.
-        params: Further parameters by key, each ``{low, high, scale: log|linear, integer, widen}`` or ``{choices: […]}``.
+        params: Further parameters by key, ``{low, high, scale: log|linear, integer, widen}`` or ``{choices: […]}``.
         mode: ``min`` or ``max`` the score that the app returns.
         budget: Most different points; repeats (``seed=0,1,2``) come on top.
         first: Points of the first round.
@@ -38,6 +38,8 @@ class CoarseToFineConf:
             ``range_test_overrides``.
         range_test_overrides: What makes a job a range test in another app; it leaves ``bracket.json``, see
             :class:`lr_lightning.callbacks.bracket.SearchBracket`.
+        prune: Metric by which clearly worse trials stop early, see :class:`lr_lightning.TrialPruner`, which is added to
+            each trial's ``callbacks``; ``auto``: the config's ``score``, if it is a name; None: all run to their end.
         resume: Folder of an interrupted search to go on with.
     """
 
@@ -59,6 +61,7 @@ class CoarseToFineConf:
     max_batch_size: Optional[int] = None  # noqa: UP045
     range_test: bool = True
     range_test_overrides: Optional[List[str]] = None  # noqa: UP006, UP045
+    prune: Optional[str] = "auto"  # noqa: UP045
     resume: Optional[str] = None  # noqa: UP045
 
 

@@ -1,4 +1,4 @@
-"""The range test before a search: one job that gives the bracket."""
+"""What a search changes in an app's config: a range test first, pruned trials, no other choice of the LR."""
 
 import logging
 from dataclasses import replace
@@ -31,6 +31,17 @@ def conflicts(config: DictConfig) -> list[str]:
         for key, target in _callbacks(config).items()
         if target.startswith("lr_lightning.") and target.rsplit(".", 1)[-1] in _OURS
     ]
+
+
+def pruner(metric: str | None, config: DictConfig, mode: str) -> list[str]:
+    """The override that adds a ``TrialPruner``, where there is a mapping ``callbacks`` to take it and a metric."""
+    if metric == "auto":
+        metric = OmegaConf.select(config, "score", default=None)
+    targets = _callbacks(config)
+    has_place = OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None))
+    if not isinstance(metric, str) or not has_place or any(t.endswith(".TrialPruner") for t in targets.values()):
+        return []
+    return [f"+callbacks.trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{metric},mode:{mode}}}"]
 
 
 def bracket_first(sweep: Any, settings: SearchSettings, repeat: list[str]) -> SearchSettings:
