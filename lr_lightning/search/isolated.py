@@ -5,6 +5,7 @@ Here the job of a sweep starts the app once more as a plain run with the job's c
 """
 
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from lr_lightning.search.files import read_json, write_json
 
 RESULT = "LR_LIGHTNING_RESULT"
+OVERRIDES = "LR_LIGHTNING_OVERRIDES"
 FILE = "trial_result.json"
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
 _FOREIGN = (
@@ -73,6 +75,16 @@ def wanted() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def task_overrides() -> list[str]:
+    """The overrides that this run, or the sweep's job that started it, was given."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = os.environ.get(OVERRIDES)
+    if given:
+        return [str(item) for item in json.loads(given)]
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def leave(score: Any) -> Any:
     """Leave the score where the job that started this process looks for it; every rank may call it, rank 0 writes."""
     path = os.environ.get(RESULT)
@@ -106,11 +118,14 @@ def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) ->
     result.unlink(missing_ok=True)
     overrides = [f"hydra.run.dir='{out}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
     overrides += [f"hydra.job.num={job.job.num}", f"hydra.job.id='{job.job.id}'"]
-    choice = job.runtime.choices.get("hydra/job_logging")
-    overrides += [f"hydra/job_logging={choice}"] if choice else []
+    group = out / ".hydra" / "hydra" / "job_logging"
+    group.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(job.job_logging, group / "trial.yaml")  # the app's own, which its config file may have changed
+    overrides.append("hydra/job_logging=trial")
     where = ["--config-path", str(out / ".hydra"), "--config-name", "config"]
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    code = _wait([*line, *where, *overrides, *extra], {**environment, RESULT: str(result)}, job.runtime.cwd)
+    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task))}
+    code = _wait([*line, *where, *overrides, *extra], environment, job.runtime.cwd)
     left = read_json(result)
     if code != 0 or left is None:
         raise RuntimeError(f"the trial's process ended with code {code}" + ("" if left else " and left no score"))
