@@ -11,13 +11,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "LRCurves": "lr_lightning.callbacks.curves",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "LRSearch": "lr_lightning.callbacks.search",
     "RangeTestResult": "lr_lightning.rules.range_test",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "range_test": "lr_lightning.plain",
 }
+<<<<<<< HEAD
 __all__ = ["LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__", "range_test"]
+=======
+__all__ = ["LRCurves", "LRRangeTest", "RangeTestResult", "__version__", "range_test"]
+>>>>>>> main
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

@@ -16,13 +16,33 @@ def main() -> None:
     """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    _run()
+    name, *rest = sys.argv[1:] or [""]
+    if name == "info":
+        from lr_lightning.info import info
+
+        print(info())
+    elif name == "review":
+        from lr_lightning.reporting.review import review_command
+
+        sys.exit(review_command(rest))
+    elif name == "preview":
+        sys.argv = [sys.argv[0], *rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
+        _preview()
+    else:
+        _run()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
 @isolated_trials
 def _run(cfg: DictConfig) -> float | None:
     return train(cfg)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+def _preview(cfg: DictConfig) -> None:
+    from lr_lightning.preview import preview_command
+
+    preview_command(cfg)
 
 
 def train(cfg: DictConfig) -> float | None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -34,7 +34,7 @@ class Sandbox:
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction, loader: Iterable[Any], num_batches: int
     ) -> None:
-        if iter(loader) is loader:
+        if isinstance(loader, Iterator):  # asking iter() would draw a seed from torch's generator
             raise ValueError(
                 "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
             )

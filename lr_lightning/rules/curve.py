@@ -1,5 +1,6 @@
 """What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,8 +90,15 @@ def smooth(x: Array, y: Array, sigma: float) -> Array:
     """
     if sigma <= 0 or len(y) < 2:
         return y.copy()
+    return np.asarray(_kernel(x.tobytes(), sigma) @ y, dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=16)
+def _kernel(positions: bytes, sigma: float) -> Array:
+    """Normalised weights; cached, because resampled curves share their positions."""
+    x = np.frombuffer(positions, dtype=np.float64)
     weights = np.exp(-0.5 * ((x[:, None] - x[None, :]) / sigma) ** 2)
-    return np.asarray((weights @ y) / weights.sum(axis=1), dtype=np.float64)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
@@ -202,7 +210,9 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     y = despike(raw)
     head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
     start = float(np.median(y[:head]))
-    cut = explosion(x, y, start, max(1.5, LIGHT_SHARE * planned) * spacing, max(STOP_RUN, planned // 20))
+    light = max(1.5, LIGHT_SHARE * planned)
+    clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y, cycle) / math.sqrt(_points(light))
+    cut = explosion(x, y, start, light * spacing, max(STOP_RUN, planned // 20), clear)
     if cut is not None:
         x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
     sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
@@ -210,9 +220,15 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
     smoothed = smooth(*_goes_on(x, y, cap, sigma, spacing, stopped), sigma)[: len(x)]
     noise = noise_level(y, cycle)
-    points = max(1.0, 2 * math.sqrt(math.pi) * sigma / spacing)  # effective number of points under the Gaussian
     low = int(np.argmin(smoothed))
-    return Curve(x, raw, smoothed, start, low, noise, noise / math.sqrt(points), stopped, sigma, planned, cycle)
+    return Curve(
+        x, raw, smoothed, start, low, noise, noise / math.sqrt(_points(sigma / spacing)), stopped, sigma, planned, cycle
+    )
+
+
+def _points(sigma: float) -> float:
+    """Effective number of points under a Gaussian of ``sigma`` steps."""
+    return max(1.0, 2 * math.sqrt(math.pi) * sigma)
 
 
 def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopped: str) -> tuple[Array, Array]:
@@ -224,16 +240,16 @@ def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopp
     return np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), cap)])
 
 
-def explosion(x: Array, y: Array, start: float, sigma: float, run: int) -> int | None:
+def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: float) -> int | None:
     """Number of losses up to where a curve has given back half of its descent for ``run`` steps; None if it doesn't.
 
     What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
     constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
-    A descent counts from a quarter of the whole one on, so that an early wiggle cuts nothing.
+    A descent counts if it exceeds ``clear`` (noise doesn't) and a quarter of the whole one (an early wiggle doesn't).
     """
     calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
     descent = start - np.minimum.accumulate(calm)
     whole = start - float(calm.min())
-    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > 0.25 * whole)
+    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(0.25 * whole, clear))
     hits = np.flatnonzero(run_lengths(back) >= run)
     return int(hits[0]) + 1 if len(hits) and whole > 1e-5 * abs(start) else None
