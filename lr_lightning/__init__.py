@@ -18,11 +18,7 @@ _PUBLIC = {
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "range_test": "lr_lightning.plain",
 }
-<<<<<<< HEAD
-__all__ = ["LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__", "range_test"]
-=======
-__all__ = ["LRCurves", "LRRangeTest", "RangeTestResult", "__version__", "range_test"]
->>>>>>> main
+__all__ = ["LRCurves", "LRRangeTest", "LRSearch", "RangeTestResult", "TrialPruner", "__version__", "range_test"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():
