@@ -17,20 +17,12 @@ _PUBLIC = {
     "LRCurves": "lr_lightning.callbacks.curves",
     "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
+    "LRSearch": "lr_lightning.callbacks.search",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "range_test": "lr_lightning.plain",
 }
-__all__ = [
-    "Formula",
-    "FormulaError",
-    "FormulaLR",
-    "LRCurves",
-    "LRFormula",
-    "LRRangeTest",
-    "RangeTestResult",
-    "__version__",
-    "range_test",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():
