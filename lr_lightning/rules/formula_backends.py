@@ -23,7 +23,7 @@ class Backend(NamedTuple):
     compare: Mapping[type, Callable[[Any, Any], Any]]
     functions: Mapping[str, Callable[..., Any]]
     choose: Callable[[Evaluator, Evaluator, Evaluator], Evaluator]  # test, if true, if false
-    first: Callable[[Evaluator, Evaluator, bool], Evaluator]  # `and` (the first that is false) and `or` (true)
+    first: Callable[[Sequence[Evaluator], bool], Evaluator]  # `and` (the first that is false) and `or` (true)
     negate: Callable[[Any], Any]
 
 
@@ -39,18 +39,25 @@ def _choose_vector(test: Evaluator, yes: Evaluator, no: Evaluator) -> Evaluator:
     return evaluate
 
 
-def _first_scalar(left: Evaluator, right: Evaluator, first_false: bool) -> Evaluator:
+def _first_scalar(parts: Sequence[Evaluator], first_false: bool) -> Evaluator:
+    *early, last = parts
+
     def evaluate(env: Sequence[Any]) -> Any:
-        value = left(env)
-        return right(env) if (value != 0) is first_false else value
+        for part in early:
+            value = part(env)
+            if (value != 0) is not first_false:
+                return value
+        return last(env)
 
     return evaluate
 
 
-def _first_vector(left: Evaluator, right: Evaluator, first_false: bool) -> Evaluator:
+def _first_vector(parts: Sequence[Evaluator], first_false: bool) -> Evaluator:
     def evaluate(env: Sequence[Any]) -> Any:
-        value = np.asarray(left(env))
-        return np.where(((value != 0) == first_false) & ~np.isnan(value), right(env), value)
+        value = np.asarray(parts[0](env))
+        for part in parts[1:]:
+            value = np.where(((value != 0) == first_false) & ~np.isnan(value), part(env), value)
+        return value
 
     return evaluate
 

@@ -8,7 +8,6 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 from lr_lightning.rules.formula_backends import SCALAR, VECTOR, Backend, Evaluator
@@ -115,8 +114,7 @@ class _Compiler:
         if isinstance(node, ast.IfExp):
             return self.use.choose(*parts)
         if isinstance(node, ast.BoolOp):
-            first_false = isinstance(node.op, ast.And)
-            return reduce(lambda left, right: self.use.first(left, right, first_false), parts)
+            return self.use.first(parts, isinstance(node.op, ast.And))
         if isinstance(node, ast.Compare):
             return _compare([self.use.compare[type(op)] for op in node.ops], parts)
         assert isinstance(node, ast.UnaryOp)

@@ -239,3 +239,15 @@ def test_the_check_finds_what_training_would_meet(text):
     else:
         with pytest.raises(FormulaError, match=rf"step {first}\b"):
             schedule.check(0.1)
+
+
+def test_a_long_formula_needs_no_deep_stack():
+    """Long chains are computed in a row; what nests is bounded, so a deep caller (a Trainer, say) has room."""
+
+    def deep(levels):
+        if levels:
+            return deep(levels - 1)
+        long = [" and ".join(["lr"] * 490), "0" + " or 0" * 480, "lr" + "<=lr" * 480]
+        return [Schedule(Formula(text, interval="step"), RUN).value(Counters(3, 65, 5), 0.1, 0.1) for text in long]
+
+    assert deep(500) == [0.1, 0.0, 1.0]
