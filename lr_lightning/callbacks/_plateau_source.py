@@ -1,0 +1,112 @@
+"""Where PlateauDecay's values come from: fresh metrics, and the training loss, collected on the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lr_lightning.callbacks import _private
+
+LOSS_NAMES = ("train_loss", "loss")
+
+
+class LossWindow:
+    """The training losses of the newest optimizer steps, on the device, read by the host once a window.
+
+    A micro-batch costs one in-place addition into a preallocated tensor: no host sync and no collective a step.
+
+    Args:
+        size: Steps a window.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.sums: Tensor | None = None
+        self.counts: list[int] = []
+        self._open = False
+
+    def add(self, loss: Tensor, scale: float = 1.0, ends_step: bool = True) -> None:
+        """Add a micro-batch's loss; ``scale`` undoes a division by the number of micro-batches."""
+        loss = loss.detach()
+        if self.sums is None or self.sums.device != loss.device:
+            kind = torch.float64 if loss.dtype == torch.float64 else torch.float32
+            held = [] if self.sums is None else self.sums.tolist()
+            self.sums = torch.zeros(self.size, dtype=kind, device=loss.device)
+            self.sums[: len(held)] = torch.tensor(held, dtype=kind)
+        if not self._open:
+            self.counts.append(0)
+        self.sums[len(self.counts) - 1].add_(loss.mean() if loss.dim() else loss, alpha=scale)
+        self.counts[-1] += 1
+        self._open = not ends_step
+
+    def end_step(self) -> None:
+        """Close a step whose last micro-batch gave no loss."""
+        self._open = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the window is complete."""
+        return len(self.counts) == self.size and not self._open
+
+    def means(self, strategy: Any) -> list[float]:
+        """Mean loss of every step so far, averaged over ranks: one collective and one read."""
+        if self.sums is None or not self.counts:
+            return []
+        used = len(self.counts)
+        means = self.sums[:used] / torch.tensor(self.counts, dtype=self.sums.dtype, device=self.sums.device)
+        return [float(x) for x in strategy.reduce(means, reduce_op="mean").tolist()]
+
+    def clear(self) -> None:
+        """Start the next window."""
+        self.counts = []
+        if self.sums is not None:
+            self.sums.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and counts as plain numbers."""
+        sums = [] if self.sums is None else self.sums[: len(self.counts)].tolist()
+        double = self.sums is not None and self.sums.dtype == torch.float64
+        return {"sums": sums, "counts": list(self.counts), "open": self._open, "double": double}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self.size = max(self.size, len(state["counts"]))
+        self.counts, self._open = list(state["counts"]), bool(state["open"])
+        self.sums = torch.zeros(self.size, dtype=torch.float64 if state["double"] else torch.float32)
+        self.sums[: len(state["sums"])] = torch.tensor(state["sums"], dtype=self.sums.dtype)
+
+
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss in what ``on_train_batch_end`` is given, if there is one."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss if isinstance(loss, Tensor) else None
+
+
+def fresh_value(trainer: Any, monitor: str) -> float | None:
+    """The value of ``monitor`` if the loop that has just ended produced it; the mean over ranks."""
+    value = _private.fresh_metrics(trainer).get(monitor)
+    return None if value is None else reduced(trainer, value)
+
+
+def reduced(trainer: Any, value: Any) -> float:
+    """``value`` averaged over ranks, so that metrics logged without ``sync_dist`` give every rank the same number."""
+    number = float(value)
+    if trainer.world_size == 1:
+        return number
+    kind = torch.float32 if trainer.strategy.root_device.type == "mps" else torch.float64
+    tensor = torch.tensor(number, device=trainer.strategy.root_device, dtype=kind)
+    return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
+
+
+def progress(trainer: Any, batches: int) -> float | None:
+    """Share of the planned run that is done, or ``None`` where nobody planned its end."""
+    done = []
+    if trainer.max_steps not in (None, -1):
+        done.append(trainer.global_step / max(trainer.max_steps, 1))
+    per_epoch = trainer.num_training_batches
+    if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch) and per_epoch:
+        done.append(batches / max(trainer.max_epochs * per_epoch, 1))
+    return max(done) if done else None
