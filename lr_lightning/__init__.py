@@ -11,10 +11,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
+    "PlateauLR": "lr_lightning.plateau_lr",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "RangeTestResult": "lr_lightning.rules.range_test",
 }
-__all__ = ["LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = ["LRRangeTest", "PlateauDecay", "PlateauLR", "RangeTestResult", "__version__"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

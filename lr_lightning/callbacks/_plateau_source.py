@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lr_lightning.callbacks import _private
-
 LOSS_NAMES = ("train_loss", "loss")
 
 
@@ -85,12 +83,6 @@ def loss_of(outputs: Any) -> Tensor | None:
     return loss if isinstance(loss, Tensor) else None
 
 
-def fresh_value(trainer: Any, monitor: str) -> float | None:
-    """The value of ``monitor`` if the loop that has just ended produced it; the mean over ranks."""
-    value = _private.fresh_metrics(trainer).get(monitor)
-    return None if value is None else reduced(trainer, value)
-
-
 def reduced(trainer: Any, value: Any) -> float:
     """``value`` averaged over ranks, so that metrics logged without ``sync_dist`` give every rank the same number."""
     number = float(value)
@@ -101,12 +93,19 @@ def reduced(trainer: Any, value: Any) -> float:
     return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
 
 
-def progress(trainer: Any, batches: int) -> float | None:
-    """Share of the planned run that is done, or ``None`` where nobody planned its end."""
-    done = []
+def planned_batches(trainer: Any, batches: int) -> float | None:
+    """The batches that the run is planned to have in all, or ``None`` where nobody planned its end.
+
+    Args:
+        trainer: The trainer, during its fit.
+        batches: Batches so far; with ``global_step`` they tell how many batches an optimizer step takes.
+    """
+    ends = []
     if trainer.max_steps not in (None, -1):
-        done.append(trainer.global_step / max(trainer.max_steps, 1))
+        steps = trainer.global_step
+        ratio = batches / steps if steps and batches else float(trainer.accumulate_grad_batches)
+        ends.append(trainer.max_steps * ratio)
     per_epoch = trainer.num_training_batches
-    if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch) and per_epoch:
-        done.append(batches / max(trainer.max_epochs * per_epoch, 1))
-    return max(done) if done else None
+    if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch):
+        ends.append(float(trainer.max_epochs * per_epoch))
+    return min(ends) if ends and min(ends) > 0 else None

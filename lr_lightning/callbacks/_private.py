@@ -16,7 +16,3 @@ def fresh_metrics(trainer: Any) -> dict[str, Any]:
     connector = trainer._logger_connector
     return dict(results.metrics(connector._first_loop_iter is not None)["callback"])
 
-
-def logging_step(trainer: Any) -> int:
-    """Lightning's own logging step: batches that stepped an optimizer."""
-    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)

@@ -203,11 +203,11 @@ def configure(
     return make_rule(name, **settings)
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Refuse what isn't among the choices.
 
     Raises:
         ValueError: If ``value`` isn't; the message quotes it and lists the choices.
     """
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")

@@ -232,7 +232,8 @@ class TrendRule:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        stage = replace(stage, correlation=0.8 * stage.correlation + 0.2 * stats.lag_one(means))
+        if p >= 0.2:  # around a bent decline, the residuals of a line say nothing about the noise
+            stage = replace(stage, correlation=0.8 * stage.correlation + 0.2 * stats.lag_one(means))
         evidence = self._evidence(stage, window, means, p)
         if s < 0:
             return self._progress(stage, evidence, p)
