@@ -16,8 +16,8 @@ from lr_lightning.rules.sweep import check_count
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
 _MOST_BLOCKS = 64
 _MOST_STRETCH = 3.0
-_MOST_BACKOFF = 4.0
-_RAMP = 60
+_MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
+_RAMP, _OPEN_RAMP = 30, 120
 _WAIT = Decision("keep", "the window fills", "waiting")
 
 
@@ -131,7 +131,7 @@ class TrendRule:
     open_window: float = 0.25
     least: int = 5
     open_least: int = 5
-    resolution: float = 2.5
+    resolution: float = 3.0
     cooldown: int = 0
     endgame: float = 0.5
     factor: float = 0.5
@@ -255,16 +255,16 @@ class TrendRule:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
             if window is None:
                 return None
-            if stretch >= most or self._resolves(stage, window, seen):
+            if stretch >= most or self._resolves(stage, window, seen, _OPEN_RAMP if horizon is None else _RAMP):
                 return window
             stretch = min(most, stretch + 0.25)
 
-    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int) -> bool:
+    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int, ramp: int) -> bool:
         if not self.resolution:
             return True
         means = stats.means_of(window)
         # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
-        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / _RAMP)
+        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / ramp)
         share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
         drop = stage.top - sum(means) / len(means)
         return error * self.resolution <= drop * -math.log(1.0 - share) / math.log(max(seen, 2))
@@ -294,7 +294,8 @@ class TrendRule:
         words = self._words(evidence, useless, flat)
         if flat and self.on_flat == "kick" and stage.kicked != 2:
             return self._kick(stage, at, words, evidence)
-        backoff = min(_MOST_BACKOFF, 2.0 * stage.backoff) if useless else 1.0
+        most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
+        backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
             return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
         after = self._after_cut(stage, at, level, noise, backoff)
