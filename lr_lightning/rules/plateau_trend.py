@@ -17,7 +17,7 @@ ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
 _MOST_BLOCKS = 64
 _MOST_STRETCH = 3.0
 _MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
-_RAMP, _OPEN_RAMP = 30, 120
+_RAMP = 30
 _WAIT = Decision("keep", "the window fills", "waiting")
 
 
@@ -116,7 +116,8 @@ class TrendRule:
         open_window: Where the end isn't known and ``window`` is a share: share of the run so far.
         least: Fewest observations in a window.
         open_least: The same where the end of the run isn't known.
-        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask.
+        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
+            part where the window is a share of a run whose end isn't known.
         cooldown: Observations after a decay that are ignored.
         endgame: Share of a planned run in which the LR goes down anyway; 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
@@ -250,21 +251,24 @@ class TrendRule:
     ) -> Sequence[Block] | None:
         """The newest blocks that could have seen a slow decay; ``None`` while there are too few."""
         stretch = stage.backoff if self.on_flat == "keep" else 1.0
-        most = stretch * (_MOST_STRETCH if self.resolution and self.on_flat != "decay" else 1.0)
+        # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
+        patient = self.resolution > 0 and self.on_flat != "decay"
+        patient = patient and (horizon is not None or isinstance(self.window, int))
+        most = stretch * (_MOST_STRETCH if patient else 1.0)
         while True:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
             if window is None:
                 return None
-            if stretch >= most or self._resolves(stage, window, seen, _OPEN_RAMP if horizon is None else _RAMP):
+            if stretch >= most or self._resolves(stage, window, seen):
                 return window
             stretch = min(most, stretch + 0.25)
 
-    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int, ramp: int) -> bool:
+    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int) -> bool:
         if not self.resolution:
             return True
         means = stats.means_of(window)
         # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
-        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / ramp)
+        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / _RAMP)
         share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
         drop = stage.top - sum(means) / len(means)
         return error * self.resolution <= drop * -math.log(1.0 - share) / math.log(max(seen, 2))

@@ -153,8 +153,8 @@ def test_endgame_reaches_low_lrs_at_any_cadence_and_turns_off():
 def test_cuts_that_bring_nothing_become_rare():
     """On a flat region each useless cut doubles the wait for the next."""
     values = np.concatenate([np.linspace(2, 1, 40), np.full(960, 1.0)]) + noise(5, 1000, 0.01)
-    waiting = [i for i, _, _ in run(no_end(window=20), values)]
-    hasty = [i for i, _, _ in run(no_end(window=20, on_flat="decay"), values)]
+    waiting = [i for i, _, _ in run(no_end(window=20), values, 1000)]
+    hasty = [i for i, _, _ in run(no_end(window=20, on_flat="decay"), values, 1000)]
     assert len(waiting) < len(hasty) / 2
 
 
