@@ -15,8 +15,8 @@ from lr_lightning.rules.plateau import Decision
 class PlateauLR:
     """Lowers an optimizer's LR when a metric shows no progress any more.
 
-    Use it in place of ``torch.optim.lr_scheduler.ReduceLROnPlateau``: one ``step(metric)`` an observation. It gets along
-    with other schedulers: the plateau factor multiplies theirs.
+    Use it in place of ``torch.optim.lr_scheduler.ReduceLROnPlateau``: one ``step(metric)`` an observation. It gets
+    along with other schedulers: the plateau factor multiplies theirs.
 
     Args:
         optimizer: The optimizer.

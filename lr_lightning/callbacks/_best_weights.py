@@ -64,7 +64,11 @@ class BestWeights:
 
     def _checkpoint(self, trainer: Any) -> ModelCheckpoint | None:
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.monitor == self.monitor and callback.mode == self.mode:
+            if (
+                isinstance(callback, ModelCheckpoint)
+                and callback.monitor == self.monitor
+                and callback.mode == self.mode
+            ):
                 return callback
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lr_lightning.callbacks._best_weights import BestWeights
+from lr_lightning.callbacks._plateau_source import LOSS_NAMES
 from lr_lightning.param_groups import LRChange
 from lr_lightning.rules.plateau import Decision, check_choice, check_number
 from lr_lightning.rules.sweep import check_count
@@ -52,6 +53,14 @@ def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> B
     if interval == "step":
         raise ValueError("restore_best needs interval='epoch': the best value of single steps is noise")
     return BestWeights(mode, "checkpoint" if restore_best == "checkpoint" else "memory", monitor)
+
+
+def missing(monitor: str, interval: str, available: dict[str, list[str]]) -> str:
+    """What to say when the metric never came: what is logged, and when."""
+    logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
+    if interval == "step" and monitor not in LOSS_NAMES:
+        logged += f"; interval='step' also takes {' or '.join(LOSS_NAMES)}, the loss that is trained on"
+    return f"PlateauDecay(monitor={monitor!r}, interval={interval!r}) never got its metric. Logged {logged}"
 
 
 def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, epoch: int, step: int) -> dict[str, Any]:

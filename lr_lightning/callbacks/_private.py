@@ -15,4 +15,3 @@ def fresh_metrics(trainer: Any) -> dict[str, Any]:
         return {}
     connector = trainer._logger_connector
     return dict(results.metrics(connector._first_loop_iter is not None)["callback"])
-

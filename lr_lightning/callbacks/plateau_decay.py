@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _plateau_source as source
 from lr_lightning.callbacks import _plateau_settings as settings
+from lr_lightning.callbacks import _plateau_source as source
 from lr_lightning.callbacks import _private
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
@@ -40,8 +40,8 @@ class PlateauDecay(Callback):
         factor: Multiplier of the LR at a decay, above 0 and below 1.
         interval: ``"epoch"`` takes the metric when a validation or a training epoch has ended, ``"step"`` after every
             optimizer step.
-        rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as torch's
-            ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau`.
+        rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
+            torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau`.
         window: For ``"trend"`` and ``"dlib"``: a float is a share of the planned run, an int a number of observations.
         patience: For ``"patience"``: the LR falls at the ``patience + 1``-th observation in a row without improvement,
             as in torch.
@@ -190,9 +190,9 @@ class PlateauDecay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         count = len(trainer.optimizers)
-        for index in self.optimizer or ():
-            if index >= count:
-                raise MisconfigurationException(f"optimizer={index} is not there: the module has {count} optimizers")
+        if self.optimizer and max(self.optimizer) >= count:
+            index = max(self.optimizer)
+            raise MisconfigurationException(f"optimizer={index} is not there: the module has {count} optimizers")
         if self._best is not None:
             self._best.check(trainer)
         groups = [len(o.param_groups) for o in self._optimizers(trainer)]
@@ -238,7 +238,7 @@ class PlateauDecay(Callback):
         """Take the metric if this training epoch produced it; complain if nobody ever did."""
         self._take(trainer, pl_module, "training epoch end")
         if not self._seen and (self._validated or not trainer.enable_validation):
-            raise MisconfigurationException(self._missing())
+            raise MisconfigurationException(settings.missing(self.monitor, self.interval, self._available))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
@@ -288,12 +288,6 @@ class PlateauDecay(Callback):
         end = self._end(trainer)
         return 32 if end is None else max(1, min(64, int(end / trainer.accumulate_grad_batches / 200)))
 
-    def _missing(self) -> str:
-        logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in self._available.items())
-        if self.interval == "step" and self.monitor not in source.LOSS_NAMES:
-            logged += f"; interval='step' also takes {' or '.join(source.LOSS_NAMES)}, the loss that is trained on"
-        return f"PlateauDecay(monitor={self.monitor!r}, interval={self.interval!r}) never got its metric. Logged {logged}"
-
     # Decisions
 
     def _observe(self, trainer: Trainer, pl_module: LightningModule, value: float, at: float) -> bool:
@@ -310,7 +304,7 @@ class PlateauDecay(Callback):
         return self._act(trainer, pl_module, decision)
 
     def _warming(self, trainer: Trainer) -> bool:
-        """Whether values don't count yet: inside of ``warmup``, or the schedule has raised the LR since the last one."""
+        """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
         lrs = [
             param_groups.get_lr(group) / param_groups.lr_factor(group)
             for optimizer in self._optimizers(trainer)
@@ -359,7 +353,8 @@ class PlateauDecay(Callback):
     def _warn(self, decision: Decision) -> None:
         if self._state.nonfinite_row == _NONFINITE_ROW:
             rank_zero_warn(
-                f"PlateauDecay: {self.monitor} was not finite {_NONFINITE_ROW} times in a row; such values are no evidence"
+                f"PlateauDecay: {self.monitor} was not finite {_NONFINITE_ROW} times in a row; "
+                "such values are no evidence"
             )
         if decision.evidence.get("correlation", 0.0) > _CORRELATED and "correlation" not in self._warned:
             self._warned.add("correlation")

@@ -130,7 +130,7 @@ def check_at(at: float | None, seen: int, last: float) -> float:
     return float(at)
 
 
-def rule_classes() -> dict[str, type]:
+def rule_classes() -> dict[str, Any]:
     """The rules by name; the first is the default."""
     from lr_lightning.rules.plateau_dlib import DlibRule
     from lr_lightning.rules.plateau_patience import PatienceRule

@@ -38,7 +38,10 @@ class DlibState:
 
     def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values held, oldest first."""
-        return np.array([x for chunk in (*self.chunks, self.tail) for x in chunk], dtype=np.float64)
+        held: np.ndarray[Any, np.dtype[np.float64]] = np.array(
+            [x for chunk in (*self.chunks, self.tail) for x in chunk], dtype=np.float64
+        )
+        return held
 
     def push(self, value: float) -> DlibState:
         """With one more value."""
@@ -126,7 +129,9 @@ class DlibRule:
         seen = state.seen + 1
         state = replace(state, seen=seen, at=check_at(at, seen, state.at))
         if horizon is None and isinstance(self.window, float):
-            raise ValueError(f"window={self.window!r} is a share of the planned run, whose end isn't known; give an int")
+            raise ValueError(
+                f"window={self.window!r} is a share of the planned run, whose end isn't known; give an int"
+            )
         if not math.isfinite(value):
             row = state.nonfinite_row + 1
             state = replace(state, nonfinite=state.nonfinite + 1, nonfinite_row=row)

@@ -46,7 +46,7 @@ class PatienceRule:
         patience: Observations without improvement that are put up with.
         threshold: How much better than the best counts as an improvement.
         threshold_mode: ``"rel"`` (``best * (1 - threshold)``, torch's; with a negative best it accepts values that are
-            worse), ``"abs"`` (``best - threshold``) or ``"margin"`` (``best - threshold * |best|``, right for any sign).
+            worse), ``"abs"`` (``best - threshold``) or ``"margin"`` (``best - threshold * |best|``, for any sign).
         cooldown: Observations after a decay in which bad ones are not counted.
     """
 

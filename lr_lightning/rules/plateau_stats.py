@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 Block = tuple[float, int, float]
 """Mean, number of observations, position of the newest."""
@@ -42,7 +43,7 @@ def pool(values: Sequence[float], parts: int) -> list[float]:
     """Means of ``parts`` nearly equal runs of values."""
     n = len(values)
     edges = [round(i * n / parts) for i in range(parts + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges) if b > a]
 
 
 def mann_kendall(values: Sequence[float]) -> tuple[int, float]:
@@ -90,7 +91,7 @@ def lag_one(values: Sequence[float]) -> float:
     n = len(rest)
     if n < 5 or power <= 0:
         return 0.0
-    raw = sum(a * b for a, b in zip(rest, rest[1:], strict=False)) / power
+    raw = sum(a * b for a, b in pairwise(rest)) / power
     # A line takes two degrees of freedom: white noise shows about -2/n; AR(1) is shrunk by about (1 - 4/n).
     return max(-1.0, min(1.0, (raw + 2.0 / n) / max(1.0 - 4.0 / n, 0.2)))
 

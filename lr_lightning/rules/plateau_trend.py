@@ -246,9 +246,7 @@ class TrendRule:
             return stage, Decision("keep", f"the raised LR brings progress (p = {p:.2g}): it stays", "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
 
-    def _window(
-        self, stage: Stage, seen: int, at: float, horizon: float | None
-    ) -> Sequence[Block] | None:
+    def _window(self, stage: Stage, seen: int, at: float, horizon: float | None) -> Sequence[Block] | None:
         """The newest blocks that could have seen a slow decay; ``None`` while there are too few."""
         stretch = stage.backoff if self.on_flat == "keep" else 1.0
         # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
@@ -273,9 +271,7 @@ class TrendRule:
         drop = stage.top - sum(means) / len(means)
         return error * self.resolution <= drop * -math.log(1.0 - share) / math.log(max(seen, 2))
 
-    def _evidence(
-        self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float
-    ) -> dict[str, float]:
+    def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
         sign = 1.0 if self.mode == "min" else -1.0
         level = sum(means) / len(means)
         return {
@@ -330,8 +326,10 @@ class TrendRule:
 
     def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
         count = int(evidence["observations"])
-        text = f"no downward trend over the last {count} observations" if self.mode == "min" else (
-            f"no upward trend over the last {count} observations"
+        text = (
+            f"no downward trend over the last {count} observations"
+            if self.mode == "min"
+            else (f"no upward trend over the last {count} observations")
         )
         text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
         if useless:

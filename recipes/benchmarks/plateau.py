@@ -1,6 +1,6 @@
 """When to decay: PlateauDecay against torch's, Keras's and dlib's rules, step decay and cosine.
 
-    python -m recipes.benchmarks.plateau             # the table and the figure, from .benchmarks/ where it was run before
+    python -m recipes.benchmarks.plateau             # the table and the figure (cached in .benchmarks/)
     python -m recipes.benchmarks.plateau --half choose
     python -m recipes.benchmarks.plateau --signals   # detection alone, on signals with known onsets
 

@@ -60,7 +60,9 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
     seeds, rows = len(arms), len(arms[0])
     gens = [torch.Generator().manual_seed(100 + s) for s in range(seeds)]
     starts = [task.init(g) for g in gens]
-    params = {k: torch.stack([p[k] for p in starts])[:, None].repeat(1, rows, *[1] * starts[0][k].dim()) for k in starts[0]}
+    params = {
+        k: torch.stack([p[k] for p in starts])[:, None].repeat(1, rows, *[1] * starts[0][k].dim()) for k in starts[0]
+    }
     gradient = torch.vmap(torch.vmap(grad_and_value(task.loss), (0, None)), (0, 0))
     evaluate = torch.vmap(torch.vmap(task.loss, (0, None)), (0, None))
     memory: dict[str, Any] = {}
@@ -75,11 +77,11 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
         grads, losses = gradient(params, batch)
         _update(params, grads, memory, base * torch.tensor(scale), step, optimizer == "adam")
         done = (step + 1) / steps
-        _observe(arms, losses.tolist(), done, lambda cadence: cadence == 0)
+        _observe(arms, losses.tolist(), done, {"step"})
         if (step + 1) % every == 0:
             number = (step + 1) // every
             values = evaluate(params, task.validation).tolist()
-            _observe(arms, values, done, lambda cadence: cadence and number % cadence == 0)
+            _observe(arms, values, done, {name for name, n in CADENCES.items() if n and number % n == 0})
             for s, seed in enumerate(arms):
                 for r, arm in enumerate(seed):
                     if s == 0:
@@ -90,8 +92,8 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
     return Result(final, factors, curves)
 
 
-def _observe(arms: Sequence[Sequence[Arm]], values: list[list[float]], progress: float, due: Callable) -> None:
+def _observe(arms: Sequence[Sequence[Arm]], values: list[list[float]], progress: float, due: set[str]) -> None:
     for seed, row in zip(arms, values, strict=True):
         for arm, value in zip(seed, row, strict=True):
-            if arm.observe and due(CADENCES[arm.cadence]):
+            if arm.observe and arm.cadence in due:
                 arm.factor *= arm.observe(value, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ class Task:
 def _dense(sizes: list[int], gain: float = 1.0) -> Callable[[torch.Generator], Params]:
     def init(gen: torch.Generator) -> Params:
         params = {}
-        for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (n, m) in enumerate(pairwise(sizes)):
             params[f"w{i}"] = torch.randn(n, m, generator=gen) * gain * math.sqrt(2 / n)
             params[f"b{i}"] = torch.zeros(m)
         return params
@@ -86,9 +87,7 @@ def _digits() -> tuple[Tensor, Tensor]:
 def digits_mlp() -> Task:
     """8x8 digits, one hidden layer, jittered inputs."""
     train, held = _split(*_digits(), 400)
-    return Task(
-        _dense([64, 32, 10]), lambda p, b: F.cross_entropy(_mlp(p, b[0]), b[1]), _sampler(train, 24, 0.7), held
-    )
+    return Task(_dense([64, 32, 10]), lambda p, b: F.cross_entropy(_mlp(p, b[0]), b[1]), _sampler(train, 24, 0.7), held)
 
 
 def digits_cnn() -> Task:

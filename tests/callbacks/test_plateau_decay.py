@@ -135,7 +135,7 @@ def test_line_and_history_explain(caplog):
     assert (entry["old_lr"], entry["new_lr"], entry["factor"]) == (0.1, 0.05, 0.5)
     assert entry["evidence"]["p"] == 0.5
     line = next(message for message in caplog.messages if "decay ×0.5" in message)
-    assert f"PlateauDecay(val_loss): decay ×0.5 at epoch {entry['epoch']} (step {entry['step']:,}): no downward trend" in line
+    assert f"decay ×0.5 at epoch {entry['epoch']} (step {entry['step']:,}): no downward trend" in line
     assert line.endswith("LR 0.1 → 0.05")
 
 

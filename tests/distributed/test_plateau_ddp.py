@@ -74,5 +74,7 @@ def test_ranks_agree_and_a_resumed_run_too(tmp_path):
     assert again == other
     assert again["lrs"] == first["lrs"][-len(again["lrs"]) :]
     # Steps and LRs: a new DDP wrapper orders its gradient buckets anew, the losses differ in the last bit.
-    steps = [[[(entry["step"], entry["new_lr"]) for entry in part] for part in run["history"]] for run in (first, again)]
+    steps = [
+        [[(entry["step"], entry["new_lr"]) for entry in part] for part in run["history"]] for run in (first, again)
+    ]
     assert steps[0] == steps[1]

@@ -31,7 +31,9 @@ def test_steps_without_decrease_is_the_longest_flat_suffix(seed, slope):
 
 def test_decays_on_a_plateau_and_resumes():
     rule = make_rule("dlib", window=100)
-    values = np.concatenate([np.linspace(5, 1, 200), np.ones(400)]) + 0.02 * np.random.default_rng(0).standard_normal(600)
+    values = np.concatenate([np.linspace(5, 1, 200), np.ones(400)]) + 0.02 * np.random.default_rng(0).standard_normal(
+        600
+    )
     plain, saved, cuts = rule.start(), rule.start(), []
     for i, value in enumerate(values):
         plain, expected = rule.observe(plain, float(value))
