@@ -19,9 +19,10 @@ LOSSES = [2.0, 1.5, 1.0, 0.8, *([0.7, 0.72] * 28)]
 
 
 def module():
-    return Scripted(
-        VALUES, LOSSES, scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99), interval="step"
-    )
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
+
+    return Scripted(VALUES, LOSSES, scheduler=schedule, interval="step", batches=7)
 
 
 def saver(folder, **settings):
