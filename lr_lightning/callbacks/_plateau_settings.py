@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._best_weights import BestWeights
 from lr_lightning.callbacks._plateau_source import LOSS_NAMES
 from lr_lightning.param_groups import LRChange
 from lr_lightning.rules.plateau import Decision, check_choice, check_number
 from lr_lightning.rules.sweep import check_count
+
+NONFINITE_ROW = 5
+CORRELATED = 0.5
 
 
 def checked_monitor(monitor: object) -> str:
@@ -55,6 +61,29 @@ def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> B
     return BestWeights(mode, "checkpoint" if restore_best == "checkpoint" else "memory", monitor)
 
 
+def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments, and the patience rule's state, that go on where a ReduceLROnPlateau stands."""
+    floors = [float(x) for x in scheduler.min_lrs]
+    arguments = {
+        "mode": scheduler.mode,
+        "factor": scheduler.factor,
+        "rule": "patience",
+        "patience": scheduler.patience,
+        "threshold": scheduler.threshold,
+        "threshold_mode": scheduler.threshold_mode,
+        "cooldown": scheduler.cooldown,
+        "min_lr": floors[0] if len(set(floors)) == 1 else floors,
+    }
+    best = float(scheduler.best)
+    state = {
+        "seen": int(scheduler.last_epoch),
+        "best": best if math.isfinite(best) else None,
+        "bad": int(scheduler.num_bad_epochs),
+        "cooldown": int(scheduler.cooldown_counter),
+    }
+    return arguments, state
+
+
 def missing(monitor: str, interval: str, available: dict[str, list[str]]) -> str:
     """What to say when the metric never came: what is logged, and when."""
     logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
@@ -76,6 +105,21 @@ def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, e
         "factor": factor,
         "evidence": {key: float(value) for key, value in decision.evidence.items()},
     }
+
+
+def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]) -> None:
+    """Warn of values that are no evidence, and, once, of noise that the trend rule isn't made for."""
+    if state.nonfinite_row == NONFINITE_ROW:
+        rank_zero_warn(
+            f"PlateauDecay: {monitor} was not finite {NONFINITE_ROW} times in a row; such values are no evidence"
+        )
+    correlation = decision.evidence.get("correlation", 0.0)
+    if correlation > CORRELATED and "correlation" not in warned:
+        warned.add("correlation")
+        rank_zero_warn(
+            f"PlateauDecay: the noise of {monitor} is strongly correlated from one observation to the next "
+            f"(lag 1: {correlation:.2f}); decays may come too early, a larger window helps"
+        )
 
 
 def line_of(entry: dict[str, Any]) -> str:

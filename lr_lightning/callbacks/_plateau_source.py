@@ -67,14 +67,42 @@ class LossWindow:
         """Sums and counts as plain numbers."""
         sums = [] if self.sums is None else self.sums[: len(self.counts)].tolist()
         double = self.sums is not None and self.sums.dtype == torch.float64
-        return {"sums": sums, "counts": list(self.counts), "open": self._open, "double": double}
+        return {"size": self.size, "sums": sums, "counts": list(self.counts), "open": self._open, "double": double}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
-        self.size = max(self.size, len(state["counts"]))
+        self.size = int(state["size"])
         self.counts, self._open = list(state["counts"]), bool(state["open"])
         self.sums = torch.zeros(self.size, dtype=torch.float64 if state["double"] else torch.float32)
         self.sums[: len(state["sums"])] = torch.tensor(state["sums"], dtype=self.sums.dtype)
+
+
+class TrainLosses:
+    """The mean training loss between observations, the newest 16, for the diagnosis: summed up on the device."""
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        self._running = LossWindow(1)
+
+    def add(self, loss: Tensor | None, scale: float) -> None:
+        """Add a batch's loss: one in-place addition."""
+        if loss is not None:
+            self._running.add(loss, scale, ends_step=False)
+
+    def close(self, strategy: Any) -> None:
+        """Read the mean since the last observation, averaged over ranks."""
+        self.means = [*self.means, *self._running.means(strategy)][-16:]
+        self._running.end_step()
+        self._running.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means and the running sum."""
+        return {"means": list(self.means), "running": self._running.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self.means = list(state["means"])
+        self._running.load_state_dict(state["running"])
 
 
 def loss_of(outputs: Any) -> Tensor | None:

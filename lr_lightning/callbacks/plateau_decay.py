@@ -18,11 +18,9 @@ from lr_lightning.callbacks import _private
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
+from lr_lightning.rules import plateau_diagnosis as diagnosis
 from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.sweep import check_count
-
-_NONFINITE_ROW = 5
-_CORRELATED = 0.5
 
 
 class PlateauDecay(Callback):
@@ -63,6 +61,7 @@ class PlateauDecay(Callback):
         on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
         read_every: With ``interval="step"``: steps between two reads of the values from the device, the longest that a
             decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
+        diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
         verbose: Whether to log each decision.
 
     Attributes:
@@ -95,6 +94,7 @@ class PlateauDecay(Callback):
         restore_best: bool | str = False,
         on_resume: str = "keep",
         read_every: int | None = None,
+        diagnose: bool = False,
         verbose: bool = True,
     ) -> None:
         self.monitor = settings.checked_monitor(monitor)
@@ -121,6 +121,7 @@ class PlateauDecay(Callback):
         if read_every is not None:
             check_count("read_every", read_every, 1)
         self._read_every = read_every
+        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
         self._begin()
 
     def _begin(self) -> None:
@@ -143,7 +144,7 @@ class PlateauDecay(Callback):
 
     @property
     def rule(self) -> plateau.PlateauRule:
-        """The rule at work, with its settings."""
+        """The rule at work."""
         return self._rule
 
     @property
@@ -162,27 +163,9 @@ class PlateauDecay(Callback):
             monitor: The metric it was stepped with.
             **others: Further arguments of ``PlateauDecay``.
         """
-        min_lrs = [float(x) for x in scheduler.min_lrs]
-        callback = cls(
-            monitor,
-            scheduler.mode,
-            scheduler.factor,
-            rule="patience",
-            patience=scheduler.patience,
-            threshold=scheduler.threshold,
-            threshold_mode=scheduler.threshold_mode,
-            cooldown=scheduler.cooldown,
-            **{"min_lr": min_lrs[0] if len(set(min_lrs)) == 1 else min_lrs, **others},
-        )
-        best = float(scheduler.best)
-        callback._state = callback._rule.load(
-            {
-                "seen": int(scheduler.last_epoch),
-                "best": best if math.isfinite(best) else None,
-                "bad": int(scheduler.num_bad_epochs),
-                "cooldown": int(scheduler.cooldown_counter),
-            }
-        )
+        arguments, state = settings.of_torch(scheduler)
+        callback = cls(monitor, **{**arguments, **others})
+        callback._state = callback._rule.load(state)
         return callback
 
     # Hooks
@@ -191,11 +174,12 @@ class PlateauDecay(Callback):
         """Check what only a live trainer can tell."""
         count = len(trainer.optimizers)
         if self.optimizer and max(self.optimizer) >= count:
-            index = max(self.optimizer)
-            raise MisconfigurationException(f"optimizer={index} is not there: the module has {count} optimizers")
+            raise MisconfigurationException(
+                f"optimizer={max(self.optimizer)} is not there: the module has {count} optimizers"
+            )
         if self._best is not None:
             self._best.check(trainer)
-        groups = [len(o.param_groups) for o in self._optimizers(trainer)]
+        groups = [len(optimizer.param_groups) for optimizer in self._optimizers(trainer)]
         if not isinstance(self.min_lr, float) and len(self.min_lr) != sum(groups):
             raise MisconfigurationException(f"min_lr has {len(self.min_lr)} values for {sum(groups)} param groups")
         if not self._loaded:
@@ -222,6 +206,9 @@ class PlateauDecay(Callback):
     ) -> None:
         """Count the batch; with ``interval="step"`` collect its value."""
         self._batches += 1
+        if self._train_losses is not None:
+            scale = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._train_losses.add(source.loss_of(outputs), float(scale))
         if self.interval == "step":
             self._collect(trainer, outputs, batch_idx)
             if self._window.full:
@@ -297,8 +284,10 @@ class PlateauDecay(Callback):
             return False
         if self._best is not None:
             self._best.observe(value, pl_module)
+        if self._train_losses is not None:
+            self._train_losses.close(trainer.strategy)
         self._state, decision = self._rule.observe(self._state, value, at, self._end(trainer))
-        self._warn(decision)
+        settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
         if decision.action == "keep":
             return False
         return self._act(trainer, pl_module, decision)
@@ -333,6 +322,10 @@ class PlateauDecay(Callback):
             return False
         self.factor_so_far *= multiplier
         reason = decision.reason
+        if decision.cause in ("plateau", "flat") and self._rule.name == "trend" and decision.action != "unkick":
+            losses = self._train_losses.means if self._train_losses is not None else ()
+            kind = diagnosis.diagnose(decision.cause, decision.evidence, losses)
+            reason += f"; {diagnosis.WORDS[kind]}"
         if self._best is not None and decision.action == "decay" and decision.cause != "endgame":
             restored = self._best.restore(trainer, pl_module)
             reason += f"; {restored}" if restored else ""
@@ -350,19 +343,6 @@ class PlateauDecay(Callback):
         if self.verbose:
             rank_zero_info(f"PlateauDecay({self.monitor}): {settings.line_of(entry)}")
 
-    def _warn(self, decision: Decision) -> None:
-        if self._state.nonfinite_row == _NONFINITE_ROW:
-            rank_zero_warn(
-                f"PlateauDecay: {self.monitor} was not finite {_NONFINITE_ROW} times in a row; "
-                "such values are no evidence"
-            )
-        if decision.evidence.get("correlation", 0.0) > _CORRELATED and "correlation" not in self._warned:
-            self._warned.add("correlation")
-            rank_zero_warn(
-                f"PlateauDecay: the noise of {self.monitor} is strongly correlated from one observation to the next "
-                f"(lag 1: {decision.evidence['correlation']:.2f}); decays may come too early, a larger window helps"
-            )
-
     # Optimizers
 
     def _optimizers(self, trainer: Trainer) -> list[Any]:
@@ -372,11 +352,10 @@ class PlateauDecay(Callback):
         return [param_groups.unwrap(optimizer) for optimizer in chosen]
 
     def _total_factor(self, trainer: Trainer, torch_optimizer: Any) -> float:
-        total = 1.0
-        for callback in trainer.callbacks:
-            if isinstance(callback, PlateauDecay) and torch_optimizer in callback._optimizers(trainer):
-                total *= callback.factor_so_far
-        return total
+        mine = [
+            c for c in trainer.callbacks if isinstance(c, PlateauDecay) and torch_optimizer in c._optimizers(trainer)
+        ]
+        return math.prod(callback.factor_so_far for callback in mine)
 
     # State
 
@@ -395,6 +374,7 @@ class PlateauDecay(Callback):
             "seen": self._seen,
             "warned": sorted(self._warned),
             "best": self._best.state_dict() if self._best is not None else None,
+            "train_losses": self._train_losses.state_dict() if self._train_losses is not None else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -417,4 +397,6 @@ class PlateauDecay(Callback):
         self._seen, self._warned = state_dict["seen"], set(state_dict["warned"])
         if self._best is not None and state_dict["best"] is not None:
             self._best.load_state_dict(state_dict["best"])
+        if self._train_losses is not None and state_dict["train_losses"] is not None:
+            self._train_losses.load_state_dict(state_dict["train_losses"])
         self._loaded = True

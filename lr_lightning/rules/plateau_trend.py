@@ -132,7 +132,7 @@ class TrendRule:
     open_window: float = 0.25
     least: int = 5
     open_least: int = 5
-    resolution: float = 3.0
+    resolution: float = 2.75
     cooldown: int = 0
     endgame: float = 0.5
     factor: float = 0.5
@@ -281,6 +281,8 @@ class TrendRule:
             "noise": stats.spread(means),
             "drop": stage.top - level,
             "correlation": stage.correlation,
+            "swing": stats.lag_one([block[0] for block in window]),
+            "p_late": stats.mann_kendall(means[len(means) // 2 :])[1],
         }
 
     def _plateau(
@@ -333,8 +335,8 @@ class TrendRule:
         )
         text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
         if useless:
-            return text + "; the last cut brought nothing: not a noise floor"
-        return text + ("; no progress since the start: a flat region or far too high an LR" if flat else "")
+            return text + "; the last cut brought nothing"
+        return text + ("; no progress since the start" if flat else "")
 
     def _due(self, state: TrendState, at: float, horizon: float) -> int:
         length = horizon * self.endgame

@@ -139,6 +139,16 @@ def test_line_and_history_explain(caplog):
     assert line.endswith("LR 0.1 → 0.05")
 
 
+@pytest.mark.parametrize("falling", [True, False])
+def test_diagnosis_of_overfitting(falling):
+    """The metric turns and rises; only with a falling training loss it is called overfitting."""
+    values = [abs(10 - i) for i in range(40)]
+    losses = [1 / (1 + i) if falling else 1.0 for i in range(160)]
+    callback = PlateauDecay(window=12, endgame=0.0, diagnose=True)
+    fit(Scripted(values, losses), callback, max_epochs=30)
+    assert ("overfitting" in callback.history[0]["reason"]) == falling
+
+
 def test_max_mode_counts_up():
     rising = PlateauDecay(mode="max", window=5, endgame=0.0)
     fit(Scripted(range(30)), rising, max_epochs=30)
