@@ -68,15 +68,7 @@ def test_clearly_worse_trials_stop_early(tmp_path: Path) -> None:
 def test_two_ranks_search_together_inside_of_one_fit(tmp_path: Path) -> None:
     out = tmp_path / "out"
     callback = "+callbacks.s={_target_:lr_lightning.LRSearch,num_steps:8,budget:5,range_test:false}"
-    line = [
-        sys.executable,
-        str(APP),
-        "~callbacks.range_test",
-        callback,
-        "devices=2",
-        "epochs=1",
-        f"hydra.run.dir={out}",
-    ]
+    how = ("~callbacks.range_test", callback, "devices=2", "epochs=1", f"hydra.run.dir={out}")
     done = run([sys.executable, str(APP), *how], out)
     assert done.returncode == 0, done.stdout[-4000:]
     lrs = {entry.split()[0] for entry in ran(out)}
