@@ -126,7 +126,9 @@ def describe(callback: Any) -> list[str]:
 
 
 def _entries(group: DictConfig | None) -> list[DictConfig]:
-    return [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+    """The entries of a keyed group, without those taken out (null) and a formula that was given nothing to compute."""
+    found = [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+    return [e for e in found if "expression" not in e or any(e.get(k) for k in ("expression", "preset", "groups"))]
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_training_goes_on_as_if_nothing_had_been(options):
 def test_leaving_out_the_restore_would_be_seen(monkeypatch):
     model, optimizer = build()
     before = state(model, optimizer)
-    monkeypatch.setattr("lr_lightning._plain_state.Snapshot.restore", lambda self: None)
+    monkeypatch.setattr("lr_lightning.plain.State.restore", lambda self: None)
     range_test(model, optimizer, loss_fn, data())
     assert not same(before, state(model, optimizer))
 

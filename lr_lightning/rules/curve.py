@@ -25,7 +25,7 @@ CAP_SHARE = 0.5
 RETURN_SHARE = 0.5
 """A curve that gives back this share of its descent for a while has exploded; what follows is another network."""
 
-SIGNIFICANCE = 4.0
+SIGNIFICANCE = 5.0
 """A descent counts when it exceeds so many standard errors of the smoothed curve."""
 
 
@@ -211,7 +211,7 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
     start = float(np.median(y[:head]))
     light = max(1.5, LIGHT_SHARE * planned)
-    clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y, cycle) / math.sqrt(_points(light))
+    clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y[: 3 * head], cycle) / math.sqrt(_points(light))
     cut = explosion(x, y, start, light * spacing, max(STOP_RUN, planned // 20), clear)
     if cut is not None:
         x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
@@ -219,8 +219,8 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     calm = smooth(x, np.minimum(y, start), sigma)
     cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
     smoothed = smooth(*_goes_on(x, y, cap, sigma, spacing, stopped), sigma)[: len(x)]
-    noise = noise_level(y, cycle)
     low = int(np.argmin(smoothed))
+    noise = noise_level(y[: max(low + 1, 2 * head)], cycle)  # beyond the minimum losses jump for another reason
     return Curve(
         x, raw, smoothed, start, low, noise, noise / math.sqrt(_points(sigma / spacing)), stopped, sigma, planned, cycle
     )
