@@ -33,7 +33,10 @@ class Mean:
         return taken
 
     def _sum(self) -> Tensor:
-        return torch.stack([value.float().reshape(()) for value in self.values]).sum()
+        try:
+            return torch.stack(self.values).sum(dtype=torch.float32)
+        except (RuntimeError, TypeError):  # shapes differ: a loss of shape [1] beside a folded sum
+            return torch.stack([value.float().reshape(()) for value in self.values]).sum()
 
 
 @dataclass
@@ -54,11 +57,13 @@ def resolve(trainer: Trainer, points: list[Point], tags: list[str], reduce: bool
     pairs = [point.sums.get(tag, (None, 0)) for point in points for tag in tags]
     if not pairs:
         return [{} for _ in points]
-    device = trainer.strategy.root_device
-    zero = torch.zeros((), device=device)
-    sums = torch.stack([zero if total is None else total.to(device) for total, _ in pairs])
     counts = [float(count) for _, count in pairs]
-    if reduce and trainer.world_size > 1:
+    shared = reduce and trainer.world_size > 1
+    if not any(counts) and not shared:
+        return [{} for _ in points]
+    device = trainer.strategy.root_device
+    sums = torch.stack([torch.zeros((), device=device) if total is None else total.to(device) for total, _ in pairs])
+    if shared:
         both = torch.cat([sums, torch.tensor(counts, device=device)])
         both = trainer.strategy.reduce(both, reduce_op="sum")
         sums, counts = both[: len(pairs)], both[len(pairs) :].tolist()

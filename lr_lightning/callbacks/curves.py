@@ -115,10 +115,8 @@ class LRCurves(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the loss on its device; write at ``log_every_n_steps``."""
-        if self.loss:
-            loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-            if isinstance(loss, Tensor):
-                self._means[LOSS].add(loss.detach() if loss.requires_grad else loss)
+        if self.loss and (loss := _loss(outputs)) is not None:
+            self._means[LOSS].add(loss)
         if self._stepped or not pl_module.automatic_optimization:
             self._stepped = False
             step = logging_step(trainer)
@@ -200,6 +198,13 @@ class LRCurves(Callback):
                 self._last_loss = found[LOSS] = found[LOSS] * scale
             scalars = {name: float(value) for name, value in point.scalars.items()}
             events.log_scalars(trainer, {**scalars, **found}, point.step)
+
+
+def _loss(outputs: Any) -> Tensor | None:
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    if loss is None or not isinstance(loss, Tensor):
+        return None
+    return loss.detach() if loss.requires_grad else loss
 
 
 def _norm(optimizer: Optimizer) -> Tensor | None:

@@ -1,16 +1,20 @@
 """Cost of LRCurves per training step beside LearningRateMonitor's, both against no callback.
 
-python recipes/benchmarks/curves.py [--rounds 7] [--steps 3000] [--log-every 50]
+python recipes/benchmarks/curves.py [--rounds 5] [--turns 60] [--log-every 50]
 
-The variants take turns round by round (the machine's mood hits all alike). Each cost is the median over rounds of the
-difference to the same round's run without a callback, in µs of CPU time a step (all threads: the event writer's too),
-where a step is Lightning's whole batch path. CPU time, so that a busy machine doesn't drown the difference.
+In one and the same fit the variants take turns, one logging interval each, in random order, with the event file
+flushed at the end of each turn: the machine's mood hits all alike. A round's cost is the median over its turns of the
+difference to the same turn's interval without a callback; printed is the median over rounds with their range, in µs of
+CPU time a step (all threads: the event writer's too). A step is Lightning's whole batch path.
+
+The last column is the time inside of the callback's own hooks alone, in µs a step: a logging interval of them called
+directly, the fastest of all turns. It leaves out what Lightning spends on any callback (and the writer's thread), and
+holds on a busy machine.
 """
 
 import argparse
-import contextlib
-import io
 import logging
+import random
 import statistics
 import tempfile
 import time
@@ -24,6 +28,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRCurves
+
+BARE = "no callback"
+VARIANTS: dict[str, Callable[[], list[Callback]]] = {
+    BARE: list,
+    "LearningRateMonitor()": lambda: [LearningRateMonitor()],
+    "LRCurves()": lambda: [LRCurves(hparams=False)],
+    "LRCurves(loss=False)": lambda: [LRCurves(loss=False, hparams=False)],
+    "LRCurves(grad_norm=True)": lambda: [LRCurves(grad_norm=True, hparams=False)],
+    "LRCurves(every_n_steps=1)": lambda: [LRCurves(every_n_steps=1, hparams=False)],
+}
 
 
 class Net(L.LightningModule):
@@ -45,68 +59,90 @@ class Net(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-class Clock(Callback):
-    """Times the steps between the 200th and the last: neither set-up nor the end counts."""
+class TakeTurns(Callback):
+    """Gives each logging interval to one variant and notes its CPU seconds a step."""
 
-    seconds = 0.0
+    def __init__(self, variants: dict[str, list[Callback]]) -> None:
+        self.variants = variants
+        self.turns: list[dict[str, float]] = []
+        self.queue: list[str] = []
+        self.name, self.started = "", 0.0
+        self.hooks: dict[str, float] = dict.fromkeys(variants, float("inf"))
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        """Start or stop the clock."""
-        if batch_idx == 200:
-            self.started = time.process_time()
-        elif batch_idx == trainer.max_steps - 1:
-            self.seconds = (time.process_time() - self.started) / (batch_idx - 200)
+        """At the end of an interval, hand over."""
+        if batch_idx % trainer.log_every_n_steps:
+            return
+        trainer.logger.experiment.flush()
+        now = time.process_time()
+        if self.name:
+            self.turns[-1][self.name] = (now - self.started) / trainer.log_every_n_steps
+        if not self.queue:
+            self.queue = random.sample(list(self.variants), len(self.variants))
+            self.turns.append({})
+        self.name = self.queue.pop()
+        self._time_hooks(trainer, pl_module)
+        trainer.callbacks = [self, *self.variants[self.name]]
+        self.started = time.process_time()
+
+    def _time_hooks(self, trainer, pl_module):
+        loop, optimizer = trainer.fit_loop.epoch_loop, trainer.optimizers[0]
+        group, every, loss = optimizer.param_groups[0], trainer.log_every_n_steps, torch.ones(())
+        lr, step = group["lr"], loop._batches_that_stepped
+        for index in range(every):
+            loop._batches_that_stepped, group["lr"], outputs = step + index, lr + index * 1e-6, {"loss": loss.clone()}
+            started = time.perf_counter()
+            for callback in self.variants[self.name]:
+                callback.on_train_batch_start(trainer, pl_module, None, 0)
+                callback.on_before_optimizer_step(trainer, pl_module, optimizer)
+                callback.on_train_batch_end(trainer, pl_module, outputs, None, 0)
+            self.spent = (self.spent if index else 0.0) + time.perf_counter() - started
+        self.hooks[self.name] = min(self.hooks[self.name], self.spent / every)
+        loop._batches_that_stepped, group["lr"] = step, lr
 
 
-def measure(make: Callable[[], list[Callback]], steps: int, log_every: int) -> float:
-    """Seconds a step with the callbacks that ``make`` returns."""
-    torch.manual_seed(0)
-    data = TensorDataset(torch.randn(8 * (steps + 1), 8), torch.randn(8 * (steps + 1), 1))
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+def measure(turns: int, log_every: int) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """CPU seconds a step of each variant by turn, without the first turns, and the hooks' own seconds."""
+    variants = {name: make() for name, make in VARIANTS.items()}
+    steps = (turns + 4) * len(variants) * log_every
+    data = TensorDataset(torch.randn(8 * steps, 8), torch.randn(8 * steps, 1))
+    clock = TakeTurns(variants)
+    with tempfile.TemporaryDirectory() as folder:
         trainer = L.Trainer(
-            max_steps=steps,
+            max_epochs=1,
             accelerator="cpu",
             logger=TensorBoardLogger(folder, default_hp_metric=False),
             log_every_n_steps=log_every,
-            callbacks=[*make(), clock],
+            callbacks=[clock, *(callback for own in variants.values() for callback in own)],
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
         )
         trainer.fit(Net(), DataLoader(data, batch_size=8))
-    return clock.seconds
+    return [turn for turn in clock.turns[3:] if len(turn) == len(variants)], clock.hooks
 
 
 def main() -> None:
     """Print one line a variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=60)
     parser.add_argument("--log-every", type=int, default=50)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    random.seed(0)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    variants: dict[str, Callable[[], list[Callback]]] = {
-        "no callback": list,
-        "LearningRateMonitor": lambda: [LearningRateMonitor()],
-        "LRCurves()": lambda: [LRCurves()],
-        "LRCurves(loss=False)": lambda: [LRCurves(loss=False)],
-        "LRCurves(grad_norm=True)": lambda: [LRCurves(grad_norm=True)],
-        "LRCurves(every_n_steps=1)": lambda: [LRCurves(every_n_steps=1)],
-    }
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(given.rounds):
-        for name in sorted(variants, key=lambda name: hash((number, name))):
-            times[name].append(measure(variants[name], given.steps, given.log_every))
-    bare = times["no callback"]
-    base = statistics.median(bare)
-    print(f"bare step: {base * 1e6:.0f} µs (median of {given.rounds} rounds of {given.steps} steps)")
-    for name, own in times.items():
-        cost = statistics.median(a - b for a, b in zip(own, bare, strict=True))
-        ratio = statistics.median(a / b for a, b in zip(own, bare, strict=True))
-        print(f"{name:28s} {ratio:6.3f} × a bare step   {cost * 1e6:+7.1f} µs a step")
+    measured = [measure(given.turns, given.log_every) for _ in range(given.rounds)]
+    rounds = [turns for turns, _ in measured]
+    base = statistics.median(turn[BARE] for turns in rounds for turn in turns)
+    print(f"bare step: {base * 1e6:.0f} µs; {given.rounds} rounds of {given.turns} turns of {given.log_every} steps")
+    for name in VARIANTS:
+        costs = [1e6 * statistics.median(turn[name] - turn[BARE] for turn in turns) for turns in rounds]
+        cost, ratio = statistics.median(costs), 1 + statistics.median(costs) / (base * 1e6)
+        hooks = 1e6 * min(own[name] for _, own in measured)
+        spread = f"[{min(costs):+.1f} … {max(costs):+.1f}]"
+        print(f"{name:27s} {ratio:6.3f} × bare  {cost:+7.1f} µs a step  {spread:20s}  hooks {hooks:6.2f} µs")
 
 
 if __name__ == "__main__":
