@@ -148,6 +148,8 @@ class Curve:
         sigma: Smoothing width in log LR.
         planned: Steps of the whole ladder.
         cycle: Period of the cycled batches.
+        light_drop: Descent of the lightly smoothed curve up to the end of this one: a steep short descent shows there.
+        light_error: Standard error of that curve.
     """
 
     x: Array
@@ -161,6 +163,8 @@ class Curve:
     sigma: float
     planned: int
     cycle: int
+    light_drop: float
+    light_error: float
 
     @property
     def drop(self) -> float:
@@ -169,9 +173,11 @@ class Curve:
 
     @property
     def descends(self) -> bool:
-        """Whether the descent is more than noise and float resolution."""
+        """Whether the descent is more than noise and float resolution, smoothed well or lightly."""
         resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
-        return self.drop > max(SIGNIFICANCE * math.sqrt(2) * self.error, resolution)
+        limit = SIGNIFICANCE * math.sqrt(2)
+        clear = self.drop > limit * self.error or self.light_drop > limit * self.light_error
+        return clear and self.drop > resolution
 
 
 def read_curve(
@@ -222,7 +228,19 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     low = int(np.argmin(smoothed))
     noise = noise_level(y[: max(low + 1, 2 * head)], cycle)  # beyond the minimum losses jump for another reason
     return Curve(
-        x, raw, smoothed, start, low, noise, noise / math.sqrt(_points(sigma / spacing)), stopped, sigma, planned, cycle
+        x=x,
+        raw=raw,
+        smooth=smoothed,
+        start=start,
+        low=low,
+        noise=noise,
+        error=noise / math.sqrt(_points(sigma / spacing)),
+        stopped=stopped,
+        sigma=sigma,
+        planned=planned,
+        cycle=cycle,
+        light_drop=start - float(smooth(x, np.minimum(y, cap), light * spacing).min()),
+        light_error=noise / math.sqrt(_points(light)),
     )
 
 

@@ -1,6 +1,6 @@
 """Which LR suggestion is best? Regret against an oracle, beside the peers.
 
-    python -m recipes.benchmarks.suggestion            # the half to report (the other one: --half dev)
+    python -m recipes.benchmarks.suggestion            # blind tasks; the others: --half dev, report, all
 
 Each tool gets the same starting weights and batches and suggests one LR. The oracle trained with constant LRs on a
 grid, 3 seeds each (cached in .benchmarks/; the first run takes half an hour). Regret of a suggestion::
@@ -136,7 +136,7 @@ def figure(rows: list[Row], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("dev", "report", "all"), default="report")
+    parser.add_argument("--half", choices=("dev", "report", "check", "all"), default="check")
     parser.add_argument("--figure", type=Path, help="write an SVG there")
     parser.add_argument("--details", action="store_true", help="print our regrets by task")
     arguments = parser.parse_args()
