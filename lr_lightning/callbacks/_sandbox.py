@@ -8,7 +8,7 @@ whatever happened inside.
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._snapshot import Restore, Snapshot, plain_state, rng_state
+from lr_lightning.callbacks._plain import Restore, plain_state, rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
@@ -44,7 +45,7 @@ def missing_internals(trainer: Trainer) -> list[str]:
         "trainer.fit_loop": [(trainer.fit_loop, name) for name in ("epoch_loop", "_combined_loader", "max_batches")],
         "_TrainingEpochLoop": [
             (_TrainingEpochLoop, name)
-            for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "total_batch_idx")
+            for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "_should_accumulate")
         ],
         "epoch_loop": [(trainer.fit_loop.epoch_loop, name) for name in ("_batches_that_stepped", "batch_progress")],
         "_logger_connector": [(getattr(trainer, "_logger_connector", None), name) for name in _CONNECTOR_FIELDS],
@@ -71,13 +72,24 @@ class Sandbox:
         self._reset_rng = rng_state()
 
     def micro_batch(self) -> None:
-        """One training batch on Lightning's own path."""
-        if isinstance(self._fetcher, _DataLoaderIterDataFetcher):
-            if self._fetcher.done:
+        """One training batch on Lightning's own path.
+
+        A StopIteration must not get out: it would end the fit's own epoch. It comes from a training step that reads
+        ``dataloader_iter`` beyond its end, or from an ``on_train_batch_start`` that returns -1: no batch, then.
+        """
+        owns_data = isinstance(self._fetcher, _DataLoaderIterDataFetcher)
+        if owns_data and self._fetcher.done:
+            self._restart_data()
+        try:
+            self._loop.advance(self._fetcher if owns_data else self)
+        except StopIteration:
+            if owns_data:
                 self._restart_data()
-            self._loop.advance(self._fetcher)
-        else:
-            self._loop.advance(self)
+
+    @property
+    def window_closed(self) -> bool:
+        """Whether the last micro-batch was the last of an accumulation window."""
+        return not self._loop._should_accumulate()
 
     def rewind(self) -> None:
         """Back to the starting state: weights, optimizer, RNGs, and with ``cycle`` the first batch as well."""
@@ -170,7 +182,7 @@ def sandbox(
             [getattr(trainer, "datamodule", None)],
             snapshot_device,
         )
-        undo.callback(_restore_ddp(trainer, fresh_wrapper))
+        undo.push(_restore_ddp(trainer, fresh_wrapper))
         undo.callback(snapshot.restore)
         for put_back in generators:
             undo.callback(put_back)
@@ -205,20 +217,21 @@ def _fresh_loop(trainer: Trainer) -> Any:
     return loop
 
 
-def _restore_ddp(trainer: Trainer, fresh: bool) -> Restore:
+def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     """DDP settles its gradient buckets after the first backward; with three ranks and more that changes the last bit.
 
     Before the first real batch a new wrapper starts from the initial buckets, as a fit without range test does. Later
-    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers.
+    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers. After an
+    exception there is no new wrapper either: its collectives would wait for ranks that may be elsewhere.
     """
     strategy = trainer.strategy
     wrapper = strategy.model
     flags = {name: getattr(wrapper, name) for name in _DDP_FLAGS if hasattr(wrapper, name)}
 
-    def restore() -> None:
+    def restore(error: type[BaseException] | None, *_: Any) -> None:
         if not isinstance(wrapper, DistributedDataParallel):
             return
-        if not fresh:
+        if not fresh or error is not None:
             for name, value in flags.items():
                 setattr(wrapper, name, value)
             return
@@ -239,7 +252,7 @@ def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]
     put_back: list[Restore] = []
     for loader in combined.flattened:
         put_back += [_generator_restore(g) for g in _generators(loader)]
-        put_back += [plain_state(d, small=True) for d in _datasets(loader)]
+        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
     twin = copy.copy(combined)
     twin._iterator = None
     twin.flattened = [_twin(loader, isolate_data) for loader in combined.flattened]
@@ -279,7 +292,8 @@ def _generators(loader: Any) -> list[torch.Generator]:
 
 
 def _datasets(loader: Any) -> Iterator[Any]:
-    dataset = getattr(loader, "dataset", None)
+    """Datasets and those they wrap; a loader of another kind than torch's is its own dataset."""
+    dataset = getattr(loader, "dataset", None) if isinstance(loader, DataLoader) else loader
     while dataset is not None and hasattr(dataset, "__dict__"):
         yield dataset
         dataset = getattr(dataset, "dataset", None)

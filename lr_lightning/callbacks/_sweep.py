@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lr_lightning import param_groups
@@ -44,6 +45,10 @@ class Probe(Callback):
         self.row = 0
         self.steps = 0
         self.samples = 0
+        self.has_loss = False
+        self._reads_iterator = is_param_in_hook_signature(
+            trainer.lightning_module.training_step, "dataloader_iter", explicit=True
+        )
         self._hooks = [
             param_groups.unwrap(optimizer).register_step_post_hook(self._count_step) for optimizer in optimizers
         ]
@@ -59,8 +64,8 @@ class Probe(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         for group, ratio in self._groups:
             param_groups.set_lr(group, self.lr * ratio)
-        if self._weigh or not self.samples:
-            self.samples = samples_in(batch)
+        if not self._reads_iterator:
+            self._count_samples(batch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,15 +73,28 @@ class Probe(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor):
             return
+        if self._reads_iterator:  # only now is it known which batch the step has read
+            self._count_samples(batch)
+        self.has_loss = True
         weight = float(self.samples)
         self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
         # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
         share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
         self._sums[self.row, 1].add_(weight / share)
 
+    def _count_samples(self, batch: Any) -> None:
+        if self._weigh or not self.samples:
+            self.samples = samples_in(batch)
+
+    def next_row(self) -> None:
+        """Close a step's losses."""
+        self.row += 1
+        self.has_loss = False
+
     def drop_row(self) -> None:
         """Forget the losses of a step that the GradScaler skipped."""
         self._sums[self.row].zero_()
+        self.has_loss = False
 
     def read(self, trainer: Trainer) -> list[float]:
         """Mean losses of the rows so far, over all ranks: one collective and one copy to the host."""
@@ -115,7 +133,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float], window: int, on
     for lr in lrs:
         probe.lr = lr
         stepped = _one_step(box, probe)
-        probe.row += 1
+        probe.next_row()
         if stepped and probe.row < window and len(losses) + probe.row < len(lrs):
             continue
         first = len(losses)
@@ -126,20 +144,25 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float], window: int, on
 
 
 def _one_step(box: Sandbox, probe: Probe) -> bool:
-    """Batches until the optimizer has stepped. False: a GradScaler skipped step after step."""
-    accumulate = box.trainer.accumulate_grad_batches
-    automatic = box.trainer.lightning_module.automatic_optimization
-    before = probe.steps
-    for _ in range(MAX_SKIPPED):
-        for _ in range(accumulate if automatic else 1):
-            box.micro_batch()
-        if probe.steps > before:
+    """Batches until the optimizer has stepped on a loss. False: a GradScaler skipped step after step.
+
+    A window without a loss (``training_step`` returned None) or without a step (an overflow) counts for nothing: the
+    same LR gets another.
+    """
+    before, windows = probe.steps, 0
+    while windows < MAX_SKIPPED:
+        box.micro_batch()
+        if not box.window_closed:
+            continue
+        windows += 1
+        if probe.steps > before and probe.has_loss:
             return True
-        if automatic:
+        if box.trainer.lightning_module.automatic_optimization:
             probe.drop_row()
     if getattr(box.trainer.precision_plugin, "scaler", None) is None:
+        what = "no loss" if probe.steps > before else "no optimizer step"
         raise RuntimeError(
-            f"no optimizer step in {MAX_SKIPPED} training batches: the range test cannot move the LR. Does "
-            "training_step return None, or (manual optimization) step another optimizer than the one that is swept?"
+            f"{what} in {MAX_SKIPPED} training batches: the range test has no curve. Does training_step return None, "
+            "or (manual optimization) step another optimizer than the one that is swept?"
         )
     return False
