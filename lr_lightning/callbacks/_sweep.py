@@ -27,6 +27,9 @@ class Probe(Callback):
         trainer: The fitting trainer.
         optimizers: The optimizers to sweep, all groups at one multiplier.
         capacity: Most optimizer steps between two :meth:`read`.
+
+    Attributes:
+        step_samples: Samples in the first optimizer step, of all ranks; known after the first :meth:`read`.
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
@@ -45,6 +48,7 @@ class Probe(Callback):
         self.row = 0
         self.steps = 0
         self.samples = 0
+        self.step_samples = 0
         self.has_loss = False
         self._reads_iterator = is_param_in_hook_signature(
             trainer.lightning_module.training_step, "dataloader_iter", explicit=True
@@ -79,8 +83,11 @@ class Probe(Callback):
         weight = float(self.samples)
         self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
         # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
-        share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-        self._sums[self.row, 1].add_(weight / share)
+        self._sums[self.row, 1].add_(weight / self._share(trainer))
+
+    @staticmethod
+    def _share(trainer: Trainer) -> int:
+        return trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
 
     def _count_samples(self, batch: Any) -> None:
         if self._weigh or not self.samples:
@@ -102,7 +109,14 @@ class Probe(Callback):
         self._sums.zero_()
         self.row = 0
         rows = trainer.strategy.reduce(window, reduce_op="sum").tolist()
+        if not self.step_samples:
+            self.step_samples = round(rows[0][1] * self._share(trainer) * _replicas(trainer) / trainer.world_size)
         return [total / weight if weight else float("nan") for total, weight in rows]
+
+
+def _replicas(trainer: Trainer) -> int:
+    """Ranks that get data of their own; the ranks of a tensor-parallel group share theirs."""
+    return int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1))
 
 
 def samples_in(batch: Any) -> int:

@@ -177,7 +177,7 @@ class LRRangeTest(Callback):
             planned=self.num_steps,
             spacing=self.spacing,
             cycle=self.num_batches or 1,
-            batch_size=samples * _replicas(trainer) * trainer.accumulate_grad_batches,
+            batch_size=samples,
         )
         self.result, self.previous_lr = result, previous
         new = result.suggestion if self.apply and result.suggestion is not None else previous
@@ -210,7 +210,7 @@ class LRRangeTest(Callback):
                     fresh_wrapper=self._fresh_wrapper,
                 ) as box,
             ):
-                return take_steps(box, probe, lrs, protocol.WINDOW, self._watch(lrs, writer, bar)), probe.samples
+                return take_steps(box, probe, lrs, protocol.WINDOW, self._watch(lrs, writer, bar)), probe.step_samples
         finally:
             probe.close()
 
@@ -243,11 +243,6 @@ class _ProgressBar:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
-
-
-def _replicas(trainer: Trainer) -> int:
-    """Ranks that get data of their own; the ranks of a tensor-parallel group share theirs."""
-    return int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1))
 
 
 def _in_words(result: RangeTestResult | None) -> str:

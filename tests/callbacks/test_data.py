@@ -161,7 +161,7 @@ def test_a_hidden_position_moves_without_isolation(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["dict", *(pytest.param(k, marks=pytest.mark.slow) for k in ("list", "min_size", "cycle"))]
+    "kind", ["dict", *slow("list", "min_size", "cycle")]
 )
 def test_several_loaders(tmp_path, kind):
     from lightning.pytorch.utilities import CombinedLoader
