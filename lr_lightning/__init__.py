@@ -13,8 +13,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "range_test": "lr_lightning.plain",
 }
-__all__ = ["LRRangeTest", "RangeTestResult", "__version__"]
+__all__ = ["LRRangeTest", "RangeTestResult", "__version__", "range_test"]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

@@ -56,7 +56,7 @@ def build(node: DictConfig, **offered: Any) -> Any:
             take are left out, with a line saying so; keys from the command line are always passed on.
         **offered: Further arguments for targets that take them; None offers nothing.
     """
-    takes = inspect.signature(get_class(node._target_)).parameters
+    takes = inspect.signature(get_class(node._target_).__init__).parameters  # type: ignore[misc]
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
     overridden = {item.split("=")[0].lstrip("+~") for item in _task_overrides()}
     kept = {}

@@ -5,6 +5,7 @@ Everything here is put back in place: whoever holds a reference to a list, a ten
 
 import copy
 import random
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -65,10 +66,14 @@ class Keeper:
     Args:
         small: Leave out tensors, arrays and long containers.
         clone: How a tensor's own storage is copied.
+        weak: Let go of tensors that nobody else holds any more, and make new ones of their copies when needed: a copy
+            of optimizer state then costs its size once, not twice, while another state is in use.
     """
 
-    def __init__(self, small: bool = False, clone: Callable[[Tensor], Tensor] | None = None) -> None:
-        self._small = small
+    def __init__(
+        self, small: bool = False, clone: Callable[[Tensor], Tensor] | None = None, weak: bool = False
+    ) -> None:
+        self._small, self._weak = small, weak
         self._clone = clone or (lambda tensor: local(tensor).clone())
         self._seen: dict[int, Any] = {}  # by id; holds the objects, so that no id is given away twice
 
@@ -108,15 +113,23 @@ class Keeper:
         return put_back
 
     def _tensor(self, tensor: Tensor) -> Restore:
-        data = self._clone(tensor)
+        data, make = self._clone(tensor), _maker(tensor)
+        held: Callable[[], Tensor | None] = weakref.ref(tensor) if self._weak else lambda: tensor
 
+        @torch.no_grad()
         def back() -> Tensor:
-            with torch.no_grad():
-                if local(tensor).shape == data.shape:
-                    local(tensor).copy_(data)
-            return tensor
+            original = held()
+            if original is None:
+                return make(data)
+            if local(original).shape == data.shape:
+                local(original).copy_(data)
+            return original
 
         return back
+
+    def forget(self) -> None:
+        """End the bookkeeping of what has been followed; what was kept stays kept."""
+        self._seen.clear()
 
     def _container(self, value: Any, depth: int) -> Restore:
         """Containers are refilled in place."""
@@ -141,6 +154,17 @@ def _is_followed(value: Any) -> bool:
     if not hasattr(value, "__dict__") or isinstance(value, (nn.Module, type)) or not is_users(value):
         return False
     return not any(type(item).__module__.split(".")[0] in _LIVE for item in vars(value).values())
+
+
+def _maker(tensor: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that makes a tensor like ``tensor`` of a copy of its own storage."""
+    device = tensor.device
+    if not isinstance(tensor, DTensor):
+        return lambda data: data.to(device, copy=True)
+    mesh, placements, shape, stride = tensor.device_mesh, tensor.placements, tensor.shape, tensor.stride()
+    return lambda data: DTensor.from_local(
+        data.to(device, copy=True), mesh, placements, run_check=False, shape=shape, stride=stride
+    )
 
 
 def _array(array: np.ndarray) -> Restore:

@@ -8,6 +8,8 @@ whatever happened inside.
 
 import contextlib
 import copy
+import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.loops.utilities import _select_data_fetcher
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.states import RunningStage
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
@@ -45,7 +48,7 @@ def missing_internals(trainer: Trainer) -> list[str]:
         "trainer.fit_loop": [(trainer.fit_loop, name) for name in ("epoch_loop", "_combined_loader", "max_batches")],
         "_TrainingEpochLoop": [
             (_TrainingEpochLoop, name)
-            for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "_should_accumulate")
+            for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "total_batch_idx")
         ],
         "epoch_loop": [(trainer.fit_loop.epoch_loop, name) for name in ("_batches_that_stepped", "batch_progress")],
         "_logger_connector": [(getattr(trainer, "_logger_connector", None), name) for name in _CONNECTOR_FIELDS],
@@ -58,18 +61,26 @@ class Sandbox:
 
     Attributes:
         passes: How often the training data were started anew.
+        val_loader: The fit's combined validation loader, or None.
     """
 
-    def __init__(self, trainer: Trainer, loop: Any, loader: Any, snapshot: Snapshot, cycle: int | None) -> None:
-        self.trainer, self._loop, self._loader, self.snapshot = trainer, loop, loader, snapshot
-        self.passes = 0
+    def __init__(self, trainer: Trainer, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]) -> None:
+        self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
+        self.val_loader, self.passes = val_loader, 0
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
-        self._cycle = None if isinstance(self._fetcher, _DataLoaderIterDataFetcher) else cycle
         self._kept: list[Any] = []
-        self._position = 0
-        self._reset_rng = rng_state()
+        self._first, self._count, self._position = 0, 0, 0
+        self._start = self.state()
+
+    def use(self, first: int, count: int, position: int = 0) -> None:
+        """Cycle through ``count`` batches from number ``first`` on; the next one is ``first + position % count``.
+
+        Batches are kept in host memory. Data that hand over their iterator (``training_step(dataloader_iter)``) can't
+        be cycled and go on. ``count=0`` ends the cycling: the following batches are fetched and not kept.
+        """
+        self._first, self._count, self._position = first, count, position
 
     def micro_batch(self) -> None:
         """One training batch on Lightning's own path.
@@ -81,7 +92,7 @@ class Sandbox:
         if owns_data and self._fetcher.done:
             self._restart_data()
         try:
-            self._loop.advance(self._fetcher if owns_data else self)
+            self.trainer.fit_loop.epoch_loop.advance(self._fetcher if owns_data else self)  # type: ignore[arg-type]
         except StopIteration:
             if owns_data:
                 self._restart_data()
@@ -89,16 +100,23 @@ class Sandbox:
     @property
     def window_closed(self) -> bool:
         """Whether the last micro-batch was the last of an accumulation window."""
-        return not self._loop._should_accumulate()
+        return not self.trainer.fit_loop.epoch_loop._should_accumulate()
+
+    def state(self) -> Restore:
+        """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
+        snapshot, reset_rng = self._take_snapshot(), rng_state()
+
+        def put_back() -> None:
+            snapshot.restore()
+            self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
+            self.trainer._logger_connector._first_loop_iter = None
+            reset_rng()
+
+        return put_back
 
     def rewind(self) -> None:
-        """Back to the starting state: weights, optimizer, RNGs, and with ``cycle`` the first batch as well."""
-        self.snapshot.restore()
-        self._loop = _fresh_loop(self.trainer)
-        self.trainer.fit_loop.epoch_loop = self._loop
-        self.trainer._logger_connector._first_loop_iter = None
-        self._reset_rng()
-        self._position = 0
+        """Back to the weights, optimizers and RNGs that the sandbox started with."""
+        self._start()
 
     @property
     def done(self) -> bool:
@@ -106,17 +124,16 @@ class Sandbox:
         return False
 
     def __next__(self) -> tuple[Any, int, int]:
-        """The next batch, for Lightning's loop: of the kept ones once there are ``cycle`` of them, else fetched."""
-        if self._cycle is not None and self._position >= self._cycle:
-            item = self._kept[self._position % self._cycle]
-        elif self._position < len(self._kept):
-            item = self._kept[self._position]
-        else:
-            item = self._fetch()
-            if self._cycle is not None:
-                self._kept.append(_clone_batch(item))
+        """The next batch, for Lightning's loop."""
+        if not self._count:
+            return self._fetch()  # type: ignore[no-any-return]
+        index = self._first + self._position % self._count
+        total = self.trainer.num_training_batches
+        index = int(index % total) if total < float("inf") else index
+        while len(self._kept) <= index:
+            self._kept.append(_clone_batch(self._fetch()))
         self._position += 1
-        return _clone_batch(item) if self._cycle is not None else item  # type: ignore[no-any-return]
+        return _clone_batch(self._kept[index])  # type: ignore[no-any-return]
 
     def _fetch(self) -> Any:
         try:
@@ -150,7 +167,6 @@ def sandbox(
     *,
     keep_callbacks: tuple[type, ...] = (),
     isolate_data: bool = False,
-    cycle: int | None = None,
     snapshot_device: str | None = None,
     fresh_wrapper: bool = True,
 ) -> Iterator[Sandbox]:
@@ -163,18 +179,16 @@ def sandbox(
         probe: Callback that sees the sandbox's batches.
         keep_callbacks: Types of the user's callbacks that take part as well; what they keep isn't restored.
         isolate_data: Fetch through a worker process, so that a dataset's own RNG or position stays as it is.
-        cycle: Use the first ``cycle`` batches over and over (None: go through the data).
         snapshot_device: Device for the copies, ``"cpu"`` for models that don't fit twice on the accelerator.
         fresh_wrapper: No real batch has been through the DDP wrapper yet.
 
     Yields:
         The running sandbox.
     """
-    with contextlib.ExitStack() as undo:
-        undo.callback(rng_state())
-        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
+
+    def take_snapshot() -> Snapshot:
         assert trainer.strategy.model is not None
-        snapshot = Snapshot(
+        return Snapshot(
             trainer.strategy.model,
             trainer.optimizers,
             [config.scheduler for config in trainer.lr_scheduler_configs],
@@ -182,12 +196,17 @@ def sandbox(
             [getattr(trainer, "datamodule", None)],
             snapshot_device,
         )
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(rng_state())
+        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
+        val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        undo.callback(snapshot.restore)
         for put_back in generators:
             undo.callback(put_back)
         _swap(undo, trainer, probe, keep_callbacks)
-        running = Sandbox(trainer, trainer.fit_loop.epoch_loop, loader, snapshot, cycle)
+        running = Sandbox(trainer, loader, val_loader, take_snapshot)
+        undo.callback(running.rewind)
         undo.callback(running.close)
         yield running
 
@@ -306,3 +325,58 @@ def _generator_restore(generator: torch.Generator) -> Restore:
 
 def _clone_batch(item: Any) -> Any:
     return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else copy.copy(x), item)
+
+
+class Validation:
+    """Mean validation loss of the running weights on a few fixed batches.
+
+    Args:
+        box: The running sandbox.
+        num_batches: How many of the first validation batches are used.
+
+    Raises:
+        ValueError: If there are no validation data.
+    """
+
+    def __init__(self, box: Sandbox, num_batches: int) -> None:
+        if box.val_loader is None:
+            raise ValueError('evaluate="val" needs a val_dataloader; this fit has none')
+        self._trainer = box.trainer
+        loaders = [_twin(loader, isolate_data=False) for loader in box.val_loader.flattened]
+        self._batches = list(itertools.islice(itertools.chain.from_iterable(loaders), num_batches))
+        if not self._batches:
+            raise ValueError('evaluate="val" needs at least one validation batch; the val_dataloader gave none')
+
+    @torch.no_grad()
+    def __call__(self) -> list[tuple[torch.Tensor, Any]]:
+        """Each batch's loss with the batch, in evaluation mode; the modules' modes come back.
+
+        Raises:
+            ValueError: If ``validation_step`` doesn't return its loss.
+        """
+        trainer, module = self._trainer, self._trainer.lightning_module
+        modes = [(m, m.training) for m in module.modules()]
+        trainer.validating = True
+        module.eval()
+        try:
+            return [(self._loss(index, _clone_batch(batch)), batch) for index, batch in enumerate(self._batches)]
+        finally:
+            trainer.training = True
+            for submodule, mode in modes:
+                submodule.training = mode
+
+    def _loss(self, index: int, batch: Any) -> torch.Tensor:
+        trainer = self._trainer
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+        batch = call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
+        assert trainer._results is not None
+        trainer._results.batch = batch
+        takes_index = len(inspect.signature(trainer.lightning_module.validation_step).parameters) > 1
+        output = call._call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if not isinstance(loss, torch.Tensor):
+            raise ValueError(
+                f'evaluate="val" reads the loss that validation_step returns; it returned {type(output).__name__}'
+            )
+        return loss.detach().mean()

@@ -136,12 +136,13 @@ class Snapshot:
 
     def _optimizer(self, optimizer: Any) -> Restore:
         """State and groups; parameters are among the model's tensors already and come back by identity."""
-        keeper = Keeper(clone=self._clone)
+        keeper = Keeper(clone=self._clone, weak=True)
         states = {parameter: keeper.keep(state) for parameter, state in optimizer.state.items()}
         groups = [
             (group, list(group["params"]), {k: keeper.keep(v) for k, v in group.items() if k != "params"})
             for group in optimizer.param_groups
         ]
+        keeper.forget()
 
         def put_back() -> None:
             restored = {parameter: keep() for parameter, keep in states.items()}

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks._sandbox import Sandbox
+from lr_lightning.callbacks._sandbox import Sandbox, Validation
 
 MAX_SKIPPED = 20
 """Optimizer steps in a row that a GradScaler may skip; its scale has then fallen by a million: gradients are bad."""
@@ -30,6 +30,7 @@ class Probe(Callback):
 
     Attributes:
         step_samples: Samples in the first optimizer step, of all ranks; known after the first :meth:`read`.
+        has_loss: Whether the step under way has had a training loss.
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
@@ -45,11 +46,12 @@ class Probe(Callback):
         self._sums = torch.zeros(capacity, 2, device=self._device, dtype=dtype)  # sum of loss * samples, of samples
         self._weigh = trainer.world_size > 1 or trainer.accumulate_grad_batches > 1
         self.lr = reference
+        self.evaluate: Validation | None = None
         self.row = 0
         self.steps = 0
-        self.samples = 0
         self.step_samples = 0
         self.has_loss = False
+        self._samples = 0
         self._reads_iterator = is_param_in_hook_signature(
             trainer.lightning_module.training_step, "dataloader_iter", explicit=True
         )
@@ -77,21 +79,32 @@ class Probe(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor):
             return
+        self.has_loss = True
         if self._reads_iterator:  # only now is it known which batch the step has read
             self._count_samples(batch)
-        self.has_loss = True
-        weight = float(self.samples)
+        if self.evaluate is None:
+            # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
+            self._add(loss, float(self._samples), self._share(trainer))
+        elif not self.step_samples:
+            self.step_samples = self._samples * _replicas(trainer) * self._share(trainer)
+
+    def validate(self) -> None:
+        """Take the validation loss of the weights before the step in place of the training loss."""
+        if self.evaluate is not None:
+            for loss, batch in self.evaluate():
+                self._add(loss, float(samples_in(batch)))
+
+    def _add(self, loss: Tensor, weight: float, share: int = 1) -> None:
         self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
-        # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
-        self._sums[self.row, 1].add_(weight / self._share(trainer))
+        self._sums[self.row, 1].add_(weight / share)
 
     @staticmethod
     def _share(trainer: Trainer) -> int:
         return trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
 
     def _count_samples(self, batch: Any) -> None:
-        if self._weigh or not self.samples:
-            self.samples = samples_in(batch)
+        if self._weigh or not self._samples:
+            self._samples = samples_in(batch)
 
     def next_row(self) -> None:
         """Close a step's losses."""
@@ -99,9 +112,10 @@ class Probe(Callback):
         self.has_loss = False
 
     def drop_row(self) -> None:
-        """Forget the losses of a step that the GradScaler skipped."""
-        self._sums[self.row].zero_()
+        """Forget the losses of a step that the GradScaler skipped; a validation loss from before it stays true."""
         self.has_loss = False
+        if self.evaluate is None:
+            self._sums[self.row].zero_()
 
     def read(self, trainer: Trainer) -> list[float]:
         """Mean losses of the rows so far, over all ranks: one collective and one copy to the host."""
@@ -116,7 +130,7 @@ class Probe(Callback):
 
 def _replicas(trainer: Trainer) -> int:
     """Ranks that get data of their own; the ranks of a tensor-parallel group share theirs."""
-    return int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1))
+    return int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", trainer.world_size))
 
 
 def samples_in(batch: Any) -> int:
@@ -164,6 +178,7 @@ def _one_step(box: Sandbox, probe: Probe) -> bool:
     same LR gets another.
     """
     before, windows = probe.steps, 0
+    probe.validate()
     while windows < MAX_SKIPPED:
         box.micro_batch()
         if not box.window_closed:

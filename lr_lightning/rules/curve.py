@@ -1,4 +1,4 @@
-"""What is read off losses over LRs before any rule speaks: the stop, the cap, smoothing without lag, noise, zones."""
+"""What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,21 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lr_lightning.rules.protocol import HEAD_SHARE, MIN_POINTS, STOP_RUN, head_length
+from lr_lightning.rules.protocol import MIN_POINTS, STOP_RUN, head_length
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
 
 SMOOTHING_SHARE = 0.06
 """Gaussian width (one sigma) as a share of the planned ladder: 6 steps of 100, half a decade of eight."""
 
+LIGHT_SHARE = 0.02
+"""The same for a first look that only searches the explosion."""
+
 CAP_SHARE = 0.5
 """Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum."""
+
+RETURN_SHARE = 0.5
+"""A curve that gives back this share of its descent for a while has exploded; what follows is another network."""
 
 SIGNIFICANCE = 4.0
 """A descent counts when it exceeds so many standard errors of the smoothed curve."""
@@ -44,8 +50,7 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
         slack = 1e-6 * max(abs(top), float(spread.max()))  # float32 losses differ in the seventh digit
         above = values > top + np.maximum(spread, slack)
         above[:head] = False
-        runs = np.convolve(above, np.ones(STOP_RUN), mode="full")[: len(above)]
-        hits = np.flatnonzero(runs >= STOP_RUN - 0.5)
+        hits = np.flatnonzero(run_lengths(above) >= STOP_RUN)
         if len(hits):
             return int(hits[0])
     return bad if bad < len(finite) else None
@@ -64,46 +69,14 @@ def diverged(losses: Sequence[float], *, planned: int | None = None) -> bool:
     return stop_index(losses, planned=planned) is not None
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A sweep made ready for reading. All arrays have the length of the losses that count.
+def run_lengths(flags: "npt.NDArray[np.bool_]") -> "npt.NDArray[np.int64]":
+    """Length of the run of True that ends at each place.
 
-    Attributes:
-        x: Natural log of the LRs.
-        raw: Losses as measured (less the batches' own differences where a reference is known).
-        smooth: Capped and smoothed without lag; in the loss's unit.
-        start: The loss at the flat beginning.
-        low: Index of the smallest smoothed loss.
-        noise: Standard deviation of one loss around the smooth curve.
-        error: Standard error of ``smooth`` itself.
-        stopped: How the sweep ended: ``"range"`` (ladder used up), ``"diverged"`` or ``"non_finite"``.
-        sigma: Smoothing width in log LR.
-        planned: Steps of the whole ladder.
-        head: Number of first losses that stand for the start.
+    >>> run_lengths(np.array([True, True, False, True])).tolist()
+    [1, 2, 0, 1]
     """
-
-    x: Array
-    raw: Array
-    smooth: Array
-    start: float
-    low: int
-    noise: float
-    error: float
-    stopped: str
-    sigma: float
-    planned: int
-    head: int
-
-    @property
-    def drop(self) -> float:
-        """Loss at the start minus the smallest smoothed loss; at least 0."""
-        return max(0.0, self.start - float(self.smooth[self.low]))
-
-    @property
-    def descends(self) -> bool:
-        """Whether the descent is more than noise and float resolution."""
-        resolution = 1e-6 * max(abs(self.start), abs(float(self.smooth[self.low])))
-        return self.drop > max(SIGNIFICANCE * math.sqrt(2) * self.error, resolution)
+    count = np.arange(1, len(flags) + 1)
+    return np.asarray(count - np.maximum.accumulate(np.where(flags, 0, count)), dtype=np.int64)
 
 
 def smooth(x: Array, y: Array, sigma: float) -> Array:
@@ -120,6 +93,22 @@ def smooth(x: Array, y: Array, sigma: float) -> Array:
     return np.asarray((weights @ y) / weights.sum(axis=1), dtype=np.float64)
 
 
+def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
+    """Replace lone outliers by the median of their neighbours, upwards and downwards alike (Hampel 1974).
+
+    Args:
+        y: Values, shape (n,).
+        reach: Neighbours on each side.
+        limit: Distance from the median, in robust standard deviations of the neighbourhood, beyond which a value goes.
+    """
+    if len(y) < 2 * reach + 1:
+        return y.copy()
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(y, reach, mode="reflect"), 2 * reach + 1)
+    middle = np.median(windows, axis=1)
+    spread = 1.4826 * np.median(np.abs(windows - middle[:, None]), axis=1)
+    return np.where(np.abs(y - middle) > limit * spread, middle, y)
+
+
 def noise_level(losses: Array, cycle: int = 1) -> float:
     """Robust standard deviation of the noise of one loss, from differences, so that a trend doesn't count.
 
@@ -128,11 +117,53 @@ def noise_level(losses: Array, cycle: int = 1) -> float:
         cycle: Period of the cycled batches; differences are taken between visits of the same batch.
     """
     lag = cycle if len(losses) > 4 * cycle else 1
-    steps = np.diff(losses) if lag == 1 else losses[lag:] - losses[:-lag]
+    steps = losses[lag:] - losses[:-lag]
     if len(steps) < 3:
         return 0.0
     # 1.4826 makes the median absolute deviation that of a normal law; a difference has sqrt(2) of one value's spread.
     return float(1.4826 * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sweep made ready for reading. All arrays have the length of the losses that count.
+
+    Attributes:
+        x: Natural log of the LRs.
+        raw: Losses as measured (less the batches' own differences where a reference is known).
+        smooth: Capped and smoothed without lag; in the loss's unit.
+        start: The loss at the flat beginning.
+        low: Index of the smallest smoothed loss.
+        noise: Standard deviation of one loss around the smooth curve.
+        error: Standard error of ``smooth`` itself.
+        stopped: How the curve ends: ``"range"`` (ladder used up), ``"diverged"`` or ``"non_finite"``.
+        sigma: Smoothing width in log LR.
+        planned: Steps of the whole ladder.
+        cycle: Period of the cycled batches.
+    """
+
+    x: Array
+    raw: Array
+    smooth: Array
+    start: float
+    low: int
+    noise: float
+    error: float
+    stopped: str
+    sigma: float
+    planned: int
+    cycle: int
+
+    @property
+    def drop(self) -> float:
+        """Loss at the start minus the smallest smoothed loss; at least 0."""
+        return max(0.0, self.start - float(self.smooth[self.low]))
+
+    @property
+    def descends(self) -> bool:
+        """Whether the descent is more than noise and float resolution."""
+        resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
+        return self.drop > max(SIGNIFICANCE * math.sqrt(2) * self.error, resolution)
 
 
 def read_curve(
@@ -154,30 +185,55 @@ def read_curve(
     """
     stop = stop_index(losses, planned=planned)
     n = len(losses) if stop is None else stop
-    y = np.asarray(losses, dtype=np.float64)[:n]
     if n < MIN_POINTS:
         return None
-    exploded = stop is not None and math.isfinite(losses[stop])
-    stopped = "range" if stop is None else "diverged" if exploded else "non_finite"
+    stopped = "range" if stop is None else "diverged" if math.isfinite(losses[stop]) else "non_finite"
+    y = np.asarray(losses, dtype=np.float64)[:n]
     if reference is not None:
         base = np.asarray(reference, dtype=np.float64)[:n]
         y = y - base + base.mean()
+    # From the losses that count alone: what a driver measured beyond the stop must not move the last digit.
     x = np.log(np.asarray(lrs, dtype=np.float64)[:n])
-    head = min(head_length(planned), n // 2)
-    start = float(np.median(y[: max(head, min(cycle, n // 2))]))
-    spacing = (math.log(lrs[-1]) - math.log(lrs[0])) / max(1, len(lrs) - 1)
+    return prepare(x, y, stopped, float(x[-1] - x[0]) / (n - 1), planned, cycle)
+
+
+def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cycle: int) -> Curve:
+    """The second half of :func:`read_curve`: from losses that are all finite on."""
+    y = despike(raw)
+    head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
+    start = float(np.median(y[:head]))
+    cut = explosion(x, y, start, max(1.5, LIGHT_SHARE * planned) * spacing, max(STOP_RUN, planned // 20))
+    if cut is not None:
+        x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
     sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
-    padded_x, padded_y = x, y
-    if stop is not None:  # the explosion goes on beyond the stop: without it the last minimum would look open
-        tail = np.arange(1, int(3 * sigma / spacing) + 1) * spacing
-        padded_x, padded_y = np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), np.inf)])
     calm = smooth(x, np.minimum(y, start), sigma)
     cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
-    smoothed = smooth(padded_x, np.minimum(padded_y, cap), sigma)[:n]
+    smoothed = smooth(*_goes_on(x, y, cap, sigma, spacing, stopped), sigma)[: len(x)]
     noise = noise_level(y, cycle)
     points = max(1.0, 2 * math.sqrt(math.pi) * sigma / spacing)  # effective number of points under the Gaussian
     low = int(np.argmin(smoothed))
-    return Curve(x, y, smoothed, start, low, noise, noise / math.sqrt(points), stopped, sigma, planned, head)
+    return Curve(x, raw, smoothed, start, low, noise, noise / math.sqrt(points), stopped, sigma, planned, cycle)
 
 
-__all__ = ["HEAD_SHARE", "Array", "Curve", "diverged", "noise_level", "read_curve", "smooth", "stop_index"]
+def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopped: str) -> tuple[Array, Array]:
+    """Cap the losses, and let an explosion go on beyond its stop: else the last minimum would look open."""
+    y = np.minimum(y, cap)
+    if stopped == "range":
+        return x, y
+    tail = np.arange(1, math.ceil(3 * sigma / spacing - 1e-6) + 1) * spacing
+    return np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), cap)])
+
+
+def explosion(x: Array, y: Array, start: float, sigma: float, run: int) -> int | None:
+    """Number of losses up to where a curve has given back half of its descent for ``run`` steps; None if it doesn't.
+
+    What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
+    constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
+    A descent counts from a quarter of the whole one on, so that an early wiggle cuts nothing.
+    """
+    calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
+    descent = start - np.minimum.accumulate(calm)
+    whole = start - float(calm.min())
+    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > 0.25 * whole)
+    hits = np.flatnonzero(run_lengths(back) >= run)
+    return int(hits[0]) + 1 if len(hits) and whole > 1e-5 * abs(start) else None

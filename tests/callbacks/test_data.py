@@ -160,9 +160,7 @@ def test_a_hidden_position_moves_without_isolation(tmp_path):
     assert "batch" in difference(tmp_path, lambda lr: Classifier(lr=lr, loader=loader))
 
 
-@pytest.mark.parametrize(
-    "kind", ["dict", *slow("list", "min_size", "cycle")]
-)
+@pytest.mark.parametrize("kind", ["dict", *slow("list", "min_size", "cycle")])
 def test_several_loaders(tmp_path, kind):
     from lightning.pytorch.utilities import CombinedLoader
 

@@ -32,7 +32,8 @@ def test_an_exception_on_one_rank_restores_and_ends_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "case", ["dying1", pytest.param("dying0", marks=pytest.mark.slow), pytest.param("dying-alone", marks=pytest.mark.slow)]
+    "case",
+    ["dying1", pytest.param("dying0", marks=pytest.mark.slow), pytest.param("dying-alone", marks=pytest.mark.slow)],
 )
 def test_a_kill_inside_of_the_test_leaves_nothing_and_the_next_run_tests_again(tmp_path, case):
     killed = launch(tmp_path, case, DIES="yes")

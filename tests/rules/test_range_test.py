@@ -36,7 +36,7 @@ def test_a_classic_curve_is_read_inside_of_the_descent(rule):
 
 
 def test_an_unknown_rule_lists_the_valid_ones():
-    with pytest.raises(ValueError, match=r"rule must be one of consensus, midpoint, .*got 'newest'"):
+    with pytest.raises(ValueError, match=r"rule must be one of share, midpoint, .*got 'newest'"):
         analyze(LRS, bowl(), rule="newest")
 
 

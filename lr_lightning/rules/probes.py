@@ -1,0 +1,180 @@
+"""``confirm="probes"``: short trials at constant LR around a sweep's suggestion, by successive halving.
+
+Every trial starts from the same starting weights and sees the same batches in the same order, so that two trials differ
+in the LR alone. All candidates run for a while, the better half goes on, and so on (Jamieson & Talwalkar 2016). A
+driver owns the weights; this module only says what to run and reads the losses::
+
+    trials = plan(center, budget)
+    request = next(trials)
+    while True:
+        losses = run(request)          # from the starting weights: request.lr for request.num_steps steps
+        try:
+            request = trials.send(losses)
+        except StopIteration as stop:
+            return stop.value          # ProbeResult
+
+A trial with ``start_step > 0`` goes on from where it was: the driver keeps weights, optimizer and random numbers of
+each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then starts
+from the starting weights again, which makes trials shorter at the same budget.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+OFFSETS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+"""Candidates in decades around the sweep's suggestion. Higher ones outnumber lower ones: they die early if wrong."""
+
+STAGES = ((0.17, 3), (0.43, 2), (1.0, 1))
+"""(end of the stage as a share of the longest trial, how many go on)."""
+
+TAIL = 1 / 3
+"""A trial is judged by the mean of this last part of its losses."""
+
+SHORT_RUN_SHIFT = -0.25
+"""Decades from the best LR of a trial of some 70 steps to that of a run of a few hundred (measured)."""
+
+LEAST_STEPS = 6
+"""A first stage shorter than this says nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A request: run at ``lr`` from step ``start_step`` of the trial for ``num_steps`` steps."""
+
+    lr: float
+    start_step: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What became of a candidate.
+
+    Attributes:
+        lr: Its LR.
+        steps: Steps that it ran.
+        loss: Mean loss over the last third of them; infinity if it diverged.
+    """
+
+    lr: float
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Answer of the trials.
+
+    Attributes:
+        suggestion: LR, or None if every candidate diverged.
+        interval: LRs that the trials can't tell apart, or None.
+        probes: Every candidate, by LR.
+        steps: Optimizer steps spent.
+    """
+
+    suggestion: float | None
+    interval: tuple[float, float] | None
+    probes: tuple[Probe, ...]
+    steps: int
+
+
+def schedule(
+    budget: int, momentum: float = 0.0, resume: bool = True
+) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
+    """Offsets and stages ``(end step, survivors)`` that fit into ``budget`` steps.
+
+    The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps; with too small a
+    budget for that the outermost candidates are left out, down to two.
+
+    Returns:
+        Offsets in decades and stages; both empty if not even two candidates fit.
+
+    >>> schedule(206, momentum=0.9)
+    ((-1.0, -0.5, 0.0, 0.5, 1.0, 1.5), ((12, 3), (30, 2), (70, 1)))
+    """
+    least = max(LEAST_STEPS, math.ceil(1 / (1 - min(momentum, 0.999)) - 1e-9))
+    offsets = list(OFFSETS)
+    while len(offsets) >= 2:
+        stages = _stages(len(offsets), budget, resume)
+        if stages and stages[0][0] >= least:
+            return tuple(offsets), stages
+        offsets.remove(max(offsets, key=lambda d: (abs(d - 0.01), d)))
+    return (), ()
+
+
+def _stages(candidates: int, budget: int, resume: bool) -> tuple[tuple[int, int], ...]:
+    """The longest trial that keeps the sum of all stages within the budget."""
+    for longest in range(budget, 0, -1):
+        ends = [(max(1, round(part * longest)), keep) for part, keep in STAGES]
+        cost, alive, last = 0, candidates, 0
+        for end, keep in ends:
+            cost, alive, last = cost + alive * (end - last), min(alive, max(keep, 2)), end if resume else 0
+        if cost <= budget:
+            return tuple(ends)
+    return ()
+
+
+def plan(
+    center: float,
+    budget: int,
+    *,
+    momentum: float = 0.0,
+    min_lr: float = 0.0,
+    max_lr: float = math.inf,
+    resume: bool = True,
+) -> Generator[Trial, Sequence[float], ProbeResult]:
+    """Successive halving around ``center``; yields trials, takes their losses, returns the answer.
+
+    Args:
+        center: The sweep's suggestion.
+        budget: Optimizer steps that all trials together may take.
+        momentum: The optimizer's largest momentum or first beta.
+        min_lr: No candidate below (the swept range).
+        max_lr: No candidate above.
+        resume: Whether the driver can continue a trial.
+    """
+    offsets, stages = schedule(budget, momentum, resume)
+    lrs = sorted({min(max(center * 10**d, min_lr), max_lr) for d in offsets})
+    seen: dict[float, list[float]] = {lr: [] for lr in lrs}
+    alive, last, spent = lrs, 0, 0
+    for end, keep in stages:
+        for lr in alive:
+            start = last if resume else 0
+            losses = [float(loss) for loss in (yield Trial(lr, start, end - start))]
+            spent += len(losses)
+            seen[lr] = seen[lr][:start] + losses
+        alive = sorted(sorted(alive, key=lambda lr: (score(seen[lr], end), lr))[: max(keep, 2)])
+        alive = [lr for lr in alive if math.isfinite(score(seen[lr], end))]
+        last = end
+        if len(alive) < 2:
+            break
+    return _conclude(seen, alive, last, spent)
+
+
+def score(losses: Sequence[float], length: int) -> float:
+    """Mean of the last third; infinity for a trial that broke off or isn't finite."""
+    if len(losses) < length or not all(math.isfinite(loss) for loss in losses):
+        return math.inf
+    return float(np.mean(losses[length - max(1, round(length * TAIL)) : length]))
+
+
+def _conclude(seen: dict[float, list[float]], alive: list[float], length: int, spent: int) -> ProbeResult:
+    probes = tuple(Probe(lr, len(losses), score(losses, len(losses))) for lr, losses in seen.items())
+    if not alive:
+        return ProbeResult(None, None, probes, spent)
+    best = min(alive, key=lambda lr: (score(seen[lr], length), lr))
+    tied = [lr for lr in alive if _tied(seen[lr], seen[best], length)]
+    factor, lrs = 10**SHORT_RUN_SHIFT, list(seen)
+    half_step = 10**0.25 if len(lrs) > 1 else 1.0  # the candidates' spacing bounds what they can resolve
+    return ProbeResult(best * factor, (min(tied) / half_step * factor, max(tied) * half_step * factor), probes, spent)
+
+
+def _tied(losses: Sequence[float], best: Sequence[float], length: int) -> bool:
+    """Whether two trials on the same batches differ by less than two standard errors of their paired difference."""
+    tail = max(1, round(length * TAIL))
+    gap = np.asarray(losses[length - tail : length]) - np.asarray(best[length - tail : length])
+    error = float(np.std(gap)) / math.sqrt(len(gap))
+    return float(np.mean(gap)) <= 2 * error

@@ -1,0 +1,1 @@
+"""Benchmarks against the peers: one command each, numbers as they come."""

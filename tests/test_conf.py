@@ -1,0 +1,54 @@
+"""The shipped configs against the code that they configure."""
+
+import inspect
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+CONF = Path(str(resources.files("lr_lightning.conf")))
+CALLBACKS = [p for p in sorted((CONF / "callbacks").glob("*.yaml")) if OmegaConf.load(p).get("defaults") is None]
+
+
+def composed(*overrides):
+    with initialize_config_module("lr_lightning.conf", version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", CALLBACKS, ids=lambda p: p.stem)
+def test_callback_configs_are_keyed_commented_and_match_the_signature(path):
+    for entry in OmegaConf.load(path).values():
+        arguments = {k for k in entry if not str(k).startswith("_")}
+        signature = inspect.signature(get_class(entry._target_))
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
+        assert takes_any or arguments <= set(signature.parameters)
+        for name in arguments & set(signature.parameters):
+            default = signature.parameters[name].default
+            if default is not inspect.Parameter.empty and entry[name] not in (None, "???"):
+                assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    keys = [line for line in lines if line.startswith("  ") and ":" in line and "_target_" not in line]
+    assert [line for line in keys if "#" not in line] == []
+
+
+def test_every_group_file_composes():
+    for path in sorted(CONF.glob("*/*.yaml")):
+        group, name = path.parent.name, path.stem
+        if group in ("callbacks", "data", "model", "optimizer", "trainer", "logger", "experiment"):
+            assert composed(f"{group}={name}").name
+
+
+def test_callbacks_are_a_keyed_dict():
+    cfg = composed("callbacks.range_test.max_lr=1", "callbacks.range_test.rule=midpoint")
+    callback = instantiate(cfg.callbacks.range_test)
+    assert (callback.settings.max_lr, callback.settings.rule) == (1, "midpoint")
+
+
+def test_an_experiment_overrides_groups_and_values():
+    cfg = composed("experiment=sgd_midpoint")
+    assert cfg.optimizer._target_ == "torch.optim.SGD"
+    assert cfg.callbacks.range_test.rule == "midpoint"
