@@ -201,6 +201,7 @@ def sandbox(
         undo.callback(rng_state())
         loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
         val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        generators += _states_of_data(val_loader) if val_loader is not None else []
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         for put_back in generators:
             undo.callback(put_back)
@@ -268,14 +269,19 @@ def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]
     Returns:
         The twin, and functions that put back the state of generators and of the datasets' own small attributes.
     """
-    put_back: list[Restore] = []
-    for loader in combined.flattened:
-        put_back += [_generator_restore(g) for g in _generators(loader)]
-        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
+    put_back = _states_of_data(combined)
     twin = copy.copy(combined)
     twin._iterator = None
     twin.flattened = [_twin(loader, isolate_data) for loader in combined.flattened]
     return twin, put_back
+
+
+def _states_of_data(combined: Any) -> list[Restore]:
+    put_back: list[Restore] = []
+    for loader in combined.flattened:
+        put_back += [_generator_restore(g) for g in _generators(loader)]
+        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
+    return put_back
 
 
 def _twin(loader: Any, isolate_data: bool) -> Any:

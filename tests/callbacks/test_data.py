@@ -145,9 +145,11 @@ def test_loaders(tmp_path, name, through):
     assert difference(tmp_path, lambda lr: Classifier(lr=lr, loader=LOADERS[name]), test) is None
 
 
-@pytest.mark.parametrize(
-    "name", ["hidden", *(pytest.param(k, marks=pytest.mark.slow) for k in ("own-rng", "stateful"))]
-)
+def slow(*names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", ["hidden", *slow("own-rng", "stateful")])
 def test_isolated_data(tmp_path, name):
     loaders = {**LOADERS, "hidden": lambda: DataLoader(Hidden(), 16)}
     test = LRRangeTest(**RANGE, isolate_data=True)

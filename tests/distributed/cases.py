@@ -86,18 +86,21 @@ def deepspeed(stage):
     from lightning.pytorch.strategies import DeepSpeedStrategy
 
     class CPUDeepSpeed(DeepSpeedStrategy):
-        """Without the two checks that refuse everything but CUDA."""
+        """Without the two checks that refuse everything but CUDA, and without a C++ build for shared memory."""
 
         def setup_environment(self):
             DDPStrategy.setup_environment(self)
 
         def setup_distributed(self):
+            import deepspeed
+
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
             self.set_world_ranks()
             self._init_deepspeed_distributed()
 
         @property
         def root_device(self):
-            return torch.device("cpu")
+            return torch.device("cpu", 0)  # DeepSpeed wants an index
 
     return CPUDeepSpeed(stage=stage, process_group_backend="gloo", zero_allow_untested_optimizer=True)
 
@@ -172,7 +175,7 @@ class Wide(Classifier):
 
 
 class Known(L.LightningModule):
-    """Its losses are known in closed form: 100 + ``rank`` - number of the call, at 4 samples on rank 0 and 12 on rank 1.
+    """Losses known in closed form: 100 + ``rank`` - number of the call, at 4 samples on rank 0 and 12 on rank 1.
 
     Args:
         special: ``(rank, call, what)``: there ``what`` happens instead.

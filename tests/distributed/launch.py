@@ -52,7 +52,7 @@ def launch(folder, *cases, limit=LIMIT, **environment):
     inherited = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK")}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "lr_lightning" / "plugins"), inherited.get("PYTHONPATH", "")])
     settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
-    settings |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"), "PYTHONPATH": paths}
+    settings |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"), "PYTHONPATH": paths, "LIMIT": str(limit)}
     with (folder / "output.txt").open("w+") as output:
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.distributed.worker", str(folder), *cases],

@@ -3,7 +3,9 @@
 Started as ``python -m tests.distributed.worker FOLDER CASE...``; Lightning starts the other ranks in the same way.
 """
 
+import faulthandler
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +48,7 @@ def fit(case, folder, run, lr, test=None, **fit_arguments):
 
 
 def main(folder, *names):
+    faulthandler.dump_traceback_later(0.9 * float(os.environ["LIMIT"]))  # where a rank hangs, before it is killed
     for name in names:
         case, here = CASES[name], Path(folder) / name
         trainer = fit(case, here, "tested", LR, Counted(**case.test))
