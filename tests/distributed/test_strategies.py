@@ -30,34 +30,38 @@ def test_ddp_and_fsdp2(tmp_path):
         assert counts == {"all_reduce": windows, "barrier": windows}  # Lightning's reduce waits before it sums
 
 
+def long(folder, *cases):
+    return run(folder, *cases, limit=540)
+
+
 @slow
 def test_ddp_on_two_processes(tmp_path):
     cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views", "syncbn")]
-    identical(run(tmp_path, *cases), *cases)
+    identical(long(tmp_path, *cases), *cases)
 
 
 @slow
 def test_ddp_on_three_processes(tmp_path):
     # From three ranks on the order of DDP's buckets shows in the last bit.
     cases = ["ddp3", "ddp3-busy", "ddp3-manual", "ddp3-wide", "ddp3-workers"]
-    identical(run(tmp_path, *cases), *cases, ranks=3)
+    identical(long(tmp_path, *cases), *cases, ranks=3)
 
 
 @slow
 @pytest.mark.parametrize("case", ["ddp_spawn2", "ddp_fork2"])
 def test_ddp_in_spawned_and_forked_processes(tmp_path, case):
-    identical(run(tmp_path, case), case)
+    identical(long(tmp_path, case), case)
 
 
 @slow
 def test_fsdp(tmp_path):
     cases = ["fsdp1", "fsdp1-accumulate", "fsdp2-batchnorm", "fsdp2-busy"]
-    identical(run(tmp_path, *cases), *cases)
+    identical(long(tmp_path, *cases), *cases)
 
 
 @slow
 def test_tensor_parallel(tmp_path):
-    launched = run(tmp_path, "tp2")
+    launched = long(tmp_path, "tp2")
     identical(launched, "tp2")
     assert [r["batch_size"] for r in launched.ranks("tp2")] == [16, 16]  # both ranks see the same samples
 
@@ -66,4 +70,4 @@ def test_tensor_parallel(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is an extra")
 def test_deepspeed(tmp_path):
     cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate")]
-    identical(run(tmp_path, *cases), *cases)
+    identical(long(tmp_path, *cases), *cases)

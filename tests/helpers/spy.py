@@ -73,7 +73,9 @@ class Spy(L.Callback):
             "schedulers": digest([_plain_scheduler(c.scheduler) for c in trainer.lr_scheduler_configs]),
             "precision": digest(trainer.precision_plugin.state_dict()),
             "rng": rng(),
-            "attributes": digest({k: v for k, v in plain.items() if not k.startswith("_")}),
+            "attributes": digest(
+                {k: v for k, v in plain.items() if not k.startswith(("_", "ds_"))}
+            ),  # DeepSpeed counts engines
             "metrics": digest([vars_of_metric(m) for m in module.modules() if hasattr(m, "_defaults")]),
         }
 
