@@ -11,6 +11,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Formula": "lr_lightning.rules.formula",
+    "FormulaError": "lr_lightning.rules.formula",
+    "FormulaLR": "lr_lightning.schedulers",
+    "LRCurves": "lr_lightning.callbacks.curves",
+    "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "LRSearch": "lr_lightning.callbacks.search",
     "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
