@@ -121,6 +121,8 @@ class PlateauDecay(Callback):
         if read_every is not None:
             check_count("read_every", read_every, 1)
         self._read_every = read_every
+        key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
+        self._state_key = self._generate_state_key(**key)
         self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
         self._begin()
 
@@ -150,9 +152,7 @@ class PlateauDecay(Callback):
     @property
     def state_key(self) -> str:
         """Tells several of them in one trainer apart."""
-        return self._generate_state_key(
-            monitor=self.monitor, mode=self.mode, interval=self.interval, optimizer=self.optimizer
-        )
+        return self._state_key  # Lightning asks for it at every hook
 
     @classmethod
     def from_torch(cls, scheduler: Any, monitor: str = "val_loss", **others: Any) -> PlateauDecay:
