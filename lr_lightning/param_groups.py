@@ -315,3 +315,21 @@ def _scale_schedulers(schedulers: Sequence[Any], scale: _Scale) -> None:
         for name in _SCALAR_ATTRIBUTES:
             if isinstance(state.get(name), (int, float)) and not isinstance(state[name], bool):
                 state[name] = scale(None, state[name])
+
+
+def momentum(group: dict[str, Any]) -> float:
+    """Momentum, or the first beta, of a param group; 0 without."""
+    betas = group.get("betas") or (0.0,)
+    return float(group.get("momentum") or betas[0] or 0.0)
+
+
+def why_lr_is_no_step_size(optimizer: Any) -> str | None:
+    """Why a range test says nothing about this optimizer; None if its LR is a step size."""
+    inner = unwrap(optimizer)
+    name = type(inner).__name__
+    keys = {key for group in inner.param_groups for key in group}
+    if "d" in keys or "prodigy" in name.lower() or "dadapt" in name.lower():
+        return f"{name} estimates its own step size, its lr is a factor on that and belongs at 1"
+    if "schedulefree" in name.lower() or {"weight_sum", "lr_max"} <= keys:
+        return f"{name} averages its iterates, so the loss in a sweep lags behind the LR; tune it by whole runs"
+    return None

@@ -1,20 +1,48 @@
 """The range test for plain PyTorch: the same protocol and rules as the Lightning callback, in a small loop."""
 
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning._plain_state import Snapshot
+from lr_lightning.callbacks._plain import rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 from lr_lightning.param_groups import reference_lr, set_lr, unwrap
 from lr_lightning.rules import protocol
+from lr_lightning.rules.probes import ProbeResult, Trial, plan, schedule
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult, analyze, check_rule, diverged
+from lr_lightning.rules.range_test import confirm as confirm_result
 from lr_lightning.rules.sweep import check_count, ladder
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+_GENERATORS = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
+
+
+class State:
+    """Model, optimizer and the process's random numbers; :meth:`restore` may be called many times."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self._snapshot, self._random = Snapshot(model, [optimizer]), rng_state()
+
+    def restore(self) -> None:
+        """Put everything back, in place."""
+        self._snapshot.restore()
+        self._random()
+
+
+def loader_generators(loader: Any) -> list[torch.Generator]:
+    """The random generators that a DataLoader and its samplers own."""
+    found = (
+        functools.reduce(lambda owner, name: getattr(owner, name, None), p.split("."), loader) for p in _GENERATORS
+    )
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
 class Sandbox:
@@ -31,15 +59,18 @@ class Sandbox:
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction, loader: Iterable[Any], num_batches: int
     ) -> None:
-        if iter(loader) is loader:
-            raise ValueError("loader must be an iterable that can be started anew, such as a DataLoader, got an iterator")
+        if isinstance(loader, Iterator):  # asking iter() would draw a seed from torch's generator
+            raise ValueError(
+                "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
+            )
         self.model, self.optimizer, self.loss_fn = model, unwrap(optimizer), loss_fn
-        self.snapshot = Snapshot(model, self.optimizer, loader)
+        self.start = State(model, self.optimizer)
+        self.generators = [(g, g.get_state()) for g in loader_generators(loader)]
         reference = reference_lr([self.optimizer])
         self.ratios = [float(group["lr"]) / reference for group in self.optimizer.param_groups]
         self.batches = list(itertools.islice(iter(loader), num_batches))
         if not self.batches:
-            self.snapshot.restore()
+            self.close()
             raise ValueError("loader is empty: a range test needs at least one batch")
 
     def step(self, lr: float, index: int) -> float:
@@ -48,26 +79,45 @@ class Sandbox:
             set_lr(group, lr * ratio)
         self.optimizer.zero_grad()
         loss = self.loss_fn(self.model, self.batches[index % len(self.batches)])
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return float(loss.detach())
 
     def sweep(self, lrs: Sequence[float], first: int = 0) -> list[float]:
-        """Losses over the ladder, up to the stop."""
+        """Losses over the ladder, up to the stop, on the batches from ``first`` on."""
         losses: list[float] = []
         for index, lr in enumerate(lrs):
-            losses.append(self.step(lr, first + index))
+            losses.append(self.step(lr, first + index % protocol.CYCLED_BATCHES))
             if index % protocol.WINDOW == protocol.WINDOW - 1 and diverged(losses, planned=len(lrs)):
                 break
         return losses
 
     def rewind(self) -> None:
         """Back to the starting weights, optimizer state and random numbers."""
-        self.snapshot.restore_training()
+        self.start.restore()
+
+    def probe(self, trials: Generator[Trial, Sequence[float], ProbeResult]) -> ProbeResult:
+        """Drive :func:`lr_lightning.rules.probes.plan`; every trial is kept until its next stage."""
+        kept: dict[float, State] = {}
+        try:
+            request = next(trials)
+            while True:
+                self.rewind() if request.start_step == 0 else kept[request.lr].restore()
+                losses: list[float] = []
+                for index in range(request.start_step, request.start_step + request.num_steps):
+                    losses.append(self.step(request.lr, index))
+                    if not math.isfinite(losses[-1]):
+                        break
+                kept[request.lr] = State(self.model, self.optimizer)
+                request = trials.send(losses)
+        except StopIteration as stop:
+            return cast(ProbeResult, stop.value)
 
     def close(self) -> None:
-        """Put everything back."""
-        self.snapshot.restore()
+        """Put everything back, the loader's generators included."""
+        self.start.restore()
+        for generator, state in self.generators:
+            generator.set_state(state)
 
 
 def range_test(
@@ -81,7 +131,12 @@ def range_test(
     num_steps: int = protocol.NUM_STEPS,
     spacing: str = "exponential",
     rule: str = DEFAULT_RULE,
+    repeats: int = 1,
+    confirm: Literal["probes"] | None = None,
+    budget: int = protocol.BUDGET,
     batch_size: int | None = None,
+    train_steps: int | None = None,
+    decays: bool = True,
 ) -> RangeTestResult:
     """Find a learning rate; model, optimizer, random numbers and loader are afterwards as before, bit by bit.
 
@@ -105,7 +160,12 @@ def range_test(
         num_steps: Steps of the ladder.
         spacing: ``"exponential"`` or ``"linear"``.
         rule: Name of the rule that reads the curve.
+        repeats: Sweeps in all; further ones use the next batches and narrow (or honestly widen) the interval.
+        confirm: ``"probes"`` adds short trials at constant LR around the sweep's suggestion.
+        budget: Optimizer steps that sweeps and trials may take together; only with ``confirm``.
         batch_size: Samples per step, for the record.
+        train_steps: Optimizer steps of the run to come, if known; see ``decays``.
+        decays: Whether a schedule will lower the LR. If not, the suggestion is the one for constant LR.
 
     Returns:
         The result. Apply it with ``lr_lightning.param_groups.rescale([optimizer], schedulers, result.suggestion)``.
@@ -115,13 +175,50 @@ def range_test(
     """
     check_rule(rule)
     check_count("num_steps", num_steps, 2)
+    check_count("repeats", repeats, 1)
     lrs = ladder(min_lr, max_lr, num_steps, spacing)
-    sandbox = Sandbox(model, optimizer, loss_fn, loader, protocol.CYCLED_BATCHES)
+    check_confirm(confirm, budget, num_steps * repeats)
+    most = max(protocol.CYCLED_BATCHES * repeats, protocol.PROBE_BATCHES if confirm else 0)
+    sandbox = Sandbox(model, optimizer, loss_fn, loader, most)
     try:
-        losses = sandbox.sweep(lrs)
+        sweeps = []
+        for repeat in range(repeats):
+            sandbox.rewind()
+            sweeps.append(sandbox.sweep(lrs, repeat * protocol.CYCLED_BATCHES))
+        momentum = largest_momentum(sandbox.optimizer)
+        result = analyze(
+            lrs[: max(len(losses) for losses in sweeps)], sweeps[0], repeats=sweeps[1:], rule=rule, planned=num_steps,
+            spacing=spacing, cycle=min(protocol.CYCLED_BATCHES, len(sandbox.batches)), batch_size=batch_size,
+            momentum=momentum, train_steps=train_steps, decays=decays,
+        )  # fmt: skip
+        if confirm and result.suggestion is not None:
+            trials = plan(
+                result.horizon["decay"], budget - result.steps, momentum=momentum, min_lr=min_lr, max_lr=max_lr
+            )
+            result = confirm_result(result, sandbox.probe(trials), train_steps=train_steps, decays=decays)
+        return result
     finally:
         sandbox.close()
-    return analyze(
-        lrs[: len(losses)], losses, rule=rule, planned=num_steps, spacing=spacing,
-        cycle=len(sandbox.batches), batch_size=batch_size,
-    )  # fmt: skip
+
+
+def check_confirm(confirm: str | None, budget: int, sweep_steps: int) -> None:
+    """Refuse an unknown ``confirm`` and a budget that leaves nothing for trials.
+
+    Raises:
+        ValueError: Then.
+    """
+    if confirm is None:
+        return
+    if confirm != "probes":
+        raise ValueError(f"confirm must be None or 'probes', got {confirm!r}")
+    check_count("budget", budget, 1)
+    if not schedule(budget - sweep_steps)[0]:
+        raise ValueError(
+            f"budget must leave steps for trials after {sweep_steps} sweep steps, got {budget}; "
+            "300 with num_steps=100 is enough"
+        )
+
+
+def largest_momentum(optimizer: Optimizer) -> float:
+    """Largest momentum or first beta over the param groups; 0 without."""
+    return max(float(g.get("momentum", (g.get("betas") or (0.0,))[0]) or 0.0) for g in optimizer.param_groups)

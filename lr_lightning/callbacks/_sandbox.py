@@ -8,7 +8,9 @@ whatever happened inside.
 
 import contextlib
 import copy
-from collections.abc import Iterator
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,12 +20,14 @@ from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.loops.utilities import _select_data_fetcher
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.states import RunningStage
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._snapshot import Restore, Snapshot, plain_state, rng_state
+from lr_lightning.callbacks._plain import Restore, plain_state, rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
@@ -57,36 +61,62 @@ class Sandbox:
 
     Attributes:
         passes: How often the training data were started anew.
+        val_loader: The fit's combined validation loader, or None.
     """
 
-    def __init__(self, trainer: Trainer, loop: Any, loader: Any, snapshot: Snapshot, cycle: int | None) -> None:
-        self.trainer, self._loop, self._loader, self.snapshot = trainer, loop, loader, snapshot
-        self.passes = 0
+    def __init__(self, trainer: Trainer, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]) -> None:
+        self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
+        self.val_loader, self.passes = val_loader, 0
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
-        self._cycle = None if isinstance(self._fetcher, _DataLoaderIterDataFetcher) else cycle
         self._kept: list[Any] = []
-        self._position = 0
-        self._reset_rng = rng_state()
+        self._first, self._count, self._position = 0, 0, 0
+        self._start = self.state()
+
+    def use(self, first: int, count: int, position: int = 0) -> None:
+        """Cycle through ``count`` batches from number ``first`` on; the next one is ``first + position % count``.
+
+        Batches are kept in host memory. Data that hand over their iterator (``training_step(dataloader_iter)``) can't
+        be cycled and go on. ``count=0`` ends the cycling: the following batches are fetched and not kept.
+        """
+        self._first, self._count, self._position = first, count, position
 
     def micro_batch(self) -> None:
-        """One training batch on Lightning's own path."""
-        if isinstance(self._fetcher, _DataLoaderIterDataFetcher):
-            if self._fetcher.done:
+        """One training batch on Lightning's own path.
+
+        A StopIteration must not get out: it would end the fit's own epoch. It comes from a training step that reads
+        ``dataloader_iter`` beyond its end, or from an ``on_train_batch_start`` that returns -1: no batch, then.
+        """
+        owns_data = isinstance(self._fetcher, _DataLoaderIterDataFetcher)
+        if owns_data and self._fetcher.done:
+            self._restart_data()
+        try:
+            self.trainer.fit_loop.epoch_loop.advance(self._fetcher if owns_data else self)  # type: ignore[arg-type]
+        except StopIteration:
+            if owns_data:
                 self._restart_data()
-            self._loop.advance(self._fetcher)
-        else:
-            self._loop.advance(self)
+
+    @property
+    def window_closed(self) -> bool:
+        """Whether the last micro-batch was the last of an accumulation window."""
+        return not self.trainer.fit_loop.epoch_loop._should_accumulate()
+
+    def state(self) -> Restore:
+        """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
+        snapshot, reset_rng = self._take_snapshot(), rng_state()
+
+        def put_back() -> None:
+            snapshot.restore()
+            self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
+            self.trainer._logger_connector._first_loop_iter = None
+            reset_rng()
+
+        return put_back
 
     def rewind(self) -> None:
-        """Back to the starting state: weights, optimizer, RNGs, and with ``cycle`` the first batch as well."""
-        self.snapshot.restore()
-        self._loop = _fresh_loop(self.trainer)
-        self.trainer.fit_loop.epoch_loop = self._loop
-        self.trainer._logger_connector._first_loop_iter = None
-        self._reset_rng()
-        self._position = 0
+        """Back to the weights, optimizers and RNGs that the sandbox started with."""
+        self._start()
 
     @property
     def done(self) -> bool:
@@ -94,17 +124,16 @@ class Sandbox:
         return False
 
     def __next__(self) -> tuple[Any, int, int]:
-        """The next batch, for Lightning's loop: of the kept ones once there are ``cycle`` of them, else fetched."""
-        if self._cycle is not None and self._position >= self._cycle:
-            item = self._kept[self._position % self._cycle]
-        elif self._position < len(self._kept):
-            item = self._kept[self._position]
-        else:
-            item = self._fetch()
-            if self._cycle is not None:
-                self._kept.append(_clone_batch(item))
+        """The next batch, for Lightning's loop."""
+        if not self._count:
+            return self._fetch()  # type: ignore[no-any-return]
+        index = self._first + self._position % self._count
+        total = self.trainer.num_training_batches
+        index = int(index % total) if total < float("inf") else index
+        while len(self._kept) <= index:
+            self._kept.append(_clone_batch(self._fetch()))
         self._position += 1
-        return _clone_batch(item) if self._cycle is not None else item  # type: ignore[no-any-return]
+        return _clone_batch(self._kept[index])  # type: ignore[no-any-return]
 
     def _fetch(self) -> Any:
         try:
@@ -138,7 +167,6 @@ def sandbox(
     *,
     keep_callbacks: tuple[type, ...] = (),
     isolate_data: bool = False,
-    cycle: int | None = None,
     snapshot_device: str | None = None,
     fresh_wrapper: bool = True,
 ) -> Iterator[Sandbox]:
@@ -151,18 +179,16 @@ def sandbox(
         probe: Callback that sees the sandbox's batches.
         keep_callbacks: Types of the user's callbacks that take part as well; what they keep isn't restored.
         isolate_data: Fetch through a worker process, so that a dataset's own RNG or position stays as it is.
-        cycle: Use the first ``cycle`` batches over and over (None: go through the data).
         snapshot_device: Device for the copies, ``"cpu"`` for models that don't fit twice on the accelerator.
         fresh_wrapper: No real batch has been through the DDP wrapper yet.
 
     Yields:
         The running sandbox.
     """
-    with contextlib.ExitStack() as undo:
-        undo.callback(rng_state())
-        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
+
+    def take_snapshot() -> Snapshot:
         assert trainer.strategy.model is not None
-        snapshot = Snapshot(
+        return Snapshot(
             trainer.strategy.model,
             trainer.optimizers,
             [config.scheduler for config in trainer.lr_scheduler_configs],
@@ -170,12 +196,18 @@ def sandbox(
             [getattr(trainer, "datamodule", None)],
             snapshot_device,
         )
-        undo.callback(_restore_ddp(trainer, fresh_wrapper))
-        undo.callback(snapshot.restore)
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(rng_state())
+        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
+        val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        generators += _states_of_data(val_loader) if val_loader is not None else []
+        undo.push(_restore_ddp(trainer, fresh_wrapper))
         for put_back in generators:
             undo.callback(put_back)
         _swap(undo, trainer, probe, keep_callbacks)
-        running = Sandbox(trainer, trainer.fit_loop.epoch_loop, loader, snapshot, cycle)
+        running = Sandbox(trainer, loader, val_loader, take_snapshot)
+        undo.callback(running.rewind)
         undo.callback(running.close)
         yield running
 
@@ -205,20 +237,21 @@ def _fresh_loop(trainer: Trainer) -> Any:
     return loop
 
 
-def _restore_ddp(trainer: Trainer, fresh: bool) -> Restore:
+def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     """DDP settles its gradient buckets after the first backward; with three ranks and more that changes the last bit.
 
     Before the first real batch a new wrapper starts from the initial buckets, as a fit without range test does. Later
-    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers.
+    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers. After an
+    exception there is no new wrapper either: its collectives would wait for ranks that may be elsewhere.
     """
     strategy = trainer.strategy
     wrapper = strategy.model
     flags = {name: getattr(wrapper, name) for name in _DDP_FLAGS if hasattr(wrapper, name)}
 
-    def restore() -> None:
+    def restore(error: type[BaseException] | None, *_: Any) -> None:
         if not isinstance(wrapper, DistributedDataParallel):
             return
-        if not fresh:
+        if not fresh or error is not None:
             for name, value in flags.items():
                 setattr(wrapper, name, value)
             return
@@ -236,14 +269,19 @@ def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]
     Returns:
         The twin, and functions that put back the state of generators and of the datasets' own small attributes.
     """
-    put_back: list[Restore] = []
-    for loader in combined.flattened:
-        put_back += [_generator_restore(g) for g in _generators(loader)]
-        put_back += [plain_state(d, small=True) for d in _datasets(loader)]
+    put_back = _states_of_data(combined)
     twin = copy.copy(combined)
     twin._iterator = None
     twin.flattened = [_twin(loader, isolate_data) for loader in combined.flattened]
     return twin, put_back
+
+
+def _states_of_data(combined: Any) -> list[Restore]:
+    put_back: list[Restore] = []
+    for loader in combined.flattened:
+        put_back += [_generator_restore(g) for g in _generators(loader)]
+        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
+    return put_back
 
 
 def _twin(loader: Any, isolate_data: bool) -> Any:
@@ -279,7 +317,8 @@ def _generators(loader: Any) -> list[torch.Generator]:
 
 
 def _datasets(loader: Any) -> Iterator[Any]:
-    dataset = getattr(loader, "dataset", None)
+    """Datasets and those they wrap; a loader of another kind than torch's is its own dataset."""
+    dataset = getattr(loader, "dataset", None) if isinstance(loader, DataLoader) else loader
     while dataset is not None and hasattr(dataset, "__dict__"):
         yield dataset
         dataset = getattr(dataset, "dataset", None)
@@ -292,3 +331,58 @@ def _generator_restore(generator: torch.Generator) -> Restore:
 
 def _clone_batch(item: Any) -> Any:
     return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else copy.copy(x), item)
+
+
+class Validation:
+    """Mean validation loss of the running weights on a few fixed batches.
+
+    Args:
+        box: The running sandbox.
+        num_batches: How many of the first validation batches are used.
+
+    Raises:
+        ValueError: If there are no validation data.
+    """
+
+    def __init__(self, box: Sandbox, num_batches: int) -> None:
+        if box.val_loader is None:
+            raise ValueError('evaluate="val" needs a val_dataloader; this fit has none')
+        self._trainer = box.trainer
+        loaders = [_twin(loader, isolate_data=False) for loader in box.val_loader.flattened]
+        self._batches = list(itertools.islice(itertools.chain.from_iterable(loaders), num_batches))
+        if not self._batches:
+            raise ValueError('evaluate="val" needs at least one validation batch; the val_dataloader gave none')
+
+    @torch.no_grad()
+    def __call__(self) -> list[tuple[torch.Tensor, Any]]:
+        """Each batch's loss with the batch, in evaluation mode; the modules' modes come back.
+
+        Raises:
+            ValueError: If ``validation_step`` doesn't return its loss.
+        """
+        trainer, module = self._trainer, self._trainer.lightning_module
+        modes = [(m, m.training) for m in module.modules()]
+        trainer.validating = True
+        module.eval()
+        try:
+            return [(self._loss(index, _clone_batch(batch)), batch) for index, batch in enumerate(self._batches)]
+        finally:
+            trainer.training = True
+            for submodule, mode in modes:
+                submodule.training = mode
+
+    def _loss(self, index: int, batch: Any) -> torch.Tensor:
+        trainer = self._trainer
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+        batch = call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
+        assert trainer._results is not None
+        trainer._results.batch = batch
+        takes_index = len(inspect.signature(trainer.lightning_module.validation_step).parameters) > 1
+        output = call._call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if not isinstance(loss, torch.Tensor):
+            raise ValueError(
+                f'evaluate="val" reads the loss that validation_step returns; it returned {type(output).__name__}'
+            )
+        return loss.detach().mean()

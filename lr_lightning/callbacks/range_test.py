@@ -1,20 +1,23 @@
 """LRRangeTest: finds the learning rate at the start of a fit, applies it, and leaves no other trace."""
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _sandbox
-from lr_lightning.callbacks._sweep import OnWindow, Probe, take_steps
+from lr_lightning.callbacks import _driver, _sandbox
+from lr_lightning.callbacks._progress import ProgressBar
+from lr_lightning.callbacks._settings import RangeTestSettings
+from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.rules import protocol
-from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult, analyze, check_rule, diverged
-from lr_lightning.rules.sweep import SPACINGS, check_count, check_range, ladder
+from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
+from lr_lightning.rules.sweep import ladder
 
 HPARAMS = ("lr", "learning_rate")
 
@@ -35,6 +38,17 @@ class LRRangeTest(Callback):
         rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.RULES`.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         num_batches: How many training batches the sweep cycles through; None goes through the data instead.
+        repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
+        confirm: ``"probes"`` adds short trials at constant LR around the sweep's suggestion, from the same weights.
+        budget: Optimizer steps that sweeps and probes may take together; only with ``confirm``.
+        horizon: ``"decay"`` suggests an LR for a run that decays it, ``"constant"`` one for constant LR over the
+            planned steps; ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a PlateauDecay.
+        evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
+        val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
+        at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.
+        optimizer: Index of the one optimizer to sweep (and to give the LR found); None sweeps all at one multiplier.
+            For a GAN-like module sweep them one at a time: their losses only mean something at a given opponent.
+        force: Also test optimizers whose LR isn't a step size (Prodigy, D-Adaptation, schedule-free).
         keep_callbacks: Types of other callbacks that must see the sweep's batches; what they keep is not restored.
         isolate_data: Fetch the sweep's batches in a worker process, for datasets with an RNG or a position of their
             own; only needed with ``num_workers=0``.
@@ -47,7 +61,7 @@ class LRRangeTest(Callback):
 
     Attributes:
         result: The last test's :class:`~lr_lightning.RangeTestResult`, or None.
-        previous_lr: The LR before the test, or None.
+        previous_lr: The LR before the last test, or None.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -63,6 +77,15 @@ class LRRangeTest(Callback):
         rule: str = DEFAULT_RULE,
         apply: bool = True,
         num_batches: int | None = protocol.CYCLED_BATCHES,
+        repeats: int = 1,
+        confirm: str | None = None,
+        budget: int = protocol.BUDGET,
+        horizon: str = "auto",
+        evaluate: str = "train",
+        val_batches: int = 1,
+        at_epochs: Sequence[int] = (0,),
+        optimizer: int | None = None,
+        force: bool = False,
         keep_callbacks: Sequence[type] = (),
         isolate_data: bool = False,
         snapshot_device: str | None = None,
@@ -70,23 +93,17 @@ class LRRangeTest(Callback):
         progress_bar: bool = True,
         name: str = "range_test",
     ) -> None:
-        check_range(min_lr, max_lr)
-        check_count("num_steps", num_steps, 2)
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
-        if num_batches is not None:
-            check_count("num_batches", num_batches, 1)
-        if not isinstance(name, str) or not name.strip("/"):
-            raise ValueError(f"name must be a tag such as 'range_test', got {name!r}")
-        self.min_lr, self.max_lr, self.num_steps, self.spacing = min_lr, max_lr, num_steps, spacing
-        self.rule = check_rule(rule)
-        self.apply, self.num_batches = apply, num_batches
-        self.keep_callbacks = tuple(keep_callbacks)
+        self.settings = RangeTestSettings(
+            min_lr, max_lr, num_steps, spacing, rule, num_batches, repeats, confirm, budget, horizon, evaluate,
+            val_batches, tuple(at_epochs), optimizer, tuple(keep_callbacks), name,
+        )  # fmt: skip
+        self.apply, self.force = apply, force
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
         self.result: RangeTestResult | None = None
         self.previous_lr: float | None = None
-        self._pending = self._resumed = False
+        self._done: list[int] = []
+        self._pending = self._resumed = self._may_run = False
         self._fresh_wrapper = True
 
     @property
@@ -95,16 +112,17 @@ class LRRangeTest(Callback):
         return self._generate_state_key(name=self.name)
 
     def state_dict(self) -> dict[str, Any]:
-        """The finished test, as plain types."""
+        """The last finished test and the epochs that had theirs, as plain types."""
         result = self.result.to_dict() if self.result else None
-        return {"result": result, "previous_lr": self.previous_lr}
+        return {"result": result, "previous_lr": self.previous_lr, "done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a finished test: it isn't run again."""
-        if state_dict["result"] is not None:
-            self.result = RangeTestResult.from_dict(state_dict["result"])
-            self.previous_lr = state_dict["previous_lr"]
-            self._resumed = True
+        """Take over finished tests: they aren't run again."""
+        self._resumed = True
+        self._done = list(state_dict["done"])
+        self.previous_lr = state_dict["previous_lr"]
+        result = state_dict["result"]
+        self.result = None if result is None else RangeTestResult.from_dict(result)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
@@ -116,28 +134,40 @@ class LRRangeTest(Callback):
                 "install a release that lr_lightning supports, or take LRRangeTest out"
             )
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
-        self._pending = True
+        self._pending = 0 in self.settings.at_epochs
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decide whether this fit gets a test."""
-        self._fresh_wrapper = True
-        if trainer.fast_dev_run:
+        """Decide whether this fit gets tests."""
+        self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
+        at_start = trainer.global_step == 0
+        if at_start and not self._resumed:
+            self._done = []
+        if not self._may_run:
+            self._pending = False
             rank_zero_info("LRRangeTest: skipped, fast_dev_run only checks the code")
-        elif self._resumed and not self.rerun_on_resume:
+        elif self.rerun_on_resume and not at_start:
+            self._pending = True
+        elif self._done and self._resumed:
             rank_zero_info(f"LRRangeTest: already done before the checkpoint, {_in_words(self.result)}")
-        elif trainer.global_step > 0 and not self.rerun_on_resume:
-            rank_zero_info(
-                "LRRangeTest: skipped, training goes on from a checkpoint (rerun_on_resume=True tests anyway)"
-            )
-        else:
-            return
-        self._pending = False
+        elif not at_start:
+            rank_zero_info("LRRangeTest: training goes on from a checkpoint, no test (rerun_on_resume=True runs one)")
+        if self._may_run:
+            self._swept(trainer)  # refuses what can't be swept before the first step
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Schedule the epoch's test."""
+        epoch = trainer.current_epoch
+        due = epoch in self.settings.at_epochs and epoch not in self._done
+        # A checkpoint from within epoch 0, made without this callback, is no start.
+        fresh = epoch > 0 or trainer.global_step == 0
+        self._pending = self._may_run and ((self._pending and self.rerun_on_resume) or (due and fresh))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Run the test on the first batch: everything is restored and set up by then, on every strategy."""
         if self._pending:
             self._pending = False
             self.run(trainer)
+            self._done.append(trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -147,38 +177,33 @@ class LRRangeTest(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say so if there was nothing to test on."""
-        if stage == "fit" and self._pending:
+        if stage == "fit" and self._pending and trainer.num_training_batches == 0:
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
-        self._pending = self._resumed = False
+        self._pending = self._resumed = self._may_run = False
 
     def run(self, trainer: Trainer) -> RangeTestResult:
-        """Run the test now, from inside of an ``on_train_batch_start`` hook, and apply the LR found if ``apply``.
+        """Run a test now and apply the LR found if ``apply``; for hooks of your own, e.g. after unfreezing layers.
+
+        Call it from a training hook of the current fit, such as ``on_train_epoch_start`` or ``on_train_batch_start``,
+        on all ranks alike.
 
         Returns:
             The result, also kept in :attr:`result`. Every rank gets the same one.
         """
-        optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = self._swept(trainer), [c.scheduler for c in trainer.lr_scheduler_configs]
         previous = param_groups.reference_lr(optimizers, schedulers)
         # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
         sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
-        writer = RangeTestWriter(sight, step, self.name, folder=next(iter(log_folders(trainer.loggers)), None))
-        lrs = ladder(self.min_lr, self.max_lr, self.num_steps, self.spacing)
-        writer.start({"rule": self.rule, "min_lr": self.min_lr, "max_lr": self.max_lr, "num_steps": self.num_steps})
+        tag = self.name if step == 0 else f"{self.name}_at_step_{step}"
+        writer = RangeTestWriter(sight, step, tag, folder=next(iter(log_folders(trainer.loggers)), None))
+        writer.start(self.settings.record())
         try:
-            losses, samples = self._sweep(trainer, optimizers, lrs, writer)
+            result = self._test(trainer, optimizers, writer)
         except BaseException as error:
             writer.abort(f"{type(error).__name__}: {error}")
             raise
-        result = analyze(
-            lrs[: len(losses)],
-            losses,
-            rule=self.rule,
-            planned=self.num_steps,
-            spacing=self.spacing,
-            cycle=self.num_batches or 1,
-            batch_size=samples * trainer.world_size * trainer.accumulate_grad_batches,
-        )
+        self._warn_of_reuse(result)
         self.result, self.previous_lr = result, previous
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
@@ -189,60 +214,60 @@ class LRRangeTest(Callback):
         rank_zero_info(f"LRRangeTest: {_in_words(result)}; LR {previous:.4g} -> {new:.4g}")
         return result
 
-    def _sweep(
-        self, trainer: Trainer, optimizers: Sequence[Any], lrs: Sequence[float], writer: RangeTestWriter
-    ) -> tuple[list[float], int]:
-        probe = Probe(trainer, optimizers, protocol.WINDOW)
-        accumulate = trainer.accumulate_grad_batches
-        cycle = (
-            None if self.num_batches is None else int(min(self.num_batches * accumulate, trainer.num_training_batches))
+    def _test(self, trainer: Trainer, optimizers: Sequence[Any], writer: RangeTestWriter) -> RangeTestResult:
+        settings = self.settings
+        todo = _driver.Plan(
+            lrs=ladder(settings.min_lr, settings.max_lr, settings.num_steps, settings.spacing),
+            rule=settings.rule,
+            spacing=settings.spacing,
+            num_batches=settings.num_batches,
+            repeats=settings.repeats,
+            budget=settings.budget if settings.confirm else None,
+            val_batches=settings.val_batches if settings.evaluate == "val" else None,
+            train_steps=_planned_steps(trainer),
+            decays=_decays(trainer) if settings.horizon == "auto" else settings.horizon == "decay",
+            momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
         )
-        try:
-            with (
-                _ProgressBar(trainer, len(lrs), self.progress_bar) as bar,
-                _sandbox.sandbox(
-                    trainer,
-                    probe,
-                    keep_callbacks=self.keep_callbacks,
-                    isolate_data=self.isolate_data,
-                    cycle=cycle,
-                    snapshot_device=self.snapshot_device,
-                    fresh_wrapper=self._fresh_wrapper,
-                ) as box,
-            ):
-                return take_steps(box, probe, lrs, protocol.WINDOW, self._watch(lrs, writer, bar)), probe.samples
-        finally:
-            probe.close()
+        probe = Probe(trainer, optimizers, protocol.WINDOW)
+        options: dict[str, Any] = {
+            "keep_callbacks": settings.keep_callbacks,
+            "isolate_data": self.isolate_data,
+            "snapshot_device": self.snapshot_device,
+            "fresh_wrapper": self._fresh_wrapper,
+        }
+        with contextlib.ExitStack() as stack:
+            stack.callback(probe.close)
+            bar = stack.enter_context(ProgressBar(trainer, settings.num_steps, self.progress_bar))
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, **options))
 
-    def _watch(self, lrs: Sequence[float], writer: RangeTestWriter, bar: "_ProgressBar") -> OnWindow:
-        def on_window(first: int, losses: list[float]) -> bool:
-            writer.points(first, lrs[first : len(losses)], losses[first:])
-            bar.update(len(losses) - first, lrs[len(losses) - 1], losses[-1])
-            return not diverged(losses, planned=self.num_steps)
+            def report(first: int, lrs: Sequence[float], losses: Sequence[float]) -> None:
+                writer.points(first, lrs, losses)
+                bar.update(len(losses), lrs[-1], losses[-1])
 
-        return on_window
+            return _driver.run(box, probe, todo, report)
 
+    def _swept(self, trainer: Trainer) -> list[Any]:
+        """The optimizers to sweep.
 
-class _ProgressBar:
-    """A bar of its own for the sweep, shown where the trainer shows one."""
+        Raises:
+            ValueError: If there is no such optimizer, none has an LR, or its LR isn't a step size.
+        """
+        optimizers, index = list(trainer.optimizers), self.settings.optimizer
+        if index is not None:
+            if index >= len(optimizers):
+                raise ValueError(f"optimizer must be below {len(optimizers)}, the number of optimizers, got {index}")
+            optimizers = [optimizers[index]]
+        for optimizer in optimizers:
+            why = param_groups.why_lr_is_no_step_size(optimizer)
+            if why and not self.force:
+                raise ValueError(f"LRRangeTest can't test this optimizer: {why} (force=True tests it all the same)")
+        param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])
+        return optimizers
 
-    def __init__(self, trainer: Trainer, total: int, wanted: bool) -> None:
-        bars = [c for c in trainer.callbacks if isinstance(c, ProgressBar)]
-        self._shown = wanted and trainer.is_global_zero and any(getattr(b, "is_enabled", True) for b in bars)
-        self._total = total
-
-    def __enter__(self) -> "_ProgressBar":
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(total=self._total, desc="LR range test", leave=False, disable=not self._shown)
-        return self
-
-    def update(self, steps: int, lr: float, loss: float) -> None:
-        self._bar.set_postfix_str(f"lr={lr:.2e}, loss={loss:.4g}", refresh=False)
-        self._bar.update(steps)
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.close()
+    def _warn_of_reuse(self, result: RangeTestResult) -> None:
+        """An earlier suggestion of this callback that held for another effective batch size is worth a word."""
+        if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
+            rank_zero_info(f"LRRangeTest: {why}")
 
 
 def _in_words(result: RangeTestResult | None) -> str:
@@ -260,3 +285,16 @@ def _note_in_hparams(module: LightningModule, lr: float) -> None:
             module.hparams[name] = lr
         if isinstance(getattr(module, name, None), float):
             setattr(module, name, lr)
+
+
+def _planned_steps(trainer: Trainer) -> int | None:
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        steps = trainer.estimated_stepping_batches
+        return int(steps) if 0 < steps < float("inf") else None
+    return None
+
+
+def _decays(trainer: Trainer) -> bool:
+    decaying = {"PlateauDecay", "LRFormula"}
+    return bool(trainer.lr_scheduler_configs) or any(type(c).__name__ in decaying for c in trainer.callbacks)

@@ -2,8 +2,8 @@
 
 A range test sees a few dozen steps and its rules are calibrated on runs of a few hundred. Trained eight times longer at
 constant LR, the best LR of small tasks fell by .5 to 1 decade; under cosine decay it moved by -.25 to +.75, without a
-clear sign. So a decaying run keeps the suggestion and a constant one gets ``(steps / CALIBRATED) ** -EXPONENT``, the weak
-end of what was measured, and never more than a decade: beyond it the evidence is thin.
+clear sign. So a decaying run keeps the suggestion and a constant one gets ``(steps / CALIBRATED) ** -EXPONENT``, the
+weak end of what was measured, and never more than a decade: beyond it the evidence is thin.
 """
 
 CALIBRATED_STEPS = 300

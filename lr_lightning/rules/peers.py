@@ -39,7 +39,7 @@ def stopped(values: Array, factor: float, first: int = 0) -> Array:
 
 
 def lightning(lrs: Array, losses: Array, planned: int) -> float | None:
-    """Lightning's ``Tuner.lr_find``: steepest gradient over linear LR, points 10 to -1 (lightning 2.6, lr_finder.py)."""
+    """Lightning's ``Tuner.lr_find``: steepest gradient over linear LR, points 10 to -1 (2.6, lr_finder.py)."""
     values = stopped(debiased_average(losses, ahead=2), 4.0, first=1)
     kept, kept_lrs = values[10:-1], lrs[10 : len(values) - 1]
     if len(kept) < 2:
@@ -61,12 +61,12 @@ def fastai_valley(lrs: Array, losses: Array, planned: int) -> float | None:
     kept = _fastai(lrs, losses, planned)
     if kept is None:
         return None
-    values, longest = kept[1], np.ones(len(kept[1]), dtype=int)
+    values = [float(v) for v in kept[1]]
+    longest = [1] * len(kept[1])
     for i in range(1, len(values)):
-        higher = longest[:i][values[:i] > values[i]]
-        longest[i] = 1 + (int(higher.max()) if len(higher) else 0)
-    end = int(np.argmax(longest))
-    start = end - int(longest[end]) if end else 0
+        longest[i] += max((longest[j] for j in range(i) if values[j] > values[i]), default=0)
+    end = longest.index(max(longest))
+    start = end - longest[end] if end else 0
     third = (end - start) / 3
     return float(kept[0][start + int(third) + int(third / 2)])
 
@@ -105,7 +105,7 @@ def torch_lr_finder(lrs: Array, losses: Array, planned: int) -> float | None:
 
 
 def ignite(lrs: Array, losses: Array, planned: int) -> float | None:
-    """ignite's ``FastaiLRFinder.lr_suggestion``: steepest descent per step left of the minimum (ignite 0.5)."""
+    """Ignite's ``FastaiLRFinder.lr_suggestion``: steepest descent per step left of the minimum (ignite 0.5)."""
     values = stopped(running_average(losses), 5.0)
     kept = values[: int(np.argmin(values)) + 1]
     return None if len(kept) < 3 else float(lrs[1 + int(np.argmin(kept[2:] - kept[:-2]))])

@@ -13,8 +13,9 @@ driver owns the weights; this module only says what to run and reads the losses:
         except StopIteration as stop:
             return stop.value          # ProbeResult
 
-A trial that goes on (``start_step > 0``) is continued from where it was if the driver kept its weights, else run again
-from the start: :func:`plan` with ``resume=False`` then plans for that cost.
+A trial with ``start_step > 0`` goes on from where it was: the driver keeps weights, optimizer and random numbers of
+each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then
+starts from the starting weights again, which makes trials shorter at the same budget.
 """
 
 import math
@@ -80,14 +81,16 @@ class ProbeResult:
     steps: int
 
 
-def schedule(budget: int, momentum: float = 0.0) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
+def schedule(
+    budget: int, momentum: float = 0.0, resume: bool = True
+) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
     """Offsets and stages ``(end step, survivors)`` that fit into ``budget`` steps.
 
-    The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps; with too small a
-    budget for that the outermost candidates are left out, down to two.
+    The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps, and the longest
+    trial three times as long; with too small a budget for that the outermost candidates are left out, down to two.
 
     Returns:
-        Offsets in decades and stages; both empty if not even two candidates fit.
+        Offsets in decades and stages; both empty if not even two candidates can run a first stage.
 
     >>> schedule(206, momentum=0.9)
     ((-1.0, -0.5, 0.0, 0.5, 1.0, 1.5), ((12, 3), (30, 2), (70, 1)))
@@ -95,27 +98,33 @@ def schedule(budget: int, momentum: float = 0.0) -> tuple[tuple[float, ...], tup
     least = max(LEAST_STEPS, math.ceil(1 / (1 - min(momentum, 0.999)) - 1e-9))
     offsets = list(OFFSETS)
     while len(offsets) >= 2:
-        stages = _stages(len(offsets), budget)
-        if stages and stages[0][0] >= least:
+        stages = _stages(len(offsets), budget, resume, least)
+        if stages and stages[-1][0] >= (3 * least if len(offsets) > 2 else least):
             return tuple(offsets), stages
         offsets.remove(max(offsets, key=lambda d: (abs(d - 0.01), d)))
     return (), ()
 
 
-def _stages(candidates: int, budget: int) -> tuple[tuple[int, int], ...]:
+def _stages(candidates: int, budget: int, resume: bool, least: int) -> tuple[tuple[int, int], ...]:
     """The longest trial that keeps the sum of all stages within the budget."""
-    for longest in range(budget, 0, -1):
-        ends = [(max(1, round(part * longest)), keep) for part, keep in STAGES]
+    for longest in range(budget, least - 1, -1):
+        ends = [(max(least, round(part * longest)), keep) for part, keep in STAGES]
         cost, alive, last = 0, candidates, 0
         for end, keep in ends:
-            cost, alive, last = cost + alive * (end - last), min(alive, keep), end
+            cost, alive, last = cost + alive * (end - last), min(alive, max(keep, 2)), end if resume else 0
         if cost <= budget:
             return tuple(ends)
     return ()
 
 
 def plan(
-    center: float, budget: int, *, momentum: float = 0.0, min_lr: float = 0.0, max_lr: float = math.inf
+    center: float,
+    budget: int,
+    *,
+    momentum: float = 0.0,
+    min_lr: float = 0.0,
+    max_lr: float = math.inf,
+    resume: bool = True,
 ) -> Generator[Trial, Sequence[float], ProbeResult]:
     """Successive halving around ``center``; yields trials, takes their losses, returns the answer.
 
@@ -125,16 +134,20 @@ def plan(
         momentum: The optimizer's largest momentum or first beta.
         min_lr: No candidate below (the swept range).
         max_lr: No candidate above.
+        resume: Whether the driver can continue a trial.
     """
-    offsets, stages = schedule(budget, momentum)
+    offsets, stages = schedule(budget, momentum, resume)
     lrs = sorted({min(max(center * 10**d, min_lr), max_lr) for d in offsets})
     seen: dict[float, list[float]] = {lr: [] for lr in lrs}
     alive, last, spent = lrs, 0, 0
     for end, keep in stages:
+        if end == last:
+            continue
         for lr in alive:
-            losses = [float(loss) for loss in (yield Trial(lr, last, end - last))]
+            start = last if resume else 0
+            losses = [float(loss) for loss in (yield Trial(lr, start, end - start))]
             spent += len(losses)
-            seen[lr] += losses
+            seen[lr] = seen[lr][:start] + losses
         alive = sorted(sorted(alive, key=lambda lr: (score(seen[lr], end), lr))[: max(keep, 2)])
         alive = [lr for lr in alive if math.isfinite(score(seen[lr], end))]
         last = end
@@ -156,9 +169,9 @@ def _conclude(seen: dict[float, list[float]], alive: list[float], length: int, s
         return ProbeResult(None, None, probes, spent)
     best = min(alive, key=lambda lr: (score(seen[lr], length), lr))
     tied = [lr for lr in alive if _tied(seen[lr], seen[best], length)]
-    factor, lrs = 10**SHORT_RUN_SHIFT, list(seen)
-    half_step = 10**0.25 if len(lrs) > 1 else 1.0  # the candidates' spacing bounds what they can resolve
-    return ProbeResult(best * factor, (min(tied) / half_step * factor, max(tied) * half_step * factor), probes, spent)
+    factor = 10**SHORT_RUN_SHIFT
+    reach = 10 ** abs(OFFSETS[1] - OFFSETS[0])  # the neighbours bound what candidates can resolve
+    return ProbeResult(best * factor, (min(tied) / reach * factor, max(tied) * reach * factor), probes, spent)
 
 
 def _tied(losses: Sequence[float], best: Sequence[float], length: int) -> bool:

@@ -12,7 +12,12 @@ Every driver follows it, so every driver gets the same curve. A driver (the Ligh
 3. Every :data:`WINDOW` steps (or every step; the answer is the same) ask ``diverged(losses, planned=num_steps)`` and
    stop if so. :func:`lr_lightning.rules.range_test.analyze` cuts the curve where a driver that asks at each step would
    have stopped, so that the window's length never moves the answer.
-4. Put everything back and read the curve: ``analyze(lrs, losses, planned=num_steps, cycle=CYCLED_BATCHES, ...)``.
+4. Back to the starting weights. Optional: ``repeats`` more sweeps on the next batches each.
+5. Read the curve: ``analyze(lrs, losses, planned=num_steps, cycle=<batches cycled>, ...)``.
+6. Optional (``confirm="probes"``): drive :func:`lr_lightning.rules.probes.plan` around ``result.horizon["decay"]`` with
+   the rest of the budget; step ``i`` of every trial uses batch ``i`` of the first ``PROBE_BATCHES``, cycled. Then
+   :func:`lr_lightning.rules.range_test.confirm`.
+7. Put everything back.
 
 No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
 """
@@ -21,8 +26,14 @@ MIN_LR = 1e-7
 MAX_LR = 10.0
 NUM_STEPS = 100
 
-CYCLED_BATCHES = 4
-"""Batches that a sweep cycles through."""
+CYCLED_BATCHES = 8
+"""Batches that a sweep cycles through: fewer are learnt by heart, more blur the curve."""
+
+PROBE_BATCHES = 32
+"""Batches that trials share; kept in memory for their time."""
+
+BUDGET = 300
+"""Optimizer steps of sweep and trials together with ``confirm="probes"``."""
 
 WINDOW = 10
 """Steps between two looks at the losses: a host sync and, over ranks, a collective each."""
@@ -40,7 +51,9 @@ MIN_POINTS = 8
 def head_length(planned: int) -> int:
     """How many of the first losses stand for the start of a curve of ``planned`` steps.
 
-    >>> head_length(100), head_length(300), head_length(20)
-    (10, 30, 3)
+    At least ten, or a third of a very short ladder: the spread of fewer losses is luck.
+
+    >>> head_length(100), head_length(300), head_length(40), head_length(20)
+    (10, 30, 10, 6)
     """
-    return max(3, round(HEAD_SHARE * planned))
+    return max(round(HEAD_SHARE * planned), min(10, planned // 3))

@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Literal
 
 from lr_lightning.rules.curve import Curve, diverged, read_curve
+from lr_lightning.rules.horizon import constant_factor
+from lr_lightning.rules.interval import WIDE, find_interval, width
+from lr_lightning.rules.peers import peer_suggestions
+from lr_lightning.rules.probes import ProbeResult
 from lr_lightning.rules.protocol import MIN_POINTS
-from lr_lightning.rules.readings import DEFAULT_RULE, RULES, check_rule, share
+from lr_lightning.rules.readings import DEFAULT_RULE, RULES, check_rule, read, share_of_drop
 from lr_lightning.rules.result import Coverage, RangeTestResult, Zones
 
 Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points"]
@@ -18,8 +23,10 @@ __all__ = [
     "RangeTestResult",
     "Status",
     "Zones",
+    "all_suggestions",
     "analyze",
     "check_rule",
+    "confirm",
     "diverged",
 ]
 
@@ -33,7 +40,11 @@ def analyze(
     spacing: str = "exponential",
     cycle: int = 1,
     reference: Sequence[float] | None = None,
+    repeats: Sequence[Sequence[float]] = (),
     batch_size: int | None = None,
+    momentum: float | None = None,
+    train_steps: int | None = None,
+    decays: bool = True,
 ) -> RangeTestResult:
     """Read a range test.
 
@@ -45,42 +56,81 @@ def analyze(
         spacing: The ladder's spacing, for the record.
         cycle: How many batches the sweep cycled through.
         reference: Losses of the starting weights on the same batches, one per step, if they were measured.
+        repeats: Losses of further sweeps over the same ladder on other batches, each as long as it got.
         batch_size: Samples per optimizer step over all ranks and accumulated batches: a suggestion holds for that one.
+        momentum: The optimizer's largest momentum or first beta, for the record.
+        train_steps: Optimizer steps that the run will take, if known.
+        decays: Whether a schedule, formula or plateau decay will lower the LR. If not, the suggestion is the one for
+            constant LR over ``train_steps``.
 
     Raises:
         ValueError: If ``rule`` is unknown or the lengths differ.
     """
     check_rule(rule)
-    if len(lrs) != len(losses):
-        raise ValueError(f"lrs and losses must have one length, got {len(lrs)} and {len(losses)}")
-    if reference is not None and len(reference) < len(losses):
-        raise ValueError(f"reference must cover every loss, got {len(reference)} for {len(losses)}")
-    lrs, losses = [float(lr) for lr in lrs], [float(loss) for loss in losses]
-    planned = len(lrs) if planned is None else planned
-    curve = read_curve(lrs, losses, planned=planned, cycle=cycle, reference=reference)
-    status, reason = judge(curve, lrs, losses)
-    found = status in ("ok", "no_divergence") and curve is not None
-    suggestion = interval = None
-    if found and curve is not None:
-        floor, ceiling = math.exp(curve.x[0]), math.exp(curve.x[curve.low])
-        suggestion = min(max(RULES[rule](curve), floor), ceiling)
-        interval = (min(suggestion, max(floor, share(curve, 0.6))), max(suggestion, ceiling))
-    return RangeTestResult(
-        lrs=tuple(lrs),
-        losses=tuple(losses),
+    _check_lengths(lrs, losses, reference, repeats)
+    ladder = [float(lr) for lr in lrs]
+    sweeps = [[float(loss) for loss in sweep] for sweep in (losses, *repeats)]
+    planned = len(ladder) if planned is None else planned
+    curves = [
+        read_curve(ladder[: len(sweep)], sweep, planned=planned, cycle=cycle, reference=reference if i == 0 else None)
+        for i, sweep in enumerate(sweeps)
+    ]
+    curve = curves[0]
+    status, reason = judge(curve, ladder, sweeps[0])
+    blank = RangeTestResult(
+        lrs=tuple(ladder[: len(sweeps[0])]),
+        losses=tuple(sweeps[0]),
         smoothed=() if curve is None else tuple(float(v) for v in curve.smooth),
-        zones=Zones() if curve is None or not found else find_zones(curve),
-        suggestion=suggestion,
-        interval=interval,
+        zones=Zones(),
+        suggestion=None,
+        interval=None,
         status=status,
         reason=reason,
-        coverage=Coverage(len(lrs), planned),
+        coverage=Coverage(len(sweeps[0]), planned),
         rule=rule,
         num_steps=planned,
         spacing=spacing,
         batch_size=batch_size,
-        horizon={} if suggestion is None else {"decay": suggestion},
+        momentum=momentum,
+        steps=sum(len(sweep) for sweep in sweeps),
     )
+    if curve is None or status not in ("ok", "no_divergence"):
+        return blank
+    readings = [read(c, rule) for c in curves if c is not None and c.descends]
+    suggestion = _pooled(readings, curve)
+    result = replace(blank, zones=find_zones(curve), interval=find_interval(curve, rule, suggestion, readings))
+    return _with_horizon(result, suggestion, train_steps, decays)
+
+
+def confirm(
+    result: RangeTestResult, probes: ProbeResult, *, train_steps: int | None = None, decays: bool = True
+) -> RangeTestResult:
+    """The result with the trials' answer in place of the sweep's.
+
+    Args:
+        result: What the sweep said.
+        probes: What the trials around it said.
+        train_steps: As in :func:`analyze`.
+        decays: As in :func:`analyze`.
+    """
+    trials = tuple({key: float(value) for key, value in asdict(probe).items()} for probe in probes.probes)
+    result = replace(result, probes=trials, steps=result.steps + probes.steps)
+    if probes.suggestion is None:
+        return replace(result, reason=f"{result.reason}; no trial at constant LR confirmed it")
+    reason = f"{result.reason}; {len(trials)} trials at constant LR moved the suggestion to {probes.suggestion:.2g}"
+    return _with_horizon(
+        replace(result, reason=reason, interval=probes.interval), probes.suggestion, train_steps, decays
+    )
+
+
+def all_suggestions(result: RangeTestResult) -> dict[str, float | None]:
+    """Every rule's answer on the result's curve; see :meth:`RangeTestResult.suggestions`."""
+    planned = result.coverage.planned
+    curve = read_curve(result.lrs, result.losses, planned=planned)
+    own: dict[str, float | None] = {result.rule: result.suggestion}
+    for name in RULES:
+        own.setdefault(name, read(curve, name) if curve is not None and curve.descends else None)
+    return {**own, **peer_suggestions(result.lrs, result.losses, planned)}
 
 
 def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) -> tuple[Status, str]:
@@ -93,35 +143,71 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
                 "check the data and the loss, or lower min_lr if smaller LRs are finite"
             )
         return "too_few_points", f"{len(losses)} losses are too few to read; raise num_steps to at least 20"
-    where = math.exp(curve.x[curve.low])
+    first, last = lrs[0], math.exp(curve.x[-1])
     if not curve.descends:
         if curve.stopped == "non_finite":
-            return (
-                "non_finite",
-                f"the loss turns non-finite at LR {lrs[len(curve.x)]:.2g} before any descent: lower max_lr",
-            )
+            return "non_finite", f"the loss turns non-finite beyond LR {last:.2g} before any descent: lower max_lr"
         if curve.stopped == "diverged":
             return (
                 "no_descent",
-                f"the loss grows from LR {lrs[len(curve.x)]:.2g} on and never falls before: lower min_lr",
+                f"the loss grows beyond LR {last:.2g} and never falls before: lower min_lr ({first:.2g})",
             )
         return "no_descent", (
-            f"the loss stays within its noise ({curve.noise:.2g}) up to LR {lrs[-1]:.2g}: raise max_lr or num_steps"
+            f"the loss stays within its noise ({curve.noise:.2g}) up to LR {last:.2g}: raise max_lr or num_steps"
         )
-    if curve.stopped == "range" and curve.low == len(curve.x) - 1:
-        return "no_divergence", f"the loss still falls at LR {lrs[-1]:.2g}, the end of the range: raise max_lr"
-    return (
-        "ok",
-        f"the loss falls from {curve.start:.3g} to {curve.start - curve.drop:.3g} at LR {where:.2g} and rises beyond",
-    )
+    floor = curve.start - curve.drop
+    if curve.stopped == "range" and curve.low >= len(curve.x) - 2:
+        return "no_divergence", (
+            f"the loss falls from {curve.start:.3g} to {floor:.3g} and still falls at LR {last:.2g}, "
+            "the end of the range: raise max_lr"
+        )
+    where = math.exp(curve.x[curve.low])
+    return "ok", f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g} and no further beyond"
 
 
 def find_zones(curve: Curve) -> Zones:
-    """The three zones of the classic picture, as LR bounds."""
+    """The three zones of the classic picture, as LR bounds: below 10 % of the drop, up to the minimum, beyond."""
     first, last = math.exp(curve.x[0]), math.exp(curve.x[-1])
-    begin, low = share(curve, 0.1), math.exp(curve.x[curve.low])
+    begin, low = share_of_drop(curve, 0.1), math.exp(curve.x[curve.low])
     return Zones(
         flat=(first, begin) if begin > first else None,
         descending=(begin, low) if low > begin else None,
         diverging=(low, last) if last > low else None,
     )
+
+
+def _pooled(readings: Sequence[float], curve: Curve) -> float:
+    """Geometric median of the sweeps' readings, never right of the first sweep's minimum."""
+    ordered = sorted(math.log(lr) for lr in readings)
+    half = len(ordered) // 2
+    middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return readings[0] if len(readings) == 1 else min(math.exp(middle), math.exp(curve.x[curve.low]))
+
+
+def _with_horizon(result: RangeTestResult, lr: float, train_steps: int | None, decays: bool) -> RangeTestResult:
+    """Suggestion by kind of run, and the words on a wide interval."""
+    horizon = {"decay": lr}
+    if train_steps is not None:
+        horizon["constant"] = lr * constant_factor(train_steps)
+    suggestion = lr if decays else horizon.get("constant", lr)
+    reason, interval = result.reason, result.interval
+    if interval is not None:
+        interval = (min(interval[0], suggestion), max(interval[1], suggestion))
+        if width(interval) > WIDE:
+            reason += f"; the interval spans {width(interval):.1f} decades: repeats, more num_steps or probes narrow it"
+    return replace(result, suggestion=suggestion, interval=interval, horizon=horizon, reason=reason)
+
+
+def _check_lengths(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    reference: Sequence[float] | None,
+    repeats: Sequence[Sequence[float]],
+) -> None:
+    if len(losses) != len(lrs) and not (repeats and len(losses) < len(lrs)):
+        raise ValueError(f"lrs and losses must have one length, got {len(lrs)} and {len(losses)}")
+    for sweep in repeats:
+        if len(sweep) > len(lrs):
+            raise ValueError(f"a repeat has more losses than there are LRs, got {len(sweep)} and {len(lrs)}")
+    if reference is not None and len(reference) < len(losses):
+        raise ValueError(f"reference must cover every loss, got {len(reference)} for {len(losses)}")

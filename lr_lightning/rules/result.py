@@ -60,7 +60,11 @@ class RangeTestResult:
         num_steps: Steps of the ladder.
         spacing: Spacing of the ladder.
         batch_size: Samples per optimizer step (ranks and accumulation included), or None if unknown.
-        horizon: Suggestions by kind of run: ``decay`` (LR falls to about 0) and, where it is known, ``constant``.
+        momentum: Largest momentum (or first beta) of the optimizer, or None if unknown.
+        horizon: Suggestions by kind of run: ``decay`` (a schedule lowers the LR) and, if the planned length is known,
+            ``constant``.
+        probes: Trials of ``confirm="probes"``: lr, steps, loss of each; empty without.
+        steps: Optimizer steps spent, sweeps and trials together.
     """
 
     lrs: tuple[float, ...]
@@ -76,12 +80,33 @@ class RangeTestResult:
     num_steps: int
     spacing: str = "exponential"
     batch_size: int | None = None
+    momentum: float | None = None
     horizon: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[Mapping[str, float], ...] = ()
+    steps: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether there is a suggestion."""
         return self.suggestion is not None
+
+    def suggestions(self) -> dict[str, float | None]:
+        """What every rule here and every other tool's rule would have said on the same curve; None if nothing.
+
+        Keys: this result's own ``rule``, the other ``RULES``, and ``PEERS`` of :mod:`lr_lightning.rules.peers`.
+        """
+        from lr_lightning.rules.range_test import all_suggestions
+
+        return all_suggestions(self)
+
+    def batch_size_warning(self, batch_size: int | None) -> str | None:
+        """Why this suggestion may not hold for another effective batch size; None if it holds or nothing is known."""
+        if self.suggestion is None or None in (batch_size, self.batch_size) or batch_size == self.batch_size:
+            return None
+        return (
+            f"LR {self.suggestion:.2g} was found with {self.batch_size} samples per optimizer step (ranks and "
+            f"accumulation included), training uses {batch_size}: run the range test again with this batch size"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only (a checkpoint with ``weights_only=True`` takes it); NaN and infinity stay floats."""
@@ -96,7 +121,8 @@ class RangeTestResult:
             values[name] = tuple(float(v) for v in values[name])
         zones = {name: _pair(bounds) for name, bounds in values["zones"].items()}
         values.update(zones=Zones(**zones), interval=_pair(values["interval"]), coverage=Coverage(**values["coverage"]))
-        values["horizon"] = dict(values.get("horizon", {}))
+        values["horizon"] = {key: float(lr) for key, lr in values.get("horizon", {}).items()}
+        values["probes"] = tuple({k: float(v) for k, v in probe.items()} for probe in values.get("probes", ()))
         return cls(**values)
 
     def save(self, path: str | Path) -> None:

@@ -120,7 +120,9 @@ def linear(decades: float, width: int = 20, n: int = 1000) -> Data:
     draw = torch.Generator().manual_seed(0)
     scale = 10 ** (-decades * torch.arange(width) / (width - 1))
     x = torch.randn(n, width, generator=draw) * scale
-    y = x @ (torch.randn(width, 1, generator=draw) / scale.sqrt().unsqueeze(1)) + 0.05 * torch.randn(n, 1, generator=draw)
+    y = x @ (torch.randn(width, 1, generator=draw) / scale.sqrt().unsqueeze(1)) + 0.05 * torch.randn(
+        n, 1, generator=draw
+    )
     return split(x, y)
 
 
