@@ -121,6 +121,8 @@ class PlateauDecay(Callback):
         if read_every is not None:
             check_count("read_every", read_every, 1)
         self._read_every = read_every
+        key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
+        self._state_key = self._generate_state_key(**key)
         self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
         self._begin()
 
@@ -150,9 +152,7 @@ class PlateauDecay(Callback):
     @property
     def state_key(self) -> str:
         """Tells several of them in one trainer apart."""
-        return self._generate_state_key(
-            monitor=self.monitor, mode=self.mode, interval=self.interval, optimizer=self.optimizer
-        )
+        return self._state_key  # Lightning asks for it at every hook
 
     @classmethod
     def from_torch(cls, scheduler: Any, monitor: str = "val_loss", **others: Any) -> PlateauDecay:
@@ -177,7 +177,7 @@ class PlateauDecay(Callback):
             raise MisconfigurationException(
                 f"optimizer={max(self.optimizer)} is not there: the module has {count} optimizers"
             )
-        if self._best is not None:
+        if self._best:
             self._best.check(trainer)
         groups = [len(optimizer.param_groups) for optimizer in self._optimizers(trainer)]
         if not isinstance(self.min_lr, float) and len(self.min_lr) != sum(groups):
@@ -207,8 +207,7 @@ class PlateauDecay(Callback):
         """Count the batch; with ``interval="step"`` collect its value."""
         self._batches += 1
         if self._train_losses is not None:
-            scale = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._train_losses.add(source.loss_of(outputs), float(scale))
+            self._train_losses.add(source.loss_of(outputs), float(trainer.accumulate_grad_batches))
         if self.interval == "step":
             self._collect(trainer, outputs, batch_idx)
             if self._window.full:
@@ -244,8 +243,7 @@ class PlateauDecay(Callback):
             self._observe(trainer, pl_module, source.reduced(trainer, fresh[self.monitor]), self._batches)
 
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
-        automatic = trainer.lightning_module.automatic_optimization
-        parts = trainer.accumulate_grad_batches if automatic else 1
+        parts = trainer.accumulate_grad_batches  # 1 in manual optimization
         ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
         if self.monitor in source.LOSS_NAMES:
             # Lightning has divided the loss by the number of micro-batches.
@@ -256,11 +254,11 @@ class PlateauDecay(Callback):
                 # A metric that is logged now and then keeps its storage until it is logged again.
                 value = None if value.data_ptr() == self._last_step_value.data_ptr() else value
             self._last_step_value = value if value is not None else self._last_step_value
-        if value is None:
+        if value is not None:
+            self._seen = True
+            self._window.add(value, scale, ends)
+        elif ends:
             self._window.end_step()
-            return
-        self._seen = True
-        self._window.add(value, scale, ends)
 
     def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = self._window.means(trainer.strategy)

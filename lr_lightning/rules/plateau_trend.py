@@ -238,6 +238,8 @@ class TrendRule:
         evidence = self._evidence(stage, window, means, p)
         if s < 0:
             return self._progress(stage, evidence, p)
+        evidence["swing"] = stats.lag_one([block[0] for block in window])
+        evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
         return self._plateau(stage, at, horizon, means, evidence)
 
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
@@ -281,8 +283,6 @@ class TrendRule:
             "noise": stats.spread(means),
             "drop": stage.top - level,
             "correlation": stage.correlation,
-            "swing": stats.lag_one([block[0] for block in window]),
-            "p_late": stats.mann_kendall(means[len(means) // 2 :])[1],
         }
 
     def _plateau(

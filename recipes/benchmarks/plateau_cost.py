@@ -1,5 +1,7 @@
 """What PlateauDecay costs: microseconds an observation, and a training step with it over a bare one.
 
+Processor time, not wall time: other work on the machine doesn't count.
+
 python -m recipes.benchmarks.plateau_cost
 """
 
@@ -18,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lr_lightning import PlateauDecay
 from lr_lightning.rules.plateau import configure
 
-STEPS, ROUNDS = 1500, 5
+STEPS, ROUNDS = 1000, 5
 
 
 class Net(L.LightningModule):
@@ -38,15 +40,15 @@ class Net(L.LightningModule):
 
 
 def seconds(*callbacks: L.Callback) -> float:
-    """Wall time of one fit of ``STEPS`` steps, without its set-up."""
+    """Processor time of one fit of ``STEPS`` steps, without its set-up."""
     marks: list[float] = []
 
     class Clock(L.Callback):
         def on_train_start(self, *_: object) -> None:
-            marks.append(time.perf_counter())
+            marks.append(time.process_time())
 
         def on_train_end(self, *_: object) -> None:
-            marks.append(time.perf_counter())
+            marks.append(time.process_time())
 
     data = DataLoader(TensorDataset(torch.randn(STEPS * 16, 32)), batch_size=16)
     trainer = L.Trainer(
@@ -67,10 +69,10 @@ def per_observation(rule: str, count: int, interval: str) -> float:
     settings = {"window": 0.1} if rule == "dlib" else {}
     chosen = configure(rule, interval=interval, **settings)
     values = [1 / (1 + i / count * 20) + 0.05 * math.sin(i * i) for i in range(count)]
-    state, start = chosen.start(), time.perf_counter()
+    state, start = chosen.start(), time.process_time()
     for i, value in enumerate(values):
         state, _ = chosen.observe(state, value, i + 1, count)
-    return (time.perf_counter() - start) / count * 1e6
+    return (time.process_time() - start) / count * 1e6
 
 
 def main() -> None:

@@ -67,12 +67,12 @@ def test_resumed_at_every_tenth_step(whole):
 def test_the_reading_interval_survives(whole):
     """A resumed fit must not fall back to a read every step."""
     callback = PlateauDecay("train_loss", interval="step")
-    run = fit(module(), callback, max_steps=1200, max_epochs=-1, limit_train_batches=7, limit_val_batches=0)
-    assert run.global_step == 1200
-    assert callback._window.size == 6
+    run = fit(module(), callback, max_steps=400, max_epochs=-1, limit_train_batches=7, limit_val_batches=0)
+    assert run.global_step == 400
+    assert callback._window.size == 2
     again = PlateauDecay("train_loss", interval="step")
     again.load_state_dict(callback.state_dict())
-    assert again._window.size == 6
+    assert again._window.size == 2
 
 
 def test_checkpoint_loads_without_pickle_and_holds_plain_types(whole):
