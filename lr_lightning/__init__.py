@@ -18,6 +18,8 @@ _PUBLIC = {
     "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "LRSearch": "lr_lightning.callbacks.search",
+    "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
+    "PlateauLR": "lr_lightning.plateau_lr",
     "RangeTestResult": "lr_lightning.rules.range_test",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "range_test": "lr_lightning.plain",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning.callbacks._snapshot import Snapshot, rng_state
+from lr_lightning.callbacks._plain import rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 from lr_lightning.param_groups import reference_lr, set_lr, unwrap
 from lr_lightning.rules import protocol
 from lr_lightning.rules.probes import ProbeResult, Trial, plan, schedule

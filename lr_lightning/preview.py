@@ -151,7 +151,7 @@ def preview_command(cfg: Any) -> None:
     """``lr-lightning preview``: print every formula of a composed configuration, and write the HTML page.
 
     The run's length is ``preview.epochs`` or ``trainer.max_epochs``, and ``preview.steps_per_epoch`` or a whole
-    ``trainer.limit_train_batches``; the LR is ``preview.base_lr`` or ``optimizer.lr``; the page goes to
+    ``trainer.limit_train_batches``; the LR is ``preview.base_lr``, ``model.lr`` or ``optimizer.lr``; the page goes to
     ``preview.html``. What is given nowhere is assumed, and the output says so. No data are loaded.
 
     Args:
@@ -182,7 +182,7 @@ def preview_command(cfg: Any) -> None:
 
 def _run_of(cfg: Any) -> tuple[int, int, float, list[str]]:
     """Length of the run and base LR, and what had to be assumed."""
-    given, trainer, optimizer = (cfg.get(name) or {} for name in ("preview", "trainer", "optimizer"))
+    given, trainer, model, optimizer = (cfg.get(name) or {} for name in ("preview", "trainer", "model", "optimizer"))
     per_epoch = given.get("steps_per_epoch")
     limit = trainer.get("limit_train_batches")
     if per_epoch is None and isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
@@ -194,7 +194,7 @@ def _run_of(cfg: Any) -> tuple[int, int, float, list[str]]:
         epochs = reached if epochs is None or epochs < 0 else min(epochs, reached)
     if epochs is not None and epochs < 0:
         epochs = None
-    lr = given.get("base_lr") or optimizer.get("lr")
+    lr = given.get("base_lr") or model.get("lr") or optimizer.get("lr")
     assumed = [
         f"{name}={value}"
         for name, value, known in (

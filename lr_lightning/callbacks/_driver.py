@@ -7,8 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lr_lightning.callbacks._plain import DTensor, Restore
 from lr_lightning.callbacks._sandbox import Sandbox, Validation
-from lr_lightning.callbacks._snapshot import DTensor, Restore
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.rules import protocol
 from lr_lightning.rules.probes import ProbeResult, Trial, plan
@@ -59,7 +59,7 @@ def run(box: Sandbox, probe: Probe, todo: Plan, report: Report) -> RangeTestResu
         planned=len(todo.lrs),
         spacing=todo.spacing,
         cycle=int(min(todo.num_batches or 1, max(1, box.trainer.num_training_batches))),
-        batch_size=samples_per_step(box.trainer, probe),
+        batch_size=probe.step_samples,
         momentum=todo.momentum,
         train_steps=todo.train_steps,
         decays=todo.decays,
@@ -75,12 +75,6 @@ def run(box: Sandbox, probe: Probe, todo: Plan, report: Report) -> RangeTestResu
         resume=not _is_sharded(box.trainer),
     )
     return confirm(result, _probe(box, probe, trials), train_steps=todo.train_steps, decays=todo.decays)
-
-
-def samples_per_step(trainer: Trainer, probe: Probe) -> int:
-    """Effective batch size: samples a rank and batch, times ranks that see other data, times accumulation."""
-    ranks = int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", trainer.world_size))
-    return probe.samples * ranks * trainer.accumulate_grad_batches
 
 
 def _sweep(box: Sandbox, probe: Probe, todo: Plan, repeat: int, report: Report) -> list[float]:

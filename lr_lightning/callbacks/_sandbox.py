@@ -26,7 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._snapshot import Restore, Snapshot, plain_state, rng_state
+from lr_lightning.callbacks._plain import Restore, plain_state, rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
@@ -82,13 +83,24 @@ class Sandbox:
         self._first, self._count, self._position = first, count, position
 
     def micro_batch(self) -> None:
-        """One training batch on Lightning's own path."""
-        if isinstance(self._fetcher, _DataLoaderIterDataFetcher):
-            if self._fetcher.done:
+        """One training batch on Lightning's own path.
+
+        A StopIteration must not get out: it would end the fit's own epoch. It comes from a training step that reads
+        ``dataloader_iter`` beyond its end, or from an ``on_train_batch_start`` that returns -1: no batch, then.
+        """
+        owns_data = isinstance(self._fetcher, _DataLoaderIterDataFetcher)
+        if owns_data and self._fetcher.done:
+            self._restart_data()
+        try:
+            self.trainer.fit_loop.epoch_loop.advance(self._fetcher if owns_data else self)  # type: ignore[arg-type]
+        except StopIteration:
+            if owns_data:
                 self._restart_data()
-            self.trainer.fit_loop.epoch_loop.advance(self._fetcher)
-        else:
-            self.trainer.fit_loop.epoch_loop.advance(self)  # type: ignore[arg-type]
+
+    @property
+    def window_closed(self) -> bool:
+        """Whether the last micro-batch was the last of an accumulation window."""
+        return not self.trainer.fit_loop.epoch_loop._should_accumulate()
 
     def state(self) -> Restore:
         """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
@@ -189,7 +201,8 @@ def sandbox(
         undo.callback(rng_state())
         loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
         val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
-        undo.callback(_restore_ddp(trainer, fresh_wrapper))
+        generators += _states_of_data(val_loader) if val_loader is not None else []
+        undo.push(_restore_ddp(trainer, fresh_wrapper))
         for put_back in generators:
             undo.callback(put_back)
         _swap(undo, trainer, probe, keep_callbacks)
@@ -224,20 +237,21 @@ def _fresh_loop(trainer: Trainer) -> Any:
     return loop
 
 
-def _restore_ddp(trainer: Trainer, fresh: bool) -> Restore:
+def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     """DDP settles its gradient buckets after the first backward; with three ranks and more that changes the last bit.
 
     Before the first real batch a new wrapper starts from the initial buckets, as a fit without range test does. Later
-    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers.
+    the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers. After an
+    exception there is no new wrapper either: its collectives would wait for ranks that may be elsewhere.
     """
     strategy = trainer.strategy
     wrapper = strategy.model
     flags = {name: getattr(wrapper, name) for name in _DDP_FLAGS if hasattr(wrapper, name)}
 
-    def restore() -> None:
+    def restore(error: type[BaseException] | None, *_: Any) -> None:
         if not isinstance(wrapper, DistributedDataParallel):
             return
-        if not fresh:
+        if not fresh or error is not None:
             for name, value in flags.items():
                 setattr(wrapper, name, value)
             return
@@ -255,14 +269,19 @@ def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]
     Returns:
         The twin, and functions that put back the state of generators and of the datasets' own small attributes.
     """
-    put_back: list[Restore] = []
-    for loader in combined.flattened:
-        put_back += [_generator_restore(g) for g in _generators(loader)]
-        put_back += [plain_state(d, small=True) for d in _datasets(loader)]
+    put_back = _states_of_data(combined)
     twin = copy.copy(combined)
     twin._iterator = None
     twin.flattened = [_twin(loader, isolate_data) for loader in combined.flattened]
     return twin, put_back
+
+
+def _states_of_data(combined: Any) -> list[Restore]:
+    put_back: list[Restore] = []
+    for loader in combined.flattened:
+        put_back += [_generator_restore(g) for g in _generators(loader)]
+        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
+    return put_back
 
 
 def _twin(loader: Any, isolate_data: bool) -> Any:
@@ -298,7 +317,8 @@ def _generators(loader: Any) -> list[torch.Generator]:
 
 
 def _datasets(loader: Any) -> Iterator[Any]:
-    dataset = getattr(loader, "dataset", None)
+    """Datasets and those they wrap; a loader of another kind than torch's is its own dataset."""
+    dataset = getattr(loader, "dataset", None) if isinstance(loader, DataLoader) else loader
     while dataset is not None and hasattr(dataset, "__dict__"):
         yield dataset
         dataset = getattr(dataset, "dataset", None)

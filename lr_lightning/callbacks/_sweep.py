@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lr_lightning import param_groups
@@ -26,6 +27,10 @@ class Probe(Callback):
         trainer: The fitting trainer.
         optimizers: The optimizers to sweep, all groups at one multiplier.
         capacity: Most optimizer steps between two :meth:`read`.
+
+    Attributes:
+        step_samples: Samples in the first optimizer step, of all ranks; known after the first :meth:`read`.
+        has_loss: Whether the step under way has had a training loss.
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
@@ -44,7 +49,12 @@ class Probe(Callback):
         self.evaluate: Validation | None = None
         self.row = 0
         self.steps = 0
-        self.samples = 0
+        self.step_samples = 0
+        self.has_loss = False
+        self._samples = 0
+        self._reads_iterator = is_param_in_hook_signature(
+            trainer.lightning_module.training_step, "dataloader_iter", explicit=True
+        )
         self._hooks = [
             param_groups.unwrap(optimizer).register_step_post_hook(self._count_step) for optimizer in optimizers
         ]
@@ -60,18 +70,23 @@ class Probe(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         for group, ratio in self._groups:
             param_groups.set_lr(group, self.lr * ratio)
-        if self._weigh or not self.samples:
-            self.samples = samples_in(batch)
+        if not self._reads_iterator:
+            self._count_samples(batch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if self.evaluate is not None or not isinstance(loss, Tensor):
+        if not isinstance(loss, Tensor):
             return
-        # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
-        share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-        self._add(loss, float(self.samples), share)
+        self.has_loss = True
+        if self._reads_iterator:  # only now is it known which batch the step has read
+            self._count_samples(batch)
+        if self.evaluate is None:
+            # Lightning has divided the loss by the accumulation; sums over a window are then the window's mean.
+            self._add(loss, float(self._samples), self._share(trainer))
+        elif not self.step_samples:
+            self.step_samples = self._samples * _replicas(trainer) * self._share(trainer)
 
     def validate(self) -> None:
         """Take the validation loss of the weights before the step in place of the training loss."""
@@ -83,9 +98,24 @@ class Probe(Callback):
         self._sums[self.row, 0].add_(loss.detach().to(self._sums.dtype).mean(), alpha=weight)
         self._sums[self.row, 1].add_(weight / share)
 
+    @staticmethod
+    def _share(trainer: Trainer) -> int:
+        return trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+
+    def _count_samples(self, batch: Any) -> None:
+        if self._weigh or not self._samples:
+            self._samples = samples_in(batch)
+
+    def next_row(self) -> None:
+        """Close a step's losses."""
+        self.row += 1
+        self.has_loss = False
+
     def drop_row(self) -> None:
-        """Forget the losses of a step that the GradScaler skipped."""
-        self._sums[self.row].zero_()
+        """Forget the losses of a step that the GradScaler skipped; a validation loss from before it stays true."""
+        self.has_loss = False
+        if self.evaluate is None:
+            self._sums[self.row].zero_()
 
     def read(self, trainer: Trainer) -> list[float]:
         """Mean losses of the rows so far, over all ranks: one collective and one copy to the host."""
@@ -93,7 +123,14 @@ class Probe(Callback):
         self._sums.zero_()
         self.row = 0
         rows = trainer.strategy.reduce(window, reduce_op="sum").tolist()
+        if not self.step_samples:
+            self.step_samples = round(rows[0][1] * self._share(trainer) * _replicas(trainer) / trainer.world_size)
         return [total / weight if weight else float("nan") for total, weight in rows]
+
+
+def _replicas(trainer: Trainer) -> int:
+    """Ranks that get data of their own; the ranks of a tensor-parallel group share theirs."""
+    return int((trainer.distributed_sampler_kwargs or {}).get("num_replicas", trainer.world_size))
 
 
 def samples_in(batch: Any) -> int:
@@ -124,7 +161,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float], window: int, on
     for lr in lrs:
         probe.lr = lr
         stepped = _one_step(box, probe)
-        probe.row += 1
+        probe.next_row()
         if stepped and probe.row < window and len(losses) + probe.row < len(lrs):
             continue
         first = len(losses)
@@ -135,21 +172,26 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float], window: int, on
 
 
 def _one_step(box: Sandbox, probe: Probe) -> bool:
-    """Batches until the optimizer has stepped. False: a GradScaler skipped step after step."""
-    accumulate = box.trainer.accumulate_grad_batches
-    automatic = box.trainer.lightning_module.automatic_optimization
-    before = probe.steps
+    """Batches until the optimizer has stepped on a loss. False: a GradScaler skipped step after step.
+
+    A window without a loss (``training_step`` returned None) or without a step (an overflow) counts for nothing: the
+    same LR gets another.
+    """
+    before, windows = probe.steps, 0
     probe.validate()
-    for _ in range(MAX_SKIPPED):
-        for _ in range(accumulate if automatic else 1):
-            box.micro_batch()
-        if probe.steps > before:
+    while windows < MAX_SKIPPED:
+        box.micro_batch()
+        if not box.window_closed:
+            continue
+        windows += 1
+        if probe.steps > before and probe.has_loss:
             return True
-        if automatic and probe.evaluate is None:
+        if box.trainer.lightning_module.automatic_optimization:
             probe.drop_row()
     if getattr(box.trainer.precision_plugin, "scaler", None) is None:
+        what = "no loss" if probe.steps > before else "no optimizer step"
         raise RuntimeError(
-            f"no optimizer step in {MAX_SKIPPED} training batches: the range test cannot move the LR. Does "
-            "training_step return None, or (manual optimization) step another optimizer than the one that is swept?"
+            f"{what} in {MAX_SKIPPED} training batches: the range test has no curve. Does training_step return None, "
+            "or (manual optimization) step another optimizer than the one that is swept?"
         )
     return False

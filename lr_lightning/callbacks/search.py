@@ -219,7 +219,7 @@ class LRSearch(Callback):
             line = {"job": job, "round": t.round, "values": list(t.values), "repeat": [], "score": t.score}
             journal.write("trial", {**line, "status": t.status, "reason": ""})
         journal.write("done", plan_record(plan))
-        write_results(self.searched, plan, journal, "done")
+        write_results(self.searched, plan, journal, "done", rows=False)
 
     def _in_words(self, plan: Plan) -> str:
         if plan.best is None or plan.interval is None:

@@ -13,8 +13,9 @@ from lr_lightning.rules.formula_text import FormulaError
 if TYPE_CHECKING:
     from lr_lightning.rules.formula import Formula
 
-# Bounds of the check, in parts of a formula computed: a second or two each. A formula of 20 parts is checked at each of
-# 2.5 million points if it is closed (numpy), at the first 600,000 if it is recursive (one after the other).
+# Bounds of the check, in parts of a formula computed: some seconds at most, paid once, by runs that take hours. A
+# formula of 20 parts is checked at each of 2.5 million points if it is closed (numpy), at the first 600,000 if it is
+# recursive (one after the other).
 VECTOR_WORK = 50_000_000
 CHAIN_WORK = 25_000_000
 _CHAIN_OVERHEAD = 20

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from lr_lightning.rules.search import Plan, SearchSettings
+from lr_lightning.search.hparams import write_rows
 from lr_lightning.search.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -57,18 +58,21 @@ def best_trial(names: Sequence[str], lines: Sequence[dict[str, Any]], mode: str)
     }
 
 
-def write_results(settings: SearchSettings, plan: Plan, journal: Journal, status: str) -> None:
-    """Write the YAML and the TensorBoard record beside the journal."""
+def write_results(settings: SearchSettings, plan: Plan, journal: Journal, status: str, *, rows: bool = True) -> None:
+    """Write the YAML and the TensorBoard record beside the journal; with ``rows`` each trial's in its own folder."""
     from omegaconf import OmegaConf
 
     folder = journal.path.parent
     OmegaConf.save(OmegaConf.create(summary(settings, plan, journal, status)), folder / "optimization_results.yaml")
-    write_tensorboard(settings, journal, status)
+    write_tensorboard(settings, journal, status, rows)
 
 
-def write_tensorboard(settings: SearchSettings, journal: Journal, status: str) -> None:
-    """Write HParams and the search record into an event file in the sweep's folder; trouble there is logged alone."""
+def write_tensorboard(settings: SearchSettings, journal: Journal, status: str, rows: bool) -> None:
+    """Write the search record and the rows of the HParams tab as event files; trouble there is logged, no more."""
     try:
+        if rows:
+            names = [axis.name.lstrip("+") for axis in settings.axes]
+            write_rows(journal.path.parent, names, journal.of("trial"))
         from lr_lightning.reporting.events import write_search
 
         rounds = [_bounds(line) for line in journal.of("round")]

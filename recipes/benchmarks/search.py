@@ -287,26 +287,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", default=NAMES, choices=[task.name for task in TASKS])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    tasks = [task for task in TASKS if task.name in (NAMES[:2] if options.quick else NAMES)]
+    tasks = [task for task in TASKS if task.name in (NAMES[:2] if options.quick else options.tasks)]
     rows = []
     for task in tasks:
         rows.append(study(task, 1 if options.quick else options.seeds))
         print(json.dumps(rows[-1]), flush=True)
         if options.out is not None:
             options.out.write_text(json.dumps(rows, indent=1))
-    print(f"\n{'held-out loss over the best':30}" + "".join(f"{f'{share:.0%} of cost':>24}" for share in SHARES))
+    print(table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Median and worst over the tasks."""
+    lines = [f"{'held-out loss over the best':30}" + "".join(f"{f'{share:.0%} of cost':>24}" for share in SHARES)]
     for name in METHODS:
         cells = []
         for share in SHARES:
             values = [row["methods"][name][str(share)] for row in rows]
             cells.append(f"{median(values):9.3f} (max {max(values):7.3f})")
-        print(f"{name:30}" + "".join(f"{cell:>24}" for cell in cells))
+        lines.append(f"{name:30}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import lightning as L
 import numpy as np
 import torch
 
+from lr_lightning import LRRangeTest
+from lr_lightning.callbacks import _snapshot
+
 
 def digest(value) -> str:
     """Hash of nested tensors (this rank's shard), containers and plain values, bit for bit."""
@@ -64,13 +67,15 @@ class Spy(L.Callback):
         model = trainer.strategy.model
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str, list))}
         return {
-            "parameters": digest(list(model.parameters())),
+            "parameters": digest([(p, getattr(p, "ds_tensor", None)) for p in model.parameters()]),
             "buffers": digest(list(model.buffers())),
             "optimizer": digest(optimizer_state(trainer)),
             "schedulers": digest([_plain_scheduler(c.scheduler) for c in trainer.lr_scheduler_configs]),
             "precision": digest(trainer.precision_plugin.state_dict()),
             "rng": rng(),
-            "attributes": digest({k: v for k, v in plain.items() if not k.startswith("_")}),
+            "attributes": digest(
+                {k: v for k, v in plain.items() if not k.startswith(("_", "ds_"))}
+            ),  # DeepSpeed counts engines
             "metrics": digest([vars_of_metric(m) for m in module.modules() if hasattr(m, "_defaults")]),
         }
 
@@ -82,6 +87,8 @@ class Spy(L.Callback):
         seen |= {"callbacks": others(trainer), "loggers": len(trainer.loggers), "stop": trainer.should_stop}
         connector = trainer._logger_connector
         seen |= {"logged": sorted(connector._callback_metrics), "first_iteration": connector._first_loop_iter}
+        # FSDP2's root is gathered after the sanity check and sharded after a range test; its values count, not that.
+        _snapshot.reshard(trainer.strategy.model)
         self._add(trainer, "batch_start", **seen, **self._state(trainer, module))
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
@@ -131,4 +138,4 @@ def first_difference(a: "Spy", b: "Spy") -> str | None:
 
 def others(trainer) -> list[str]:
     """The callbacks, but for the range test itself."""
-    return sorted(type(c).__name__ for c in trainer.callbacks if type(c).__name__ != "LRRangeTest")
+    return sorted(type(c).__name__ for c in trainer.callbacks if not isinstance(c, LRRangeTest))

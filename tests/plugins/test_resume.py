@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [3, 12])
+@pytest.mark.parametrize("count", [pytest.param(3, marks=pytest.mark.slow), 12])
 def test_a_killed_search_goes_on(tmp_path: Path, whole: Path, count: int) -> None:
     out = tmp_path / "out"
     _kill_after(out, count)

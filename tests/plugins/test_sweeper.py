@@ -1,10 +1,13 @@
 """The sweeper under real launchers, with crashed and NaN trials, and its refusals."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hydra_plugins.lr_lightning_plugins.coarse_to_fine import CoarseToFineConf
 
+from lr_lightning.search.sweep import settings_from
 from tests.helpers.search_runs import SMALL, ran, results, search, trials
 
 BAD = ("crash_above=0.5", "nan_above=0.05", "noise=0.02")
@@ -27,7 +30,7 @@ def _found(folder: Path) -> None:
     assert {line["job"] for line in trials(folder)} == {int(p.name) for p in folder.iterdir() if p.name.isdigit()}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_a_search_survives_a_crashed_and_a_nan_trial(tmp_path: Path, launcher: str) -> None:
     text = search(tmp_path / "out", *SMALL, *BAD, *LAUNCHERS[launcher])
     _found(tmp_path / "out")
@@ -46,6 +49,7 @@ def test_a_search_on_ray_survives_a_crashed_and_a_nan_trial(tmp_path: Path) -> N
     _found(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_a_bad_trial(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search(
@@ -92,11 +96,24 @@ def test_further_parameters_have_their_own_scales(tmp_path: Path) -> None:
         (("nothing=true",), "it must return the score"),
         (("crash_above=0",), "all 5 trials of the first round crashed"),
         (("lr=0.1",), "lr is chosen by the search: drop 'lr=0.1' from the command line"),
-        (("hydra.sweeper.low=2",), "min_lr=2.0 and max_lr=1.0"),
         (("hydra.sweeper.resume=nowhere",), "no trials.jsonl in"),
-        (("hydra.sweeper.mode=less",), "mode must be one of min, max, got 'less'"),
-        (("hydra.sweeper.params={wd:{low:0,hihg:1}}",), "unknown setting 'hihg'"),
     ],
 )
 def test_refusals_say_why(tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
     assert said in search(tmp_path / "out", *SMALL, *overrides, fails=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"low": 2.0}, "min_lr=2.0 and max_lr=1.0"),
+        ({"mode": "less"}, "mode must be one of min, max, got 'less'"),
+        ({"params": {"wd": {"low": 0, "hihg": 1}}}, "wd: unknown setting 'hihg'; known are low, high"),
+        ({"params": {"wd": {"low": 0}}}, "wd: high must be a number"),
+        ({"budget": 2}, "budget must be an integer of at least 5, got 2"),
+    ],
+)
+def test_impossible_settings_are_refused_before_a_job_starts(options: dict[str, object], said: str) -> None:
+    defaults = {key: value for key, value in asdict(CoarseToFineConf()).items() if not key.startswith("_")}
+    with pytest.raises(ValueError, match=said):
+        settings_from({**defaults, "param": "lr", **options})

@@ -1,12 +1,13 @@
 """Trials that train: a bracket first, clean processes, two ranks that agree, early stopping."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.search_runs import ran, results, search, trials
+from tests.helpers.search_runs import ran, results, run, search, trials
 
 APP = Path(__file__).parents[1] / "helpers" / "training_app" / "app.py"
 TINY = (
@@ -61,3 +62,16 @@ def test_clearly_worse_trials_stop_early(tmp_path: Path) -> None:
     assert all(t["reason"] for t in stopped)
     assert spent < 0.8 * whole, f"{spent} of {whole} steps"
     assert results(out)["best_trial"]["jobs"][0] not in {t["job"] for t in stopped}
+
+
+@pytest.mark.slow
+def test_two_ranks_search_together_inside_of_one_fit(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    callback = "+callbacks.s={_target_:lr_lightning.LRSearch,num_steps:8,budget:5,range_test:false}"
+    how = ("~callbacks.range_test", callback, "devices=2", "epochs=1", f"hydra.run.dir={out}")
+    done = run([sys.executable, str(APP), *how], out)
+    assert done.returncode == 0, done.stdout[-4000:]
+    lrs = {entry.split()[0] for entry in ran(out)}
+    assert len(ran(out)) == 2
+    assert len(lrs) == 1, "the ranks train at one LR"
+    assert lrs != {"0.1"}, "and it is the search's, not the user's"

@@ -102,7 +102,7 @@ class Store:
                 prefix = tag.rsplit("/", 1)[0]
                 curve = curves.get(run, {}).get(f"{prefix}/curve")
                 body.update(_columns(curve) if curve is not None else self._live(run, prefix))
-                body["last_write"] = self._last_write(run, prefix)
+                body["last_write"] = self.last_write(run, f"{prefix}/")
                 found.runs[run if prefix == records.RANGE_TEST else f"{run} · {prefix}"] = {**body, "run": run}
         return found
 
@@ -217,9 +217,10 @@ class Store:
         lrs, losses = ([float(columns[name][step]) for step in steps] for name in ("lr", "loss"))
         return {"lrs": lrs, "losses": losses, "smoothed": [float(value) for value in smoothed]}
 
-    def _last_write(self, run: str, prefix: str) -> float:
+    def last_write(self, run: str, prefix: str = "") -> float:
+        """Time (seconds since the epoch) of the newest record or scalar of ``run`` under ``prefix``; 0 without any."""
         series = [*self.tensors().get(run, {}).items(), *self.scalars().get(run, {}).items()]
-        return max((item.max_wall_time for tag, item in series if tag.startswith(f"{prefix}/")), default=0.0)
+        return max((item.max_wall_time for tag, item in series if tag.startswith(prefix)), default=0.0)
 
 
 def is_lr(tag: str) -> bool:

@@ -14,7 +14,7 @@ VIEWS = ("range_test", "training", "search")
 LEGEND_RUNS = 12
 """Runs up to which a legend is drawn; beyond, the run picker has the colours."""
 STALE_SECONDS = 120.0
-"""A running test that hasn't written for so long is called cut off."""
+"""A running test that hasn't written for so long is called cut off; a run that has is asked for again."""
 
 Payload = dict[str, Any]
 
@@ -137,7 +137,8 @@ def _training(store: Store, runs: Sequence[str], options: Mapping[str, Any], col
         for event in run["events"][:200]
     ]
     head = ["run", "event", "step", "epoch", "LR", "by", "why"]
-    return {"figure": figure, "table": {"head": head, "rows": rows[:500]}, "notes": notes, "live": False}
+    live = any(time.time() - store.last_write(run) < STALE_SECONDS for run in runs)
+    return {"figure": figure, "table": {"head": head, "rows": rows[:500]}, "notes": notes, "live": live}
 
 
 def _search_view(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Mapping[str, str]) -> Payload:

@@ -15,7 +15,7 @@ const CONFIG = {
 
 const state = {view: 'range_test', settled: false, runs: [], metrics: [], off: new Set(), shown: null, peers: false, x: 'step', filter: ''};
 const at = {};
-let turn = 0, timer = 0;
+let turn = 0, timer = 0, drawn = '';
 
 function el(tag, props = {}, ...children) {
   const {style, data, ...rest} = props;
@@ -35,16 +35,18 @@ function load(tag, props) {
   });
 }
 
-async function ask(path) {
+async function ask(path, whole = false) {
   let answer;
   try {
     answer = await fetch(path, {cache: 'no-store'});
   } catch {
     throw new Error('TensorBoard does not answer. Is it still running?');
   }
-  const body = await answer.json().catch(() => ({error: `TensorBoard answered ${answer.status}`}));
+  const text = await answer.text().catch(() => '');
+  let body = {error: `TensorBoard answered ${answer.status}`};
+  try { body = JSON.parse(text); } catch { /* said below */ }
   if (body.error || !answer.ok) throw new Error(body.error || `TensorBoard answered ${answer.status}`);
-  return body;
+  return whole ? [body, text] : body;
 }
 
 function host() {  // TensorBoard's own page; unofficial, so it may be out of reach
@@ -86,9 +88,10 @@ async function refresh() {
     if (!total) {
       showEmpty();
     } else {
-      const {figure, rest} = await ask(path);
+      const [{figure, rest}, text] = await ask(path, true);
       if (mine !== turn) return;
-      await draw(figure, rest);
+      if (text !== drawn) await draw(figure, rest);  // the same again would only close the reader's hover label
+      drawn = text;
       say(`${count} of ${total} run${total === 1 ? '' : 's'}${rest.live ? ' · live' : ''}`);
     }
     document.body.dataset.ready = '1';
@@ -136,6 +139,7 @@ async function draw(figure, rest) {
 
 function showEmpty() {
   const [title, advice] = EMPTY[state.view];
+  drawn = '';
   document.body.classList.toggle('dark', isDark());
   at.plot.hidden = true;
   at.notes.replaceChildren();

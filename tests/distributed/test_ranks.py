@@ -1,0 +1,45 @@
+"""Ranks with different data, a NaN, an exception or a SIGKILL on one of them."""
+
+import pytest
+
+from tests.distributed.launch import launch, run
+
+
+def files(folder):
+    """Everything that was written, but for the launcher's own log."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != "output.txt")
+
+
+def test_losses_are_sample_weighted_means_over_ranks_and_a_nan_stops_all(tmp_path):
+    launched = run(tmp_path, "losses", "nan")
+    for report in launched.ranks("losses"):
+        # 4 samples at 100 - i on rank 0, 12 at 101 - i on rank 1.
+        assert [float(x) for x in report["losses"]] == [(4 * (100 - i) + 12 * (101 - i)) / 16 for i in range(15)]
+        assert report["batch_size"] == 16
+        assert report["calls"] == 15
+    first, second = launched.ranks("nan")
+    assert first["losses"] == second["losses"]
+    assert [x == "nan" for x in first["losses"]] == [i >= 13 for i in range(20)]
+    assert first["calls"] == second["calls"] == 20  # both stop at the end of the window, 40 steps early
+
+
+def test_an_exception_on_one_rank_restores_and_ends_all(tmp_path):
+    launched = launch(tmp_path, "failing")
+    assert launched.returncode != 0
+    assert not launched.strays
+    assert "rank 1 restored=True ZeroDivisionError" in launched.output
+    assert "restored=False" not in launched.output
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["dying1", pytest.param("dying0", marks=pytest.mark.slow), pytest.param("dying-alone", marks=pytest.mark.slow)],
+)
+def test_a_kill_inside_of_the_test_leaves_nothing_and_the_next_run_tests_again(tmp_path, case):
+    killed = launch(tmp_path, case, DIES="yes")
+    assert killed.returncode != 0
+    assert not killed.strays
+    assert files(tmp_path) == []
+    again = run(tmp_path, case)
+    assert [report["runs"] for report in again.ranks(case)] == [1] * (1 if case == "dying-alone" else 2)
+    assert [name.split("/")[0] for name in files(tmp_path)] == [case] * (1 if case == "dying-alone" else 2)

@@ -1,0 +1,73 @@
+"""On every rank of every strategy: training after a range test is training with that LR set by hand."""
+
+import importlib.util
+
+import pytest
+
+from tests.distributed.launch import run
+
+slow = pytest.mark.slow
+
+
+def identical(launched, *cases, ranks=2):
+    for case in cases:
+        assert launched.differences(case) == [None] * ranks, case
+        reports = launched.ranks(case)
+        assert all(report["suggestion"] is not None for report in reports), case
+        assert len({str([r["suggestion"], r["losses"], r["status"], r["batch_size"]]) for r in reports}) == 1, case
+        assert all(report["runs"] == 1 and report["calls"] >= 10 for report in reports), case
+
+
+def test_ddp_and_fsdp2(tmp_path):
+    """What runs on each commit: one launch, two strategies."""
+    launched = run(tmp_path, "ddp2", "fsdp2")
+    identical(launched, "ddp2", "fsdp2")
+    assert [r["batch_size"] for r in launched.ranks("ddp2")] == [32, 32]
+    for report in launched.ranks("ddp2"):
+        steps, counts = report["calls"], dict(report["collectives"])
+        assert counts.pop("broadcast") == steps  # Lightning's own, at each batch of any fit
+        windows = -(-steps // 10)
+        assert counts == {"all_reduce": windows, "barrier": windows}  # Lightning's reduce waits before it sums
+
+
+def long(folder, *cases):
+    return run(folder, *cases, limit=540)
+
+
+@slow
+def test_ddp_on_two_processes(tmp_path):
+    cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views", "syncbn")]
+    identical(long(tmp_path, *cases), *cases)
+
+
+@slow
+def test_ddp_on_three_processes(tmp_path):
+    # From three ranks on the order of DDP's buckets shows in the last bit.
+    cases = ["ddp3", "ddp3-busy", "ddp3-manual", "ddp3-wide", "ddp3-workers"]
+    identical(long(tmp_path, *cases), *cases, ranks=3)
+
+
+@slow
+@pytest.mark.parametrize("case", ["ddp_spawn2", "ddp_fork2"])
+def test_ddp_in_spawned_and_forked_processes(tmp_path, case):
+    identical(long(tmp_path, case), case)
+
+
+@slow
+def test_fsdp(tmp_path):
+    cases = ["fsdp1", "fsdp1-accumulate", "fsdp2-batchnorm", "fsdp2-busy"]
+    identical(long(tmp_path, *cases), *cases)
+
+
+@slow
+def test_tensor_parallel(tmp_path):
+    launched = long(tmp_path, "tp2")
+    identical(launched, "tp2")
+    assert [r["batch_size"] for r in launched.ranks("tp2")] == [16, 16]  # both ranks see the same samples
+
+
+@slow
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is an extra")
+def test_deepspeed(tmp_path):
+    cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate")]
+    identical(long(tmp_path, *cases), *cases)
