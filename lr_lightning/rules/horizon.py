@@ -1,9 +1,10 @@
 """What a suggestion means for a longer run: the best constant LR falls with its length, a decayed one hardly does.
 
 A range test sees a few dozen steps and its rules are calibrated on runs of a few hundred. Trained eight times longer at
-constant LR, the best LR of small tasks fell by .5 to 1 decade; under cosine decay it moved by -.25 to +.75, without a
-clear sign. So a decaying run keeps the suggestion and a constant one gets ``(steps / CALIBRATED) ** -EXPONENT``, the
-weak end of what was measured, and never more than a decade: beyond it the evidence is thin.
+constant LR, the best LR of small tasks fell by .5 to 1 decade in one study and by 0 to .5 (median .2) in another
+(``recipes/benchmarks/suggestion_horizon.py``); under cosine decay it moved by -.5 to +.75, without a clear sign. So a
+decaying run keeps the suggestion and a constant one gets ``(steps / CALIBRATED_STEPS) ** -EXPONENT``, the weak end of
+what was measured, and never more than a decade: beyond it the evidence is thin.
 """
 
 CALIBRATED_STEPS = 300

@@ -93,6 +93,7 @@ def analyze(
         batch_size=batch_size,
         momentum=momentum,
         steps=sum(len(sweep) for sweep in sweeps),
+        cycle=cycle,
     )
     if curve is None or status not in ("ok", "no_divergence"):
         return blank
@@ -126,7 +127,7 @@ def confirm(
 def all_suggestions(result: RangeTestResult) -> dict[str, float | None]:
     """Every rule's answer on the result's curve; see :meth:`RangeTestResult.suggestions`."""
     planned = result.coverage.planned
-    curve = read_curve(result.lrs, result.losses, planned=planned)
+    curve = read_curve(result.lrs, result.losses, planned=planned, cycle=result.cycle)
     own: dict[str, float | None] = {result.rule: result.suggestion}
     for name in RULES:
         own.setdefault(name, read(curve, name) if curve is not None and curve.descends else None)

@@ -65,6 +65,7 @@ class RangeTestResult:
             ``constant``.
         probes: Trials of ``confirm="probes"``: lr, steps, loss of each; empty without.
         steps: Optimizer steps spent, sweeps and trials together.
+        cycle: How many batches the sweep cycled through.
     """
 
     lrs: tuple[float, ...]
@@ -84,6 +85,7 @@ class RangeTestResult:
     horizon: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[Mapping[str, float], ...] = ()
     steps: int = 0
+    cycle: int = 1
 
     @property
     def ok(self) -> bool:

@@ -2,7 +2,7 @@
 
 python -m recipes.benchmarks.suggestion_horizon
 
-It backs the correction in ``lr_lightning/rules/horizon.py``. Six small tasks of the benchmark's ``dev``
+It backs the correction in ``lr_lightning/rules/horizon.py``. Four small tasks of the benchmark's ``dev``
 half, one seed: read medians, not single tasks.
 """
 
@@ -16,8 +16,6 @@ from recipes.benchmarks.suggestion_tasks import TASKS, Task
 
 LONGER = 8
 NAMES = (
-    "digits_autoencoder_adamw",
-    "noisy_digits_adamw",
     "finetune_new_head_momentum",
     "linear_two_decades_sgd",
     "spirals_tanh_momentum",
