@@ -11,11 +11,20 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Formula": "lr_lightning.rules.formula",
+    "FormulaError": "lr_lightning.rules.formula",
+    "FormulaLR": "lr_lightning.schedulers",
+    "LRCurves": "lr_lightning.callbacks.curves",
+    "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
+    "LRSearch": "lr_lightning.callbacks.search",
+    "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
+    "PlateauLR": "lr_lightning.plateau_lr",
     "RangeTestResult": "lr_lightning.rules.range_test",
+    "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "range_test": "lr_lightning.plain",
 }
-__all__ = ["LRRangeTest", "RangeTestResult", "__version__", "range_test"]
+__all__ = ["__version__", *_PUBLIC]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "conf").is_dir():

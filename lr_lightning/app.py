@@ -6,21 +6,43 @@ import sys
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from lr_lightning.search.isolated import isolated_trials, task_overrides
 
 
 def main() -> None:
     """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    _run()
+    name, *rest = sys.argv[1:] or [""]
+    if name == "info":
+        from lr_lightning.info import info
+
+        print(info())
+    elif name == "review":
+        from lr_lightning.reporting.review import review_command
+
+        sys.exit(review_command(rest))
+    elif name == "preview":
+        sys.argv = [sys.argv[0], *rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
+        _preview()
+    else:
+        _run()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+@isolated_trials
 def _run(cfg: DictConfig) -> float | None:
     return train(cfg)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+def _preview(cfg: DictConfig) -> None:
+    from lr_lightning.preview import preview_command
+
+    preview_command(cfg)
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -58,7 +80,7 @@ def build(node: DictConfig, **offered: Any) -> Any:
     """
     takes = inspect.signature(get_class(node._target_).__init__).parameters  # type: ignore[misc]
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-    overridden = {item.split("=")[0].lstrip("+~") for item in _task_overrides()}
+    overridden = {item.split("=")[0].lstrip("+~") for item in task_overrides()}
     kept = {}
     for key, value in node.items():
         name = str(key)
@@ -104,11 +126,9 @@ def describe(callback: Any) -> list[str]:
 
 
 def _entries(group: DictConfig | None) -> list[DictConfig]:
-    return [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
-
-
-def _task_overrides() -> list[str]:
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    """The entries of a keyed group, without those taken out (null) and a formula that was given nothing to compute."""
+    found = [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+    return [e for e in found if "expression" not in e or any(e.get(k) for k in ("expression", "preset", "groups"))]
 
 
 if __name__ == "__main__":

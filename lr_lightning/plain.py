@@ -1,15 +1,17 @@
 """The range test for plain PyTorch: the same protocol and rules as the Lightning callback, in a small loop."""
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning._plain_state import Snapshot
+from lr_lightning.callbacks._plain import rng_state
+from lr_lightning.callbacks._snapshot import Snapshot
 from lr_lightning.param_groups import reference_lr, set_lr, unwrap
 from lr_lightning.rules import protocol
 from lr_lightning.rules.probes import ProbeResult, Trial, plan, schedule
@@ -18,6 +20,29 @@ from lr_lightning.rules.range_test import confirm as confirm_result
 from lr_lightning.rules.sweep import check_count, ladder
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+_GENERATORS = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
+
+
+class State:
+    """Model, optimizer and the process's random numbers; :meth:`restore` may be called many times."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self._snapshot, self._random = Snapshot(model, [optimizer]), rng_state()
+
+    def restore(self) -> None:
+        """Put everything back, in place."""
+        self._snapshot.restore()
+        self._random()
+
+
+def loader_generators(loader: Any) -> list[torch.Generator]:
+    """The random generators that a DataLoader and its samplers own."""
+    found = (
+        functools.reduce(lambda owner, name: getattr(owner, name, None), p.split("."), loader) for p in _GENERATORS
+    )
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
 class Sandbox:
@@ -34,17 +59,18 @@ class Sandbox:
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction, loader: Iterable[Any], num_batches: int
     ) -> None:
-        if iter(loader) is loader:
+        if isinstance(loader, Iterator):  # asking iter() would draw a seed from torch's generator
             raise ValueError(
                 "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
             )
         self.model, self.optimizer, self.loss_fn = model, unwrap(optimizer), loss_fn
-        self.snapshot = Snapshot(model, self.optimizer, loader)
+        self.start = State(model, self.optimizer)
+        self.generators = [(g, g.get_state()) for g in loader_generators(loader)]
         reference = reference_lr([self.optimizer])
         self.ratios = [float(group["lr"]) / reference for group in self.optimizer.param_groups]
         self.batches = list(itertools.islice(iter(loader), num_batches))
         if not self.batches:
-            self.snapshot.restore()
+            self.close()
             raise ValueError("loader is empty: a range test needs at least one batch")
 
     def step(self, lr: float, index: int) -> float:
@@ -68,28 +94,30 @@ class Sandbox:
 
     def rewind(self) -> None:
         """Back to the starting weights, optimizer state and random numbers."""
-        self.snapshot.restore_training()
+        self.start.restore()
 
     def probe(self, trials: Generator[Trial, Sequence[float], ProbeResult]) -> ProbeResult:
         """Drive :func:`lr_lightning.rules.probes.plan`; every trial is kept until its next stage."""
-        kept: dict[float, Snapshot] = {}
+        kept: dict[float, State] = {}
         try:
             request = next(trials)
             while True:
-                self.rewind() if request.start_step == 0 else kept[request.lr].restore_training()
+                self.rewind() if request.start_step == 0 else kept[request.lr].restore()
                 losses: list[float] = []
                 for index in range(request.start_step, request.start_step + request.num_steps):
                     losses.append(self.step(request.lr, index))
                     if not math.isfinite(losses[-1]):
                         break
-                kept[request.lr] = Snapshot(self.model, self.optimizer, None)
+                kept[request.lr] = State(self.model, self.optimizer)
                 request = trials.send(losses)
         except StopIteration as stop:
             return cast(ProbeResult, stop.value)
 
     def close(self) -> None:
-        """Put everything back."""
-        self.snapshot.restore()
+        """Put everything back, the loader's generators included."""
+        self.start.restore()
+        for generator, state in self.generators:
+            generator.set_state(state)
 
 
 def range_test(

@@ -31,8 +31,8 @@ def test_callback_configs_are_keyed_commented_and_match_the_signature(path):
                 assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    keys = [line for line in lines if line.startswith("  ") and ":" in line and "_target_" not in line]
-    assert [line for line in keys if "#" not in line] == []
+    keys = [i for i, line in enumerate(lines) if line.startswith("  ") and ":" in line and "_target_" not in line]
+    assert [lines[i] for i in keys if "#" not in lines[i] and "#" not in lines[i - 1]] == []
 
 
 def test_every_group_file_composes():

@@ -28,11 +28,11 @@ def draw(search: Mapping[str, Any], *, dark: bool) -> Any:
     span = style.decades([*bounds, *[trial["lr"] for trial in trials]])
     figure.update_layout(
         **style.layout(dark=dark, height=600, showlegend=True, hovermode="closest"),
-        xaxis=style.log_axis(dark, title={"text": "learning rate (log)"}, anchor="y2", range=span),
-        yaxis=style.axis(dark, title={"text": f"{style.literal(score)} ({better} is better)"}, domain=[0.3, 0.9]),
+        xaxis=style.log_axis(dark, title="learning rate (log)", anchor="y2", range=span),
+        yaxis=style.axis(dark, title=f"{style.literal(score)} ({better} is better)", domain=[0.3, 0.9]),
         yaxis2=style.axis(
             dark,
-            title={"text": "round"},
+            title="round",
             domain=[0, 0.24],
             tickmode="array",
             tickvals=list(range(len(rounds))),

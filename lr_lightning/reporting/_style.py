@@ -13,6 +13,7 @@ ZONES = {
     "descending": ("descending", "rgba(0,158,115,0.14)"),
     "diverging": ("too high: diverging", "rgba(213,94,0,0.13)"),
 }
+ZONE_INK = {"flat": "rgba(128,134,139,0.35)", "descending": "rgba(0,158,115,0.4)", "diverging": "rgba(213,94,0,0.35)"}
 FONT = "Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -73,16 +74,26 @@ def layout(*, dark: bool, height: int | None = None, **more: Any) -> dict[str, A
     }
 
 
-def axis(dark: bool, **more: Any) -> dict[str, Any]:
+def axis(dark: bool, *, title: str | None = None, **more: Any) -> dict[str, Any]:
     """An axis with a quiet grid."""
+    if title is not None:
+        more["title"] = {"text": title, "standoff": 10}
     grid = "rgba(255,255,255,0.12)" if dark else "rgba(0,0,0,0.08)"
     line = "rgba(255,255,255,0.35)" if dark else "rgba(0,0,0,0.3)"
-    return {"gridcolor": grid, "zeroline": False, "linecolor": line, "ticks": "outside", "tickcolor": line, **more}
+    return {
+        "gridcolor": grid,
+        "zeroline": False,
+        "linecolor": line,
+        "ticks": "outside",
+        "tickcolor": line,
+        "tickfont": {"size": 12},
+        **more,
+    }
 
 
 def log_axis(dark: bool, **more: Any) -> dict[str, Any]:
     """A log axis with labels such as 10⁻³."""
-    return axis(dark, type="log", exponentformat="power", dtick=1, tickfont={"size": 12}, **more)
+    return axis(dark, type="log", exponentformat="power", dtick=1, **more)
 
 
 def decades(values: Sequence[float], pad: float = 0.03) -> list[float] | None:

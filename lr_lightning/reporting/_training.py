@@ -1,7 +1,7 @@
 """The training picture: loss above, LR below, events marked."""
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ SYMBOLS = {
     "kick": "triangle-up",
     "restore": "triangle-left",
 }
+MANY = 20
+"""Runs beyond which lines are thin."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -26,28 +28,36 @@ def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool
     shown = {name: run for name, run in runs.items() if run.get("lr") or run.get("loss") or run.get("events")}
     if not shown:
         return style.rows_or_note(figure, "No learning rates to show yet: add LRCurves to the callbacks.", dark)
+    order = list(dict.fromkeys(tag for run in shown.values() for tag in run.get("loss") or {}))
+    traces, width = [], 1 if len(shown) > MANY else 2
     for index, (name, run) in enumerate(shown.items()):
-        figure.add_traces(_run_traces(go, name, run, colors.get(name, style.color(index)), x, single=len(shown) == 1))
+        own = colors.get(name, style.color(index))
+        traces += _run_traces(go, name, run, own, x, order, len(shown) == 1, width)
+    figure.add_traces(traces)  # once: plotly walks all traces at each call
     if len(shown) == 1:
         _mark_events(figure, next(iter(shown.values())), x)
+    else:
+        _explain_dashes(figure, shown)
     figure.update_layout(
         **style.layout(dark=dark, height=640, showlegend=True, hovermode="closest"),
-        xaxis=style.axis(dark, title={"text": x}, anchor="y2", domain=[0, 1], rangemode="tozero"),
-        yaxis=style.axis(dark, title={"text": style.literal(loss)}, domain=[0.42, 1]),
-        yaxis2=style.log_axis(dark, title={"text": "learning rate (log)"}, domain=[0, 0.36], autorange=True),
+        xaxis=style.axis(dark, title=x, anchor="y2", domain=[0, 1], rangemode="tozero"),
+        yaxis=style.axis(dark, title=style.literal(loss), domain=[0.42, 1]),
+        yaxis2=style.log_axis(dark, title="learning rate (log)", domain=[0, 0.36], autorange=True),
     )
-    figure.update_yaxes(dtick=None, selector={"type": "log"})
+    figure.update_layout(yaxis2={"dtick": _tick(shown.values())})
     return figure
 
 
-def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str) -> list[float]:
+def positions(
+    steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str
+) -> Sequence[float]:
     """Steps as positions on the horizontal axis: themselves, or fractional epochs by the first step of each epoch.
 
     Steps after the last known epoch start are placed with the length of the epoch before; without any known epoch the
     steps stay steps.
     """
     if x == "step" or not epochs or len(epochs[0]) == 0:
-        return [float(step) for step in steps]
+        return steps
     starts, numbers = list(epochs[0]), list(epochs[1])
     if len(starts) == 1:
         length = float(max(max(steps, default=0) - starts[0] + 1, 1))
@@ -63,10 +73,13 @@ def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[fl
     return found
 
 
-def _run_traces(go: Any, name: str, run: Mapping[str, Any], color: str, x: str, *, single: bool) -> list[Any]:
+def _run_traces(
+    go: Any, name: str, run: Mapping[str, Any], color: str, x: str, order: list[str], single: bool, width: int
+) -> list[Any]:
     traces = []
     for panel, axis, tags in (("loss", "y", run.get("loss") or {}), ("lr", "y2", run.get("lr") or {})):
         for index, (tag, (steps, values)) in enumerate(tags.items()):
+            dash = DASHES[(order.index(tag) if panel == "loss" else index) % len(DASHES)]
             own = style.color(index + (3 if panel == "lr" else 0)) if single else color
             traces.append(
                 go.Scatter(
@@ -77,7 +90,12 @@ def _run_traces(go: Any, name: str, run: Mapping[str, Any], color: str, x: str, 
                     legendgroup=None if single else name,
                     showlegend=single or (panel == "loss" and index == 0),
                     mode="lines" if len(values) > 1 else "markers",
-                    line={"color": own, "width": 2, "dash": "solid" if single else DASHES[index % len(DASHES)]},
+                    line={
+                        "color": own,
+                        "width": width,
+                        "dash": "solid" if single else dash,
+                        "shape": "hv" if panel == "lr" else "linear",
+                    },
                     meta=style.literal(tag),
                     hovertemplate=f"{x} %{{x:.6~g}}<br>%{{meta}} %{{y:.4g}}<extra>%{{fullData.name}}</extra>",
                 )
@@ -126,6 +144,27 @@ def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
     for at in positions([event["step"] for event in events], run.get("epochs"), x)[:100]:
         line = {"color": "#80868b", "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")
+
+
+def _tick(runs: Iterable[Mapping[str, Any]]) -> float | str | None:
+    """Ticks of the LR axis: decades alone, with 2 and 5 between, or plotly's choice, by how far the LRs reach."""
+    values = [value for run in runs for _, lrs in (run.get("lr") or {}).values() for value in lrs if value > 0]
+    reach = max(values) / min(values) if values else 1.0
+    return 1 if reach >= 20 else "D2" if reach >= 3 else None
+
+
+def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """With several runs the colour is the run's, so the tags differ by their dashes: say which."""
+    for panel, at in (("loss", 1.0), ("lr", 0.36)):
+        every = [[*(run.get(panel) or {})] for run in runs.values()]
+        tags = max(every, key=len) if panel == "lr" else list(dict.fromkeys(tag for own in every for tag in own))
+        if len(tags) > 1:
+            words = zip(tags, ("—", "- -", "· ·", "- ·"), strict=False)
+            text = "   ".join(f"{mark} {style.literal(style.short(tag, 24))}" for tag, mark in words)
+            figure.add_annotation(
+                text=text, x=1, y=at, xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
+                font={"size": 12},
+            )  # fmt: skip
 
 
 def plain(event: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Writes a range test while it runs: live scalars, then the curve, the result, a text and a picture."""
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -134,18 +135,16 @@ class RangeTestWriter:
     def _save(self, result: Any) -> None:
         folders = [Path(self._folder)] if self._folder is not None else log_folders(self._trainer.loggers)[:1]
         for folder in folders:
+            guard(self, partial(self._save_in, folder, result))
 
-            def save(folder: Path = folder) -> None:
-                folder.mkdir(parents=True, exist_ok=True)
-                result.save(folder / f"{self._tag}.json")
-                if self._html:
-                    from lr_lightning.reporting.figures import CONFIG, range_test_figure
+    def _save_in(self, folder: Path, result: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = re.sub(r"[^\w.-]+", "_", self._tag)  # a tag may have slashes; it names no folder here
+        result.save(folder / f"{stem}.json")
+        if self._html:
+            from lr_lightning.reporting.figures import CONFIG, range_test_figure
 
-                    range_test_figure(result).write_html(
-                        folder / f"{self._tag}.html", include_plotlyjs=True, config=CONFIG
-                    )
-
-            guard(self, save)
+            range_test_figure(result).write_html(folder / f"{stem}.html", include_plotlyjs=True, config=CONFIG)
 
 
 def curve_rows(result: Any) -> list[tuple[float, float, float]]:

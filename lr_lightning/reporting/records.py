@@ -57,6 +57,14 @@ def json_summary(tag: str, kind: str, record: Mapping[str, Any]) -> Any:
     return _summary(tag, kind, tensor)
 
 
+def scalar_summary(scalars: Mapping[str, float]) -> Any:
+    """A summary that carries all ``scalars``: one event instead of one each, a fraction of the cost."""
+    from tensorboard.compat.proto import summary_pb2
+
+    value = summary_pb2.Summary.Value
+    return summary_pb2.Summary(value=[value(tag=tag, simple_value=float(number)) for tag, number in scalars.items()])
+
+
 def curve_summary(tag: str, rows: Sequence[Sequence[float]]) -> Any:
     """A summary that carries a range test's curve as one float64 tensor of shape ``[N, 3]``: :data:`CURVE_COLUMNS`."""
     from tensorboard.compat.proto import tensor_pb2, tensor_shape_pb2, types_pb2

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lr_lightning.reporting import _style as style
-from lr_lightning.reporting.figures import _loss_range
+from lr_lightning.reporting._range import loss_range
 
 
 def available() -> bool:
@@ -41,7 +41,7 @@ def range_test_image(result: Any) -> Any:
     if data["suggestion"]:
         label = f"suggestion {data['suggestion']:.3g}"
         axes.axvline(data["suggestion"], color=style.COLORS[0], linestyle="--", label=label)
-    limits = _loss_range([data])
+    limits = loss_range([data])
     if limits:
         axes.set_ylim(*limits)
     axes.set(xscale="log", xlabel="learning rate (log)", ylabel="loss")

@@ -1,5 +1,6 @@
 """What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ CAP_SHARE = 0.5
 RETURN_SHARE = 0.5
 """A curve that gives back this share of its descent for a while has exploded; what follows is another network."""
 
-SIGNIFICANCE = 4.0
+SIGNIFICANCE = 5.0
 """A descent counts when it exceeds so many standard errors of the smoothed curve."""
 
 
@@ -89,8 +90,15 @@ def smooth(x: Array, y: Array, sigma: float) -> Array:
     """
     if sigma <= 0 or len(y) < 2:
         return y.copy()
+    return np.asarray(_kernel(x.tobytes(), sigma) @ y, dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=16)
+def _kernel(positions: bytes, sigma: float) -> Array:
+    """Normalised weights; cached, because resampled curves share their positions."""
+    x = np.frombuffer(positions, dtype=np.float64)
     weights = np.exp(-0.5 * ((x[:, None] - x[None, :]) / sigma) ** 2)
-    return np.asarray((weights @ y) / weights.sum(axis=1), dtype=np.float64)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
@@ -140,6 +148,8 @@ class Curve:
         sigma: Smoothing width in log LR.
         planned: Steps of the whole ladder.
         cycle: Period of the cycled batches.
+        light_drop: Descent of the lightly smoothed curve up to the end of this one: a steep short descent shows there.
+        light_error: Standard error of that curve.
     """
 
     x: Array
@@ -153,6 +163,8 @@ class Curve:
     sigma: float
     planned: int
     cycle: int
+    light_drop: float
+    light_error: float
 
     @property
     def drop(self) -> float:
@@ -161,9 +173,11 @@ class Curve:
 
     @property
     def descends(self) -> bool:
-        """Whether the descent is more than noise and float resolution."""
+        """Whether the descent is more than noise and float resolution, smoothed well or lightly."""
         resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
-        return self.drop > max(SIGNIFICANCE * math.sqrt(2) * self.error, resolution)
+        limit = SIGNIFICANCE * math.sqrt(2)
+        clear = self.drop > limit * self.error or self.light_drop > limit * self.light_error
+        return clear and self.drop > resolution
 
 
 def read_curve(
@@ -202,17 +216,37 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     y = despike(raw)
     head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
     start = float(np.median(y[:head]))
-    cut = explosion(x, y, start, max(1.5, LIGHT_SHARE * planned) * spacing, max(STOP_RUN, planned // 20))
+    light = max(1.5, LIGHT_SHARE * planned)
+    clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y[: 3 * head], cycle) / math.sqrt(_points(light))
+    cut = explosion(x, y, start, light * spacing, max(STOP_RUN, planned // 20), clear)
     if cut is not None:
         x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
     sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
     calm = smooth(x, np.minimum(y, start), sigma)
     cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
     smoothed = smooth(*_goes_on(x, y, cap, sigma, spacing, stopped), sigma)[: len(x)]
-    noise = noise_level(y, cycle)
-    points = max(1.0, 2 * math.sqrt(math.pi) * sigma / spacing)  # effective number of points under the Gaussian
     low = int(np.argmin(smoothed))
-    return Curve(x, raw, smoothed, start, low, noise, noise / math.sqrt(points), stopped, sigma, planned, cycle)
+    noise = noise_level(y[: max(low + 1, 2 * head)], cycle)  # beyond the minimum losses jump for another reason
+    return Curve(
+        x=x,
+        raw=raw,
+        smooth=smoothed,
+        start=start,
+        low=low,
+        noise=noise,
+        error=noise / math.sqrt(_points(sigma / spacing)),
+        stopped=stopped,
+        sigma=sigma,
+        planned=planned,
+        cycle=cycle,
+        light_drop=start - float(smooth(x, np.minimum(y, cap), light * spacing).min()),
+        light_error=noise / math.sqrt(_points(light)),
+    )
+
+
+def _points(sigma: float) -> float:
+    """Effective number of points under a Gaussian of ``sigma`` steps."""
+    return max(1.0, 2 * math.sqrt(math.pi) * sigma)
 
 
 def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopped: str) -> tuple[Array, Array]:
@@ -224,16 +258,16 @@ def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopp
     return np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), cap)])
 
 
-def explosion(x: Array, y: Array, start: float, sigma: float, run: int) -> int | None:
+def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: float) -> int | None:
     """Number of losses up to where a curve has given back half of its descent for ``run`` steps; None if it doesn't.
 
     What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
     constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
-    A descent counts from a quarter of the whole one on, so that an early wiggle cuts nothing.
+    A descent counts if it exceeds ``clear`` (noise doesn't) and a quarter of the whole one (an early wiggle doesn't).
     """
     calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
     descent = start - np.minimum.accumulate(calm)
     whole = start - float(calm.min())
-    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > 0.25 * whole)
+    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(0.25 * whole, clear))
     hits = np.flatnonzero(run_lengths(back) >= run)
     return int(hits[0]) + 1 if len(hits) and whole > 1e-5 * abs(start) else None

@@ -14,8 +14,8 @@ driver owns the weights; this module only says what to run and reads the losses:
             return stop.value          # ProbeResult
 
 A trial with ``start_step > 0`` goes on from where it was: the driver keeps weights, optimizer and random numbers of
-each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then starts
-from the starting weights again, which makes trials shorter at the same budget.
+each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then
+starts from the starting weights again, which makes trials shorter at the same budget.
 """
 
 import math
@@ -86,11 +86,11 @@ def schedule(
 ) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
     """Offsets and stages ``(end step, survivors)`` that fit into ``budget`` steps.
 
-    The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps; with too small a
-    budget for that the outermost candidates are left out, down to two.
+    The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps, and the longest
+    trial three times as long; with too small a budget for that the outermost candidates are left out, down to two.
 
     Returns:
-        Offsets in decades and stages; both empty if not even two candidates fit.
+        Offsets in decades and stages; both empty if not even two candidates can run a first stage.
 
     >>> schedule(206, momentum=0.9)
     ((-1.0, -0.5, 0.0, 0.5, 1.0, 1.5), ((12, 3), (30, 2), (70, 1)))
@@ -98,17 +98,17 @@ def schedule(
     least = max(LEAST_STEPS, math.ceil(1 / (1 - min(momentum, 0.999)) - 1e-9))
     offsets = list(OFFSETS)
     while len(offsets) >= 2:
-        stages = _stages(len(offsets), budget, resume)
-        if stages and stages[0][0] >= least:
+        stages = _stages(len(offsets), budget, resume, least)
+        if stages and stages[-1][0] >= (3 * least if len(offsets) > 2 else least):
             return tuple(offsets), stages
         offsets.remove(max(offsets, key=lambda d: (abs(d - 0.01), d)))
     return (), ()
 
 
-def _stages(candidates: int, budget: int, resume: bool) -> tuple[tuple[int, int], ...]:
+def _stages(candidates: int, budget: int, resume: bool, least: int) -> tuple[tuple[int, int], ...]:
     """The longest trial that keeps the sum of all stages within the budget."""
-    for longest in range(budget, 0, -1):
-        ends = [(max(1, round(part * longest)), keep) for part, keep in STAGES]
+    for longest in range(budget, least - 1, -1):
+        ends = [(max(least, round(part * longest)), keep) for part, keep in STAGES]
         cost, alive, last = 0, candidates, 0
         for end, keep in ends:
             cost, alive, last = cost + alive * (end - last), min(alive, max(keep, 2)), end if resume else 0
@@ -141,6 +141,8 @@ def plan(
     seen: dict[float, list[float]] = {lr: [] for lr in lrs}
     alive, last, spent = lrs, 0, 0
     for end, keep in stages:
+        if end == last:
+            continue
         for lr in alive:
             start = last if resume else 0
             losses = [float(loss) for loss in (yield Trial(lr, start, end - start))]
@@ -167,9 +169,9 @@ def _conclude(seen: dict[float, list[float]], alive: list[float], length: int, s
         return ProbeResult(None, None, probes, spent)
     best = min(alive, key=lambda lr: (score(seen[lr], length), lr))
     tied = [lr for lr in alive if _tied(seen[lr], seen[best], length)]
-    factor, lrs = 10**SHORT_RUN_SHIFT, list(seen)
-    half_step = 10**0.25 if len(lrs) > 1 else 1.0  # the candidates' spacing bounds what they can resolve
-    return ProbeResult(best * factor, (min(tied) / half_step * factor, max(tied) * half_step * factor), probes, spent)
+    factor = 10**SHORT_RUN_SHIFT
+    reach = 10 ** abs(OFFSETS[1] - OFFSETS[0])  # the neighbours bound what candidates can resolve
+    return ProbeResult(best * factor, (min(tied) / reach * factor, max(tied) * reach * factor), probes, spent)
 
 
 def _tied(losses: Sequence[float], best: Sequence[float], length: int) -> bool:

@@ -51,7 +51,9 @@ MIN_POINTS = 8
 def head_length(planned: int) -> int:
     """How many of the first losses stand for the start of a curve of ``planned`` steps.
 
-    >>> head_length(100), head_length(300), head_length(20)
-    (10, 30, 3)
+    At least ten, or a third of a very short ladder: the spread of fewer losses is luck.
+
+    >>> head_length(100), head_length(300), head_length(40), head_length(20)
+    (10, 30, 10, 6)
     """
-    return max(3, round(HEAD_SHARE * planned))
+    return max(round(HEAD_SHARE * planned), min(10, planned // 3))

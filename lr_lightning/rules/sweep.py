@@ -1,6 +1,7 @@
 """Learning-rate ladders: the LRs that a range test visits, in order."""
 
 import math
+import random
 from typing import Literal
 
 Spacing = Literal["exponential", "linear"]
@@ -70,3 +71,72 @@ def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponen
         low, high = math.log(min_lr), math.log(max_lr)
         inner = [math.exp(low + (high - low) * i / last) for i in range(1, last)]
     return (min_lr, *inner, max_lr)
+
+
+def log_grid(min_lr: float, max_lr: float, count: int) -> tuple[float, ...]:
+    """An even grid that leaves the borders out: the middles of ``count`` equal strata of log LR.
+
+    Args:
+        min_lr: Lower end of the range.
+        max_lr: Upper end of the range.
+        count: How many LRs, at least 1.
+
+    Returns:
+        Strictly increasing LRs inside of the range; for the end points too take :func:`ladder`.
+
+    Raises:
+        ValueError: If the range is empty or ``count < 1``.
+
+    >>> [round(lr, 9) for lr in log_grid(1e-4, 1.0, 2)]
+    [0.001, 0.1]
+    """
+    return tuple(_at(min_lr, max_lr, [(i + 0.5) / check_count("count", count, 1) for i in range(count)]))
+
+
+def log_uniform(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[float, ...]:
+    """Random LRs, uniform in log LR.
+
+    (Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", 2012.)
+
+    Args:
+        min_lr: Lower end of the range.
+        max_lr: Upper end of the range.
+        count: How many LRs, at least 1.
+        seed: The same seed gives the same LRs.
+
+    Returns:
+        LRs in the order in which they were drawn.
+
+    Raises:
+        ValueError: If the range is empty or ``count < 1``.
+    """
+    draw = random.Random(seed)
+    return tuple(_at(min_lr, max_lr, [draw.random() for _ in range(check_count("count", count, 1))]))
+
+
+def log_stratified(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[float, ...]:
+    """One random LR in each of ``count`` equal strata of log LR: as random as log-uniform, without its gaps.
+
+    (McKay, Beckman, Conover, "A Comparison of Three Methods for Selecting Values of Input Variables", 1979.)
+
+    Args:
+        min_lr: Lower end of the range.
+        max_lr: Upper end of the range.
+        count: How many LRs, at least 1.
+        seed: The same seed gives the same LRs.
+
+    Returns:
+        Increasing LRs, one a stratum.
+
+    Raises:
+        ValueError: If the range is empty or ``count < 1``.
+    """
+    draw = random.Random(seed)
+    return tuple(_at(min_lr, max_lr, [(i + draw.random()) / check_count("count", count, 1) for i in range(count)]))
+
+
+def _at(min_lr: float, max_lr: float, fractions: list[float]) -> list[float]:
+    """LRs at fractions (0 to 1) of the range in log LR, kept inside of it against rounding."""
+    check_range(min_lr, max_lr)
+    low, high = math.log(min_lr), math.log(max_lr)
+    return [min(max(math.exp(low + (high - low) * f), min_lr), max_lr) for f in fractions]

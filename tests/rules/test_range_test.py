@@ -3,23 +3,12 @@
 import io
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from lr_lightning.rules.range_test import RULES, RangeTestResult, analyze, diverged
 from lr_lightning.rules.sweep import ladder
-
-LRS = ladder(1e-7, 10.0, 100)
-
-
-def bowl(lrs=LRS, start=2.0, end=0.5, centre=1e-2, limit=1.0, noise=0.0, seed=0):
-    """Flat, a logistic descent around ``centre``, an explosion beyond ``limit``."""
-    x = np.log10(np.asarray(lrs))
-    descent = 1 / (1 + np.exp(-4 * (x - math.log10(centre))))
-    growth = np.exp(np.minimum(12 * (x - math.log10(limit)), 50.0))
-    noisy = np.random.default_rng(seed).normal(0, noise, len(x)) if noise else 0.0
-    return (start - (start - end) * descent + (start - end) * growth + noisy).tolist()
+from tests.helpers.curves import LRS, bowl
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -1,6 +1,7 @@
-"""Thirty small tasks in pairs of a kind: one of each pair to choose rules on, the other to report.
+"""Small tasks in pairs of a kind: one of each pair to choose rules on, the other to report; and a third set to check.
 
-The halves were drawn up before any rule was tried. ``dev`` is for choosing, ``report`` is looked at once.
+The halves were drawn up before any rule was tried. ``dev`` was for choosing; ``report`` was looked at once, and then
+used to mend what it showed (so it isn't blind any more); ``check`` was drawn up after that, before the mending.
 """
 
 import functools
@@ -287,4 +288,59 @@ TASKS = (
     ),
     Task("ratings_factors_adam", "embeddings", "dev", m.Factors, d.ratings, MSE, ADAM, 64),
     Task("ratings_factors_momentum", "embeddings", "report", m.Factors, d.ratings, MSE, MOMENTUM, 64),
+    Task(
+        "iris_linear_momentum", "linear", "check", P(m.mlp, 4, 3), P(d.table, "iris", True), cross_entropy, MOMENTUM, 16
+    ),
+    Task("wine_mlp_adam", "mlp", "check", P(m.mlp, 13, 32, 3), P(d.table, "wine", True), cross_entropy, ADAM, 16),
+    Task(
+        "cancer_norm_momentum",
+        "mlp",
+        "check",
+        P(m.mlp, 30, 32, 32, 2, norm=True),
+        P(d.table, "cancer", True),
+        cross_entropy,
+        MOMENTUM,
+    ),
+    Task(
+        "digits_elu_adamw",
+        "deep",
+        "check",
+        P(m.mlp, 64, 48, 48, 48, 10, act=nn.ELU),
+        d.digits,
+        cross_entropy,
+        P(ADAMW, weight_decay=0.1),
+    ),
+    Task("mnist1d_mlp_sgd", "mlp", "check", P(m.mlp, 40, 64, 10), d.mnist1d, cross_entropy, SGD),
+    Task("spirals_relu_adam", "low dimension", "check", P(m.mlp, 2, 48, 48, 3), d.spirals, cross_entropy, ADAM),
+    Task("linear_two_decades_adam", "ill-conditioned", "check", P(m.mlp, 20, 1), P(d.linear, 1.0), MSE, ADAM),
+    Task(
+        "noisy_digits_momentum",
+        "noisy labels",
+        "check",
+        P(m.mlp, 64, 64, 10),
+        P(d.digits, 0.5),
+        cross_entropy,
+        MOMENTUM,
+    ),
+    Task(
+        "wine_raw_adam",
+        "raw features",
+        "check",
+        P(m.mlp, 13, 32, 3),
+        P(d.table, "wine", False),
+        cross_entropy,
+        ADAM,
+        16,
+    ),
+    Task("latent_mlp_nesterov", "mlp", "check", P(m.mlp, 8, 48, 48, 1, act=nn.Tanh), P(d.latent, 8), MSE, NESTEROV),
+    Task("sorting_gru_adam", "rnn", "check", P(m.Recurrent, nn.GRU, 8, 8, True), d.sorting, cross_entropy, ADAM),
+    Task(
+        "finetune_other_digits_adam",
+        "fine-tuning",
+        "check",
+        P(finetune, small_net, P(some_digits, True), True),
+        P(some_digits, False),
+        cross_entropy,
+        ADAM,
+    ),
 )

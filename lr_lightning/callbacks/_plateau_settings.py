@@ -1,0 +1,130 @@
+"""Checks of PlateauDecay's arguments, and the words it uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from lr_lightning.callbacks._best_weights import BestWeights
+from lr_lightning.callbacks._plateau_source import LOSS_NAMES
+from lr_lightning.param_groups import LRChange
+from lr_lightning.rules.plateau import Decision, check_choice, check_number
+from lr_lightning.rules.sweep import check_count
+
+NONFINITE_ROW = 5
+CORRELATED = 0.5
+
+
+def checked_monitor(monitor: object) -> str:
+    """The monitor, if it is a name."""
+    if not isinstance(monitor, str) or not monitor:
+        raise ValueError(f"monitor must be the name of a metric, got {monitor!r}")
+    return monitor
+
+
+def checked_warmup(warmup: Any) -> int | float:
+    """The warm-up as a number of batches (int) or a share of the run (float)."""
+    if isinstance(warmup, float):
+        return check_number("warmup", warmup, 0.0, 1.0)
+    return check_count("warmup", warmup, 0)
+
+
+def checked_floors(min_lr: Any) -> float | list[float]:
+    """One floor, or one a param group."""
+    if isinstance(min_lr, (str, bytes)) or not isinstance(min_lr, Sequence):
+        return check_number("min_lr", min_lr, 0.0)
+    return [check_number("min_lr", value, 0.0) for value in min_lr]
+
+
+def checked_indices(optimizer: Any) -> list[int] | None:
+    """Indices of optimizers, each once; None means all."""
+    if optimizer is None:
+        return None
+    indices = [optimizer] if isinstance(optimizer, int) else list(optimizer)
+    for index in indices:
+        check_count("optimizer", index, 0)
+    if not indices or len(set(indices)) != len(indices):
+        raise ValueError(f"optimizer must name at least one optimizer, each once, got {optimizer!r}")
+    return indices
+
+
+def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> BestWeights | None:
+    """The keeper of the best weights that ``restore_best`` asks for."""
+    check_choice("restore_best", restore_best, (False, True, "memory", "checkpoint"))
+    if restore_best is False:
+        return None
+    if interval == "step":
+        raise ValueError("restore_best needs interval='epoch': the best value of single steps is noise")
+    return BestWeights(mode, "checkpoint" if restore_best == "checkpoint" else "memory", monitor)
+
+
+def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments, and the patience rule's state, that go on where a ReduceLROnPlateau stands."""
+    floors = [float(x) for x in scheduler.min_lrs]
+    arguments = {
+        "mode": scheduler.mode,
+        "factor": scheduler.factor,
+        "rule": "patience",
+        "patience": scheduler.patience,
+        "threshold": scheduler.threshold,
+        "threshold_mode": scheduler.threshold_mode,
+        "cooldown": scheduler.cooldown,
+        "min_lr": floors[0] if len(set(floors)) == 1 else floors,
+    }
+    best = float(scheduler.best)
+    state = {
+        "seen": int(scheduler.last_epoch),
+        "best": best if math.isfinite(best) else None,
+        "bad": int(scheduler.num_bad_epochs),
+        "cooldown": int(scheduler.cooldown_counter),
+    }
+    return arguments, state
+
+
+def missing(monitor: str, interval: str, available: dict[str, list[str]]) -> str:
+    """What to say when the metric never came: what is logged, and when."""
+    logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
+    if interval == "step" and monitor not in LOSS_NAMES:
+        logged += f"; interval='step' also takes {' or '.join(LOSS_NAMES)}, the loss that is trained on"
+    return f"PlateauDecay(monitor={monitor!r}, interval={interval!r}) never got its metric. Logged {logged}"
+
+
+def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, epoch: int, step: int) -> dict[str, Any]:
+    """A decision as plain types, for the history."""
+    return {
+        "epoch": epoch,
+        "step": step,
+        "action": decision.action,
+        "cause": decision.cause,
+        "reason": reason,
+        "old_lr": change.old,
+        "new_lr": change.new,
+        "factor": factor,
+        "evidence": {key: float(value) for key, value in decision.evidence.items()},
+    }
+
+
+def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]) -> None:
+    """Warn of values that are no evidence, and, once, of noise that the trend rule isn't made for."""
+    if state.nonfinite_row == NONFINITE_ROW:
+        rank_zero_warn(
+            f"PlateauDecay: {monitor} was not finite {NONFINITE_ROW} times in a row; such values are no evidence"
+        )
+    correlation = decision.evidence.get("correlation", 0.0)
+    if correlation > CORRELATED and "correlation" not in warned:
+        warned.add("correlation")
+        rank_zero_warn(
+            f"PlateauDecay: the noise of {monitor} is strongly correlated from one observation to the next "
+            f"(lag 1: {correlation:.2f}); decays may come too early, a larger window helps"
+        )
+
+
+def line_of(entry: dict[str, Any]) -> str:
+    """A decision in one line: "decay ×0.5 at epoch 41 (step 5,248): …, LR 0.1 → 0.05"."""
+    return (
+        f"{entry['action']} ×{entry['factor']:g} at epoch {entry['epoch']} (step {entry['step']:,}): "
+        f"{entry['reason']}, LR {entry['old_lr']:.4g} → {entry['new_lr']:.4g}"
+    )

@@ -1,0 +1,217 @@
+"""LRCurves: learning rates and the loss, in every logger and in the "Learning rate" tab."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lr_lightning.callbacks._lr_names import Track, tracks
+from lr_lightning.callbacks._sandbox import logging_step
+from lr_lightning.callbacks._window import Mean, Point, resolve
+from lr_lightning.reporting import events, records
+from lr_lightning.reporting.hparams import write_hparams
+from lr_lightning.rules.sweep import check_count
+
+LOSS = "curves/loss"
+GRAD_NORM = "curves/grad_norm"
+_JUMPS = 2
+"""Changes of an LR between two points that get points of their own; more are a smooth schedule, which needs none."""
+
+
+class LRCurves(Callback):
+    """Logs each param group's LR, with or without a scheduler, and the training loss.
+
+    Tags are those of Lightning's ``LearningRateMonitor``: ``lr-AdamW``, ``lr-AdamW/pg1``, ``lr-AdamW/<group name>``,
+    or the scheduler config's ``name``. The LR is read right before each optimizer step, so it is the one the step uses,
+    whoever set it. Values are collected where they are and written every ``log_every_n_steps`` steps, with one transfer
+    from the device: the loss is the mean since the last point, over ranks as well; an LR that jumped in between has a
+    point at the exact step of the jump. At the end of the fit the HParams tab gets the LR found by a range test, its
+    zone and the final metrics. For that, build the logger with ``TensorBoardLogger(default_hp_metric=False)``:
+    otherwise Lightning has written the run's row before, and TensorBoard keeps the first.
+
+    Args:
+        loss: Whether to log the training loss as ``curves/loss``.
+        momentum: Whether to log momentum, or Adam's beta1, as ``<tag>-momentum``.
+        weight_decay: Whether to log weight decay as ``<tag>-weight_decay``.
+        grad_norm: Whether to log the mean 2-norm of all gradients before clipping as ``curves/grad_norm``; costs one
+            pass over the gradients a step. Where gradients are sharded it is the norm of a rank's share.
+        effective_lr: Whether to log ``<tag>-effective`` for optimizers that scale their LR by an estimate ``d`` in the
+            param group (Prodigy, D-Adaptation).
+        hparams: Whether to write the row of the HParams tab.
+        every_n_steps: Steps between two points; None takes the trainer's ``log_every_n_steps``. Points are written at
+            ``log_every_n_steps`` either way: 1 gives every step its own point without more transfers.
+
+    Raises:
+        ValueError: If a flag isn't a bool or ``every_n_steps`` isn't a positive integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: bool = True,
+        momentum: bool = False,
+        weight_decay: bool = False,
+        grad_norm: bool = False,
+        effective_lr: bool = True,
+        hparams: bool = True,
+        every_n_steps: int | None = None,
+    ) -> None:
+        flags = {"loss": loss, "momentum": momentum, "weight_decay": weight_decay, "grad_norm": grad_norm}
+        for name, value in {**flags, "effective_lr": effective_lr, "hparams": hparams}.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}")
+        if every_n_steps is not None:
+            check_count("every_n_steps", every_n_steps, 1)
+        self.loss, self.momentum, self.weight_decay, self.grad_norm = loss, momentum, weight_decay, grad_norm
+        self.effective_lr, self.hparams, self.every_n_steps = effective_lr, hparams, every_n_steps
+        self._means = {tag: Mean() for tag, on in ((LOSS, loss), (GRAD_NORM, grad_norm)) if on}
+        self._tracks: dict[int, Track] = {}
+        self._points: list[Point] = []
+        self._stepped = False
+        self._written = -1
+        self._last_loss = math.nan
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the groups and announce the tags to the tab."""
+        for mean in self._means.values():
+            mean.take()
+        self._points, self._tracks, self._stepped, self._last_loss = [], {}, False, math.nan
+        self._written = logging_step(trainer) - 1
+        if not trainer.loggers:
+            rank_zero_info("LRCurves: the Trainer has no logger, so no curves are kept")
+        self._name(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark the first step of the epoch, so that curves can be drawn over epochs."""
+        if trainer.is_global_zero:
+            for logger, writer in events.tensorboards(trainer):
+                mark = partial(writer.add_scalar, "epoch", trainer.current_epoch, logging_step(trainer))
+                events.guard(logger, mark)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Note the LRs of the step that comes, and the gradient norm on request."""
+        self._stepped = True
+        track = self._tracks.get(id(optimizer))
+        if track is None or len(track.names) != len(optimizer.param_groups):
+            self._name(trainer)
+            track = self._tracks[id(optimizer)]
+        lrs = [group["lr"] for group in optimizer.param_groups]
+        if track.tensors:
+            if self._due(trainer, logging_step(trainer)):
+                track.lrs = [lr.detach().clone() if isinstance(lr, Tensor) else lr for lr in lrs]
+        elif lrs != track.lrs:
+            track.lrs = lrs
+            track.changes.append((logging_step(trainer), lrs))
+        if self.grad_norm and (norm := _norm(optimizer)) is not None:
+            self._means[GRAD_NORM].add(norm)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss on its device; write at ``log_every_n_steps``."""
+        if self.loss and (loss := _loss(outputs)) is not None:
+            self._means[LOSS].add(loss)
+        if self._stepped or not pl_module.automatic_optimization:
+            self._stepped = False
+            step = logging_step(trainer)
+            if self._due(trainer, step):
+                self._take(step)
+                if (step + 1) % trainer.log_every_n_steps == 0:
+                    self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is left."""
+        self._rest(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what is left: the last steps before a crash are the ones to look at. No collective: ranks may hang."""
+        if trainer.training:
+            self._rest(trainer, reduce=False)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the HParams tab."""
+        if self.hparams and trainer.is_global_zero:
+            final = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            diverged = not math.isfinite(self._last_loss) if self.loss else None
+            write_hparams(trainer, final, logging_step(trainer), diverged=diverged)
+
+    def _due(self, trainer: Trainer, step: int) -> bool:
+        every = trainer.log_every_n_steps
+        return every > 0 and ((step + 1) % every == 0 or (step + 1) % (self.every_n_steps or every) == 0)
+
+    def _name(self, trainer: Trainer) -> None:
+        """Name the groups anew; an optimizer whose groups grew starts with its present LRs."""
+        self._tracks = tracks(trainer)
+        if trainer.is_global_zero:
+            listed = [name for track in self._tracks.values() for name in track.names]
+            summary = records.json_summary(f"{records.CURVES}/record", records.CURVES, {"lr": listed})
+            for logger, writer in events.tensorboards(trainer):
+                events.guard(logger, partial(events.add_summary, writer, summary, logging_step(trainer)))
+
+    def _take(self, step: int) -> None:
+        """Make a point at ``step``, and one at each jump before it."""
+        scalars: dict[str, Any] = {}
+        for track in self._tracks.values():
+            if len(track.changes) <= _JUMPS and self.every_n_steps is None:
+                for at, lrs in track.changes:
+                    if at < step:
+                        self._points.append(Point(at, dict(zip(track.names, lrs, strict=True))))
+            track.changes = []
+            scalars.update(zip(track.names, track.current(), strict=True))
+            for name, group in zip(track.names, track.optimizer.param_groups, strict=True):
+                scalars.update(self._extras(name, group, scalars[name]))
+        self._points.append(Point(step, scalars, {tag: mean.take() for tag, mean in self._means.items()}))
+
+    def _extras(self, name: str, group: Mapping[str, Any], lr: Any) -> dict[str, Any]:
+        found = {}
+        if self.momentum:
+            found[f"{name}-momentum"] = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
+        if self.weight_decay:
+            found[f"{name}-weight_decay"] = group.get("weight_decay", 0.0)
+        if self.effective_lr and isinstance(group.get("d"), (float, Tensor)):
+            found[f"{name}-effective"] = lr * group["d"]
+        return found
+
+    def _rest(self, trainer: Trainer, reduce: bool = True) -> None:
+        step = logging_step(trainer) - 1
+        if step > self._written and (not self._points or step > self._points[-1].step):
+            self._take(step)
+        self._write(trainer, reduce)
+
+    def _write(self, trainer: Trainer, reduce: bool = True) -> None:
+        """Move the points to the host and log them."""
+        points, self._points = sorted(self._points, key=lambda point: point.step), []
+        if not points:
+            return
+        self._written = points[-1].step
+        # Lightning divides the loss by the micro-batches of a step; on the mean over micro-batches that is undone.
+        scale = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+        means = resolve(trainer, points, list(self._means), reduce)
+        for point, found in zip(points, means, strict=True):
+            if LOSS in found:
+                self._last_loss = found[LOSS] = found[LOSS] * scale
+            scalars = {name: float(value) for name, value in point.scalars.items()}
+            events.log_scalars(trainer, {**scalars, **found}, point.step)
+
+
+def _loss(outputs: Any) -> Tensor | None:
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    if loss is None or not isinstance(loss, Tensor):
+        return None
+    return loss.detach() if loss.requires_grad else loss
+
+
+def _norm(optimizer: Optimizer) -> Tensor | None:
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not grads:
+        return None
+    device = grads[0].device
+    norms = [torch.linalg.vector_norm(grad.detach().float()).to(device) for grad in grads]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total

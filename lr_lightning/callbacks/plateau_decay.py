@@ -1,0 +1,402 @@
+"""PlateauDecay: lowers the learning rate when a metric's progress has stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from lr_lightning import param_groups
+from lr_lightning.callbacks import _plateau_settings as settings
+from lr_lightning.callbacks import _plateau_source as source
+from lr_lightning.callbacks import _private
+from lr_lightning.callbacks._sandbox import logging_step
+from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.rules import plateau
+from lr_lightning.rules import plateau_diagnosis as diagnosis
+from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.sweep import check_count
+
+
+class PlateauDecay(Callback):
+    """Lowers the LR when, and only when, a metric shows no progress any more.
+
+    The plateau factor multiplies whatever sets the LR: a torch scheduler, a formula, a range test. Every decision is in
+    :attr:`history`, in the log and in TensorBoard, with its reason. Metrics are averaged over ranks, and a value counts
+    once, when it was freshly produced: at the end of a validation or of a training epoch, or at a step. Sanity checks
+    don't count. All counts (``patience``, ``cooldown``, an int ``window``) are in such observations.
+
+    Args:
+        monitor: Name of a logged metric. ``"train_loss"`` (or ``"loss"``) with ``interval="step"`` is what
+            ``training_step`` returned: it needn't be logged, and it is read from the device once a window of steps.
+        mode: ``"min"`` or ``"max"``: which values are better.
+        factor: Multiplier of the LR at a decay, above 0 and below 1.
+        interval: ``"epoch"`` takes the metric when a validation or a training epoch has ended, ``"step"`` after every
+            optimizer step.
+        rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
+            torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau`.
+        window: For ``"trend"`` and ``"dlib"``: a float is a share of the planned run, an int a number of observations.
+        patience: For ``"patience"``: the LR falls at the ``patience + 1``-th observation in a row without improvement,
+            as in torch.
+        threshold: For ``"patience"``: what counts as an improvement.
+        threshold_mode: For ``"patience"``: ``"rel"``, ``"abs"`` (both as in torch) or ``"margin"`` (relative to the
+            best value's size, so that it fits negative values).
+        cooldown: Observations after a decay that are ignored.
+        warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
+            schedule that raises the LR is noticed anyway and restarts the comparison.
+        min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
+        endgame: Share of a planned run in which the LR is lowered in any case, to end at a low one; 0 turns it off.
+        horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
+            is there; ``"unknown"`` does as if nobody knew.
+        optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
+        on_flat_region: What to do where a cut doesn't seem to help: ``"keep"`` waits longer, ``"decay"`` doesn't care,
+            ``"kick"`` raises the LR once and takes it back if that brings no progress.
+        restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
+            the best checkpoint. Not in the endgame.
+        on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
+        read_every: With ``interval="step"``: steps between two reads of the values from the device, the longest that a
+            decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
+        diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
+        verbose: Whether to log each decision.
+
+    Attributes:
+        history: One dict a decision: epoch, step, action, cause, reason, old_lr, new_lr, factor, evidence.
+        factor_so_far: Product of the decays.
+
+    Raises:
+        ValueError: If an argument is out of its range or contradicts another; the message quotes it.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        factor: float = 0.5,
+        *,
+        interval: str = "epoch",
+        rule: str | None = None,
+        window: float | int | None = None,
+        patience: int | None = None,
+        threshold: float | None = None,
+        threshold_mode: str | None = None,
+        cooldown: int = 0,
+        warmup: int | float = 0,
+        min_lr: float | Sequence[float] = 0.0,
+        endgame: float | None = None,
+        horizon: str = "auto",
+        optimizer: int | Sequence[int] | None = None,
+        on_flat_region: str = "keep",
+        restore_best: bool | str = False,
+        on_resume: str = "keep",
+        read_every: int | None = None,
+        diagnose: bool = False,
+        verbose: bool = True,
+    ) -> None:
+        self.monitor = settings.checked_monitor(monitor)
+        self.mode, self.interval, self.verbose = mode, interval, verbose
+        self._settings: dict[str, Any] = {
+            "factor": factor,
+            "rule": rule,
+            "window": window,
+            "patience": patience,
+            "threshold": threshold,
+            "threshold_mode": threshold_mode,
+            "cooldown": cooldown,
+            "endgame": endgame,
+            "on_flat_region": on_flat_region,
+        }
+        self._configure(self._settings)
+        self.warmup = settings.checked_warmup(warmup)
+        self.min_lr = settings.checked_floors(min_lr)
+        plateau.check_choice("horizon", horizon, ("auto", "unknown"))
+        plateau.check_choice("on_resume", on_resume, ("keep", "override"))
+        self.horizon, self.on_resume = horizon, on_resume
+        self.optimizer = settings.checked_indices(optimizer)
+        self._best = settings.best_weights(restore_best, mode, monitor, interval)
+        if read_every is not None:
+            check_count("read_every", read_every, 1)
+        self._read_every = read_every
+        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.factor_so_far = 1.0
+        self._state = self._rule.start()
+        self._batches = 0
+        self._group_counts: list[int] = []
+        self._schedule_lr: float | None = None
+        self._window = source.LossWindow(self._read_every or 1)
+        self._seen = self._validated = self._loaded = False
+        self._warned: set[str] = set()
+        self._available: dict[str, list[str]] = {}
+        self._last_step_value: Any = None
+
+    def _configure(self, chosen: dict[str, Any]) -> None:
+        self._rule = plateau.configure(mode=self.mode, interval=self.interval, **chosen)
+        self._settings = dict(chosen)
+        self.factor = float(chosen["factor"])
+
+    @property
+    def rule(self) -> plateau.PlateauRule:
+        """The rule at work."""
+        return self._rule
+
+    @property
+    def state_key(self) -> str:
+        """Tells several of them in one trainer apart."""
+        return self._generate_state_key(
+            monitor=self.monitor, mode=self.mode, interval=self.interval, optimizer=self.optimizer
+        )
+
+    @classmethod
+    def from_torch(cls, scheduler: Any, monitor: str = "val_loss", **others: Any) -> PlateauDecay:
+        """Take over a ``torch.optim.lr_scheduler.ReduceLROnPlateau``: settings, best value and counters.
+
+        Args:
+            scheduler: The scheduler; don't step it any more.
+            monitor: The metric it was stepped with.
+            **others: Further arguments of ``PlateauDecay``.
+        """
+        arguments, state = settings.of_torch(scheduler)
+        callback = cls(monitor, **{**arguments, **others})
+        callback._state = callback._rule.load(state)
+        return callback
+
+    # Hooks
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check what only a live trainer can tell."""
+        count = len(trainer.optimizers)
+        if self.optimizer and max(self.optimizer) >= count:
+            raise MisconfigurationException(
+                f"optimizer={max(self.optimizer)} is not there: the module has {count} optimizers"
+            )
+        if self._best is not None:
+            self._best.check(trainer)
+        groups = [len(optimizer.param_groups) for optimizer in self._optimizers(trainer)]
+        if not isinstance(self.min_lr, float) and len(self.min_lr) != sum(groups):
+            raise MisconfigurationException(f"min_lr has {len(self.min_lr)} values for {sum(groups)} param groups")
+        if not self._loaded:
+            if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
+                self._batches = trainer.current_epoch * int(trainer.num_training_batches)
+            self._group_counts = groups
+            self._window.size = self._read_every or self._reading_interval(trainer)
+        self._loaded = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Give param groups that were added since the last batch the factor so far."""
+        optimizers = self._optimizers(trainer)
+        counts = [len(o.param_groups) for o in optimizers]
+        if counts == self._group_counts:
+            return
+        known, self._group_counts = self._group_counts, counts
+        for place, torch_optimizer in enumerate(optimizers):
+            old = known[place] if place < len(known) else 0
+            for group in torch_optimizer.param_groups[old:]:
+                param_groups.apply_factor(group, self._total_factor(trainer, torch_optimizer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; with ``interval="step"`` collect its value."""
+        self._batches += 1
+        if self._train_losses is not None:
+            scale = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._train_losses.add(source.loss_of(outputs), float(scale))
+        if self.interval == "step":
+            self._collect(trainer, outputs, batch_idx)
+            if self._window.full:
+                self._read(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the metric if this validation produced it."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._validated = True
+        self._take(trainer, pl_module, "validation end")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the metric if this training epoch produced it; complain if nobody ever did."""
+        self._take(trainer, pl_module, "training epoch end")
+        if not self._seen and (self._validated or not trainer.enable_validation):
+            raise MisconfigurationException(settings.missing(self.monitor, self.interval, self._available))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
+        if trainer.world_size > 1 and self.interval == "step":
+            means = self._window.means(trainer.strategy)
+            saved = checkpoint["callbacks"][self.state_key]["window"]
+            saved["sums"] = [mean * count for mean, count in zip(means, saved["counts"], strict=True)]
+
+    # Values
+
+    def _take(self, trainer: Trainer, pl_module: LightningModule, moment: str) -> None:
+        fresh = _private.fresh_metrics(trainer)
+        self._available[moment] = sorted(fresh)
+        if self.interval == "epoch" and self.monitor in fresh:
+            self._seen = True
+            self._observe(trainer, pl_module, source.reduced(trainer, fresh[self.monitor]), self._batches)
+
+    def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
+        automatic = trainer.lightning_module.automatic_optimization
+        parts = trainer.accumulate_grad_batches if automatic else 1
+        ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
+        if self.monitor in source.LOSS_NAMES:
+            # Lightning has divided the loss by the number of micro-batches.
+            value, scale = source.loss_of(outputs), float(parts)
+        else:
+            value, scale = _private.fresh_metrics(trainer).get(self.monitor), 1.0
+            if value is not None and self._last_step_value is not None:
+                # A metric that is logged now and then keeps its storage until it is logged again.
+                value = None if value.data_ptr() == self._last_step_value.data_ptr() else value
+            self._last_step_value = value if value is not None else self._last_step_value
+        if value is None:
+            self._window.end_step()
+            return
+        self._seen = True
+        self._window.add(value, scale, ends)
+
+    def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = self._window.means(trainer.strategy)
+        self._window.clear()
+        parts = trainer.accumulate_grad_batches
+        for place, value in enumerate(values):
+            at = max(self._batches - (len(values) - 1 - place) * parts, self._state.at)
+            if self._observe(trainer, pl_module, value, at) and self.history[-1]["cause"] != "endgame":
+                return  # the rest of the window was measured at the old LR
+
+    def _reading_interval(self, trainer: Trainer) -> int:
+        end = self._end(trainer)
+        return 32 if end is None else max(1, min(64, int(end / trainer.accumulate_grad_batches / 200)))
+
+    # Decisions
+
+    def _observe(self, trainer: Trainer, pl_module: LightningModule, value: float, at: float) -> bool:
+        """Feed the rule; returns whether the LR changed."""
+        if self._warming(trainer):
+            self._state = self._rule.restart(self._state)
+            return False
+        if self._best is not None:
+            self._best.observe(value, pl_module)
+        if self._train_losses is not None:
+            self._train_losses.close(trainer.strategy)
+        self._state, decision = self._rule.observe(self._state, value, at, self._end(trainer))
+        settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
+        if decision.action == "keep":
+            return False
+        return self._act(trainer, pl_module, decision)
+
+    def _warming(self, trainer: Trainer) -> bool:
+        """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
+        lrs = [
+            param_groups.get_lr(group) / param_groups.lr_factor(group)
+            for optimizer in self._optimizers(trainer)
+            for group in optimizer.param_groups
+        ]
+        now, before = max(lrs, default=0.0), self._schedule_lr
+        self._schedule_lr = now
+        end = self._end(trainer)
+        limit = self.warmup if isinstance(self.warmup, int) else self.warmup * (end or 0.0)
+        return self._batches <= limit if limit else before is not None and now > before * (1 + 1e-6)
+
+    def _end(self, trainer: Trainer) -> float | None:
+        """Where the run is planned to end, in batches."""
+        if self.horizon == "unknown" or any(isinstance(c, EarlyStopping) for c in trainer.callbacks):
+            return None
+        return source.planned_batches(trainer, self._batches)
+
+    def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
+        multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        changes = param_groups.decay(self._optimizers(trainer), schedulers, multiplier, self.min_lr)
+        if not changes:
+            if "min_lr" not in self._warned:
+                rank_zero_info(f"PlateauDecay: {decision.reason}, but every LR is at min_lr={self.min_lr}")
+            self._warned.add("min_lr")
+            return False
+        self.factor_so_far *= multiplier
+        reason = decision.reason
+        if decision.cause in ("plateau", "flat") and self._rule.name == "trend" and decision.action != "unkick":
+            losses = self._train_losses.means if self._train_losses is not None else ()
+            kind = diagnosis.diagnose(decision.cause, decision.evidence, losses)
+            reason += f"; {diagnosis.WORDS[kind]}"
+        if self._best is not None and decision.action == "decay" and decision.cause != "endgame":
+            restored = self._best.restore(trainer, pl_module)
+            reason += f"; {restored}" if restored else ""
+        self._record(trainer, decision, reason, changes[0], multiplier)
+        return True
+
+    def _record(
+        self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, multiplier: float
+    ) -> None:
+        entry = settings.entry_of(decision, reason, change, multiplier, trainer.current_epoch, logging_step(trainer))
+        self.history.append(entry)
+        kind = "restore" if decision.action == "unkick" else decision.action
+        event = LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, self.state_key)
+        write_event(trainer, event)
+        if self.verbose:
+            rank_zero_info(f"PlateauDecay({self.monitor}): {settings.line_of(entry)}")
+
+    # Optimizers
+
+    def _optimizers(self, trainer: Trainer) -> list[Any]:
+        chosen = trainer.optimizers
+        if self.optimizer is not None:
+            chosen = [chosen[index] for index in self.optimizer]
+        return [param_groups.unwrap(optimizer) for optimizer in chosen]
+
+    def _total_factor(self, trainer: Trainer, torch_optimizer: Any) -> float:
+        mine = [
+            c for c in trainer.callbacks if isinstance(c, PlateauDecay) and torch_optimizer in c._optimizers(trainer)
+        ]
+        return math.prod(callback.factor_so_far for callback in mine)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next decision depends on: plain types, and weights with ``restore_best="memory"``."""
+        return {
+            "settings": dict(self._settings),
+            "rule": self._rule.name,
+            "state": self._state.to_dict(),
+            "factor_so_far": self.factor_so_far,
+            "history": [dict(entry) for entry in self.history],
+            "batches": self._batches,
+            "group_counts": list(self._group_counts),
+            "schedule_lr": self._schedule_lr,
+            "window": self._window.state_dict(),
+            "seen": self._seen,
+            "warned": sorted(self._warned),
+            "best": self._best.state_dict() if self._best is not None else None,
+            "train_losses": self._train_losses.state_dict() if self._train_losses is not None else None,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken; the LRs themselves come back with the optimizer."""
+        saved = state_dict["settings"]
+        if saved != self._settings:
+            changed = sorted(key for key in saved if saved[key] != self._settings.get(key))
+            chosen = "the checkpoint's are kept" if self.on_resume == "keep" else "the new ones are taken"
+            rank_zero_warn(f"PlateauDecay: {', '.join(changed)} differ from the checkpoint's; {chosen} (on_resume)")
+            if self.on_resume == "keep":
+                self._configure(saved)
+        fits = state_dict["rule"] == self._rule.name
+        self._state = self._rule.load(state_dict["state"]) if fits else self._rule.start()
+        self.factor_so_far = state_dict["factor_so_far"]
+        self.history = [dict(entry) for entry in state_dict["history"]]
+        self._batches = state_dict["batches"]
+        self._group_counts = list(state_dict["group_counts"])
+        self._schedule_lr = state_dict["schedule_lr"]
+        self._window.load_state_dict(state_dict["window"])
+        self._seen, self._warned = state_dict["seen"], set(state_dict["warned"])
+        if self._best is not None and state_dict["best"] is not None:
+            self._best.load_state_dict(state_dict["best"])
+        if self._train_losses is not None and state_dict["train_losses"] is not None:
+            self._train_losses.load_state_dict(state_dict["train_losses"])
+        self._loaded = True

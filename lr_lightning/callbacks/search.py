@@ -1,0 +1,229 @@
+"""LRSearch: coarse-to-fine search inside of a single fit, with short trials from one snapshot."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lr_lightning import param_groups
+from lr_lightning.callbacks import _sandbox
+from lr_lightning.callbacks._progress import ProgressBar
+from lr_lightning.callbacks._sweep import Probe, take_steps
+from lr_lightning.callbacks._trials import ShortTrials
+from lr_lightning.callbacks.range_test import _note_in_hparams
+from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.rules import protocol
+from lr_lightning.rules.axes import Axis
+from lr_lightning.rules.bracket import bracket
+from lr_lightning.rules.range_test import analyze, diverged
+from lr_lightning.rules.search import Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.sweep import check_count, ladder
+from lr_lightning.search.journal import Journal, plan_record, settings_record
+from lr_lightning.search.results import write_results
+
+
+class LRSearch(Callback):
+    """Searches the LR at the start of a fit, coarse to fine, and trains on with the winner.
+
+    On the first training batch it runs short trials at constant LRs, all from the same weights, batches and random
+    numbers, inside of the sandbox of :class:`~lr_lightning.LRRangeTest`: what differs between two trials is the LR
+    alone, no trial pays for a start-up, and training after the search is bit for bit training with that LR set by
+    hand. A trial's score is its mean training loss over its last quarter.
+
+    Short trials prefer LRs that are good early. ``num_steps`` should be a fair share of the run: some hundred steps.
+
+    Args:
+        min_lr: Lower end of the range, for the first param group; the others keep their ratio to it.
+        max_lr: Upper end.
+        num_steps: Optimizer steps of a trial, at least 4.
+        budget: Most trials.
+        first: Trials of the first round, spread evenly over the range.
+        later: Trials of each later round, inside of the low region.
+        tolerance: Done when the best LR is known to within this, in decades.
+        widen: Whether a minimum at a border of the range moves that border.
+        range_test: Whether a range test of ``num_steps`` steps gives the range first.
+        eta: Trials that aren't among the best ``1 / eta`` at a rung stop early; None: all run to their end.
+        apply: Whether to train on with the winner; otherwise it is only reported.
+        num_batches: Training batches that every trial cycles through, kept in memory; None: as many as a trial takes.
+        isolate_data: See :class:`~lr_lightning.LRRangeTest`.
+        snapshot_device: See :class:`~lr_lightning.LRRangeTest`.
+        progress_bar: Whether to show progress where the trainer shows a progress bar.
+        name: Folder of the records in the log folder, and the tag in checkpoints.
+
+    Attributes:
+        plan: The last :class:`~lr_lightning.rules.search.Plan`, or None.
+        trials: All trials, in order; one that was stopped early has the score that it would have reached.
+        costs: Optimizer steps of each trial.
+        steps: Optimizer steps spent, the range test's included.
+        best_lr: The winner, or None: no trial gave a finite loss, and the user's LR stays.
+        previous_lr: The LR before.
+
+    Raises:
+        ValueError: If an argument is out of its range; the message quotes it.
+    """
+
+    def __init__(
+        self,
+        min_lr: float = 1e-6,
+        max_lr: float = 1.0,
+        num_steps: int = 100,
+        *,
+        budget: int = 15,
+        first: int = 5,
+        later: int = 5,
+        tolerance: float = 0.1,
+        widen: bool = True,
+        range_test: bool = True,
+        eta: float | None = 2.0,
+        apply: bool = True,
+        num_batches: int | None = None,
+        isolate_data: bool = False,
+        snapshot_device: str | None = None,
+        progress_bar: bool = True,
+        name: str = "lr_search",
+    ) -> None:
+        check_count("num_steps", num_steps, 4)
+        if num_batches is not None:
+            check_count("num_batches", num_batches, 1)
+        axis = Axis("lr", min_lr, max_lr, widen=widen)
+        self.settings = SearchSettings((axis,), budget=budget, first=first, later=later, tolerance=tolerance)
+        self.short = ShortTrials(num_steps, protocol.WINDOW, eta)
+        self.num_steps, self.range_test, self.apply, self.num_batches = num_steps, range_test, apply, num_batches
+        self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
+        self.progress_bar, self.name = progress_bar, name
+        self.plan: Plan | None = None
+        self.trials: list[Trial] = []
+        self.costs: list[int] = []
+        self.steps = 0
+        self.best_lr: float | None = None
+        self.previous_lr: float | None = None
+        self._pending = self._resumed = False
+
+    @property
+    def state_key(self) -> str:
+        """Distinguishes two searches of one trainer in a checkpoint."""
+        return self._generate_state_key(name=self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The finished search, as plain types."""
+        trials = [[t.values[0], t.score, t.round, t.status] for t in self.trials]
+        return {"best_lr": self.best_lr, "previous_lr": self.previous_lr, "steps": self.steps, "trials": trials}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a finished search: it isn't run again."""
+        self.best_lr, self.previous_lr = state_dict["best_lr"], state_dict["previous_lr"]
+        self.steps = state_dict["steps"]
+        self.trials = [Trial((lr,), score, number, status) for lr, score, number, status in state_dict["trials"]]
+        self._resumed = bool(self.trials)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
+        if stage != "fit":
+            return
+        if missing := _sandbox.missing_internals(trainer):
+            raise RuntimeError(f"this release of lightning lacks {', '.join(missing)}, which LRSearch needs")
+        trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
+        self._pending = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only a fit that starts anew is searched."""
+        if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
+            self._pending = False
+            rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Search on the first batch: everything is restored and set up by then, on every strategy."""
+        if self._pending:
+            self._pending = False
+            self.run(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget what belongs to this fit."""
+        self._pending = self._resumed = False
+
+    def run(self, trainer: Trainer) -> Plan:
+        """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
+        optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
+        previous = param_groups.reference_lr(optimizers, schedulers)
+        sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
+        step, epoch, folder = _sandbox.logging_step(trainer), trainer.current_epoch, trainer.log_dir
+        self.trials, self.costs, self.steps = [], [], 0
+        plan = self._search(trainer, optimizers)
+        self.plan, self.previous_lr = plan, previous
+        self.best_lr = float(plan.best[0]) if plan.best is not None else None
+        if self.apply and self.best_lr is not None:
+            param_groups.rescale(optimizers, schedulers, self.best_lr)
+            _note_in_hparams(trainer.lightning_module, self.best_lr)
+        new = self.best_lr if self.apply and self.best_lr is not None else previous
+        if trainer.is_global_zero and folder is not None:
+            self._write(Path(folder) / self.name, plan)
+        write_event(sight, LREvent("search", step, epoch, previous, new, plan.reason, self.name))
+        rank_zero_info(f"LRSearch: {self._in_words(plan)}; LR {previous:.4g} -> {new:.4g}")
+        return plan
+
+    def _search(self, trainer: Trainer, optimizers: Any) -> Plan:
+        probe = Probe(trainer, optimizers, protocol.WINDOW)
+        data: Any = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
+        with contextlib.ExitStack() as stack:
+            stack.callback(probe.close)
+            bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, **data))
+            settings = self._bracket(box, probe) if self.range_test else self.settings
+            return self._rounds(settings, box, probe, bar)
+
+    def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
+        self.searched = settings
+        self.short.begin()
+        batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
+        while True:
+            # numpy may round differently on another machine: rank 0's plan is everybody's.
+            plan: Plan = box.trainer.strategy.broadcast(next_round(settings, self.trials))
+            if plan.done:
+                return plan
+            for (lr,) in plan.points:
+                box.rewind()
+                box.use(0, batches)
+                one = self.short.run(box, probe, float(lr))
+                self.trials.append(Trial((float(lr),), one.score, plan.round, one.status))
+                self.costs.append(one.steps)
+                self.steps += one.steps
+                bar.update(1, float(lr), float("nan") if one.score is None else one.score)
+            self.trials = [replace(t, score=s) for t, s in zip(self.trials, self.short.scores(), strict=True)]
+
+    def _bracket(self, box: _sandbox.Sandbox, probe: Probe) -> SearchSettings:
+        """A range test over the whole range, and the settings with the range that it leaves."""
+        axis, count = self.settings.axes[0], max(self.num_steps, 20)
+        lrs = ladder(axis.low, axis.high, count)
+        box.use(0, protocol.CYCLED_BATCHES * box.trainer.accumulate_grad_batches)
+        losses = take_steps(box, probe, lrs, protocol.WINDOW, lambda _, seen: not diverged(seen, planned=count))
+        self.steps += len(losses)
+        result = analyze(lrs[: len(losses)], losses, planned=count, cycle=protocol.CYCLED_BATCHES)
+        low, high, reason = bracket(result.to_dict(), axis.low, axis.high)
+        rank_zero_info(f"LRSearch: {reason}")
+        return replace(self.settings, axes=(replace(axis, low=low, high=high),))
+
+    def _write(self, folder: Path, plan: Plan) -> None:
+        """The records of a search over many processes: the same files, the same keys."""
+        path = folder / "trials.jsonl"
+        path.unlink(missing_ok=True)
+        journal = Journal(path)
+        journal.begin(settings_record(self.searched, [[]]))
+        for number in range(plan.round):
+            points = [list(t.values) for t in self.trials if t.round == number]
+            journal.write("round", {"round": number, "points": points, "reason": ""})
+        for job, t in enumerate(self.trials):
+            line = {"job": job, "round": t.round, "values": list(t.values), "repeat": [], "score": t.score}
+            journal.write("trial", {**line, "status": t.status, "reason": ""})
+        journal.write("done", plan_record(plan))
+        write_results(self.searched, plan, journal, "done", rows=False)
+
+    def _in_words(self, plan: Plan) -> str:
+        if plan.best is None or plan.interval is None:
+            return f"no LR found: {plan.reason}"
+        low, high = plan.interval
+        spent = f"{len(self.trials)} trials, {self.steps} steps"
+        return f"best LR {plan.best[0]:.4g} (interval {low:.3g} to {high:.3g}; {spent}; {plan.reason})"

@@ -1,0 +1,92 @@
+"""TrialPruner: ends trials of a search that are clearly worse than the others, or diverged."""
+
+import math
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lr_lightning.rules.halving import diverged, judge, rungs
+from lr_lightning.rules.search import MODES
+from lr_lightning.rules.sweep import check_count
+from lr_lightning.search import trial as trials
+
+
+class TrialPruner(Callback):
+    """Successive halving over the trials of a search, under any launcher.
+
+    At rungs (after 1, 2, 4, … validations with ``first=1``, ``eta=2``) a trial goes on if its metric is among the best
+    ``1 / eta`` of all trials of the search that came as far; the metrics are shared through files in the search's
+    folder, so trials may run one after the other, at the same time, or on other machines with the same disk. A metric
+    that is not finite, or that is worse than at the start by more than was ever gained, ends the trial at once.
+
+    Its score is then the last metric, as if the app had been told to train less. Outside of a search it does nothing.
+
+    Args:
+        monitor: Metric, as logged.
+        mode: ``"min"`` or ``"max"``.
+        first: Validations before the first rung.
+        eta: The best ``1 / eta`` go on; also the factor between rungs.
+        least: With fewer other trials at a rung nobody is stopped for being worse.
+
+    Attributes:
+        reason: Why the trial was stopped, or ``""``.
+
+    Raises:
+        ValueError: If an argument is out of its range; the message quotes it.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", mode: str = "min", first: int = 1, eta: float = 2.0, least: int = 3
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        rungs(first, eta, 1)
+        check_count("least", least, 1)
+        self.monitor, self.mode, self.first, self.eta, self.least = monitor, mode, first, eta, least
+        self.reason = ""
+        self._values: list[float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The metrics so far: a resumed trial is judged at the rungs that remain."""
+        return {"values": list(self._values)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the metrics of an interrupted trial."""
+        self._values = [float(value) for value in state_dict["values"]]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""
+        here = trials.here()
+        if (
+            here is None
+            or trainer.sanity_checking
+            or trainer.fast_dev_run
+            or self.monitor not in trainer.callback_metrics
+        ):
+            return
+        self._values.append(float(trainer.callback_metrics[self.monitor]))
+        status, reason = "", ""
+        if trainer.is_global_zero:
+            status, reason = self._judge(here, trainer)
+        status, reason = trainer.strategy.broadcast((status, reason))
+        if not status:
+            return
+        self.reason = reason
+        if trainer.is_global_zero:
+            trials.stop(here, status, reason)
+        trainer.should_stop = True
+        rank_zero_info(f"TrialPruner: {status} after {len(self._values)} validations: {reason}")
+
+    def _judge(self, here: trials.Here, trainer: Trainer) -> tuple[str, str]:
+        count, value = len(self._values), self._values[-1]
+        finite = [v for v in self._values if math.isfinite(v)]
+        best = (min if self.mode == "min" else max)(finite, default=value)
+        if diverged(value, self._values[0], best, self.mode):
+            return "diverged", f"{self.monitor} went from {self._values[0]:.4g} to {value:.4g}"
+        last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else count + 1
+        if count not in rungs(self.first, self.eta, max(last, count + 1)):
+            return "", ""
+        trials.report(here, count, value)
+        reason = judge(value, trials.peers(here, count), self.eta, self.mode, self.least)
+        return ("pruned", reason) if reason and count < last else ("", "")

@@ -1,0 +1,163 @@
+"""``lr-lightning review``: TensorBoard on this machine with the "Learning rate" tab open, or one page as a file."""
+
+import argparse
+import html
+import sys
+import time
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lr_lightning.reporting.records import PLUGIN
+
+HOST = "127.0.0.1"
+_TITLES = {"range_test": "Range test", "training": "Training", "search": "Search"}
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ color: #3c4043; font: 14px/1.5 Roboto, "Helvetica Neue", Arial, sans-serif; margin: 24px auto;
+  max-width: 1200px; padding: 0 16px; }}
+h1 {{ font-weight: 400; }}
+h2 {{ border-top: 1px solid #dadce0; font-weight: 400; margin-top: 32px; padding-top: 20px; }}
+table {{ border-collapse: collapse; width: 100%; }} th {{ color: #5f6368; font-weight: 500; text-align: left; }}
+th, td {{ border-bottom: 1px solid #dadce0; padding: 5px 14px 5px 0; vertical-align: top; }}
+.note {{ background: #fef7e0; padding: 8px 12px; }}
+.dot {{ border-radius: 50%; display: inline-block; height: 11px; margin-right: 8px; width: 11px; }}
+</style></head><body><h1>{title}</h1>
+<script>{plotly}</script>
+{body}
+</body></html>
+"""
+
+
+def review(
+    logdir: str | Path,
+    export: str | Path | None = None,
+    *,
+    port: int = 0,
+    open_browser: bool = True,
+    block: bool = True,
+) -> str:
+    """Show what was logged under ``logdir``.
+
+    Args:
+        logdir: Log directory of one or many runs.
+        export: File to write one self-contained page to, instead of starting TensorBoard.
+        port: Port on the loopback interface; 0 takes a free one.
+        open_browser: Whether to open a browser.
+        block: Whether to stay until Ctrl+C; otherwise TensorBoard lives as long as the process.
+
+    Returns:
+        The address, or the path of the page.
+
+    Raises:
+        FileNotFoundError: If ``logdir`` is no directory.
+    """
+    folder = Path(logdir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no directory {str(logdir)!r}: give the directory that the logger wrote to")
+    if export is not None:
+        Path(export).write_text(page(folder), encoding="utf-8")
+        return str(export)
+    url = f"{launch(folder, port)}#{PLUGIN}"
+    print(url, flush=True)
+    if open_browser:
+        webbrowser.open(url)
+    if block:
+        wait()
+    return url
+
+
+def review_command(argv: Sequence[str]) -> int:
+    """``lr-lightning review <logdir> [--export out.html] [--port N] [--no-browser]``; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="lr-lightning review", description="Review learning rates in TensorBoard, or export one HTML page."
+    )
+    parser.add_argument("logdir", help="log directory of one or many runs")
+    parser.add_argument("--export", metavar="out.html", help="write one self-contained page instead")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    given = parser.parse_args(argv)
+    try:
+        where = review(given.logdir, given.export, port=given.port, open_browser=not given.no_browser)
+    except OSError as error:
+        print(f"lr-lightning review: {error}", file=sys.stderr)
+        return 2
+    if given.export:
+        print(where)
+    return 0
+
+
+def launch(logdir: Path, port: int = 0) -> str:
+    """Start TensorBoard in this process on the loopback interface; returns its address."""
+    from tensorboard import default, program
+
+    from lr_lightning.reporting.tensorboard.plugin import LRPlugin
+
+    plugins = default.get_plugins()
+    if LRPlugin not in plugins:  # a checkout on the path without an install has no entry point
+        plugins.append(LRPlugin)
+    board = program.TensorBoard(plugins=plugins)
+    board.configure(argv=[None, "--logdir", str(logdir), "--host", HOST, "--port", str(port)])
+    return str(board.launch())
+
+
+def wait() -> None:
+    """Sleep until Ctrl+C."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+
+
+def page(logdir: Path) -> str:
+    """One self-contained HTML page with a section for each view that has something to show."""
+    from plotly.offline import get_plotlyjs
+
+    from lr_lightning.reporting.tensorboard import views
+
+    store = _store(logdir)
+    found = store.views()
+    sections = []
+    for view, title in _TITLES.items():
+        runs = [run for run, own in found.items() if view in own]
+        # One picture a search; the other views show their runs together.
+        for chosen in [[run] for run in sorted(runs)] if view == "search" else [runs] if runs else []:
+            result = views.payload(store, view, chosen, {"metrics": views.default_metrics(store)})
+            name = f"{title}: {chosen[0]}" if view == "search" else title
+            sections.append(_section(name, result))
+    body = "\n".join(sections) or "<p>Nothing to show: no range test, learning rate or search in these logs.</p>"
+    return _PAGE.format(title=f"Learning rates: {html.escape(logdir.resolve().name)}", plotly=get_plotlyjs(), body=body)
+
+
+def _store(logdir: Path) -> Any:
+    from tensorboard import context
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+
+    from lr_lightning.reporting.tensorboard.store import MAX_POINTS, Store
+
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"scalars": MAX_POINTS, PLUGIN: 10})
+    multiplexer.AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    return Store(data_provider.MultiplexerDataProvider(multiplexer, str(logdir)), context.RequestContext())
+
+
+def _section(title: str, result: dict[str, Any]) -> str:
+    from plotly.io import to_html
+
+    from lr_lightning.reporting.figures import CONFIG
+
+    figure, table = result["figure"].update_layout(height=560), result["table"]
+    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result["notes"])
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table["head"])
+    rows = "".join(f"<tr>{_cells(row)}</tr>" for row in table["rows"])
+    plot = to_html(figure, full_html=False, include_plotlyjs=False, config=CONFIG)
+    return f"<h2>{html.escape(title)}</h2>{notes}{plot}<table><tr>{head}</tr>{rows}</table>"
+
+
+def _cells(row: dict[str, Any]) -> str:
+    dot = f'<span class="dot" style="background:{html.escape(row["color"])}"></span>'
+    return "".join(f"<td>{'' if at else dot}{html.escape(cell)}</td>" for at, cell in enumerate(row["cells"]))

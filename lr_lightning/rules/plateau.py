@@ -1,0 +1,213 @@
+"""A stream of metric values in, "keep" or "decay" out: the rules that tell a plateau from progress, by name.
+
+Every rule is a frozen dataclass of settings with two methods, and holds nothing that changes::
+
+    rule = make_rule("trend", mode="min")
+    state = rule.start()
+    for value in values:
+        state, decision = rule.observe(state, value, at=epoch, horizon=max_epochs)
+        if decision.action == "decay":
+            lr *= 0.5
+
+``state`` is an immutable value with ``to_dict`` and a ``from_dict`` of plain numbers, so a stream that is interrupted
+anywhere goes on as if it had not been. ``at`` is where the observation stands (epochs, steps, seconds: any clock that
+grows; by default the number of observations), ``horizon`` where the run is planned to end on the same clock
+(``None``: unknown).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Action = Literal["keep", "decay", "kick", "unkick"]
+Mode = Literal["min", "max"]
+MODES: tuple[str, ...] = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do after one observation, and why.
+
+    Attributes:
+        action: ``"keep"``, ``"decay"``, ``"kick"`` (raise the LR by one cut) or ``"unkick"`` (take that back).
+        reason: The evidence in words, ready for a log line.
+        cause: What kind of decision: ``"progress"``, ``"waiting"``, ``"plateau"``, ``"flat"``, ``"endgame"``,
+            ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
+        evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
+        cuts: By how many cuts at once the LR is to fall, where the action is to decay.
+    """
+
+    action: Action
+    reason: str
+    cause: str = "progress"
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    cuts: int = 1
+
+    @property
+    def decays(self) -> bool:
+        """Whether the LR is to be cut."""
+        return self.action == "decay"
+
+
+@runtime_checkable
+class PlateauState(Protocol):
+    """What a rule remembers: immutable, plain numbers."""
+
+    @property
+    def seen(self) -> int:
+        """Observations so far, non-finite ones included."""
+
+    @property
+    def nonfinite_row(self) -> int:
+        """Non-finite observations in a row up to now."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python types, fit for a checkpoint."""
+
+
+@runtime_checkable
+class PlateauRule(Protocol):
+    """Settings of a rule with its pure functions."""
+
+    @property
+    def name(self) -> str:
+        """The name under which ``make_rule`` finds it."""
+
+    @property
+    def mode(self) -> str:
+        """``"min"`` or ``"max"``."""
+
+    def start(self) -> Any:
+        """The state before the first observation."""
+
+    def observe(
+        self, state: Any, value: float, at: float | None = None, horizon: float | None = None
+    ) -> tuple[Any, Decision]:
+        """The state after one more observation, and the decision on it."""
+
+    def restart(self, state: Any) -> Any:
+        """Forget the values of the current stage (the LR was changed by something else), keep the counters."""
+
+    def load(self, state: Mapping[str, Any]) -> Any:
+        """The state that ``state.to_dict()`` came from."""
+
+
+def check_mode(mode: object) -> None:
+    """Refuse anything but min and max.
+
+    Raises:
+        ValueError: If ``mode`` is neither.
+    """
+    check_choice("mode", mode, MODES)
+
+
+def check_number(name: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
+    """Return ``value`` as a float if it is a finite number in ``[low, high]``.
+
+    Raises:
+        ValueError: If it is not; the message quotes the name and the value.
+    """
+    number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if number and (value > low if open_low else value >= low) and value <= high:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    upper = f" and at most {high:g}" if math.isfinite(high) else ""
+    raise ValueError(f"{name} must be a number {'above' if open_low else 'of at least'} {low:g}{upper}, got {value!r}")
+
+
+def check_at(at: float | None, seen: int, last: float) -> float:
+    """The position of a new observation: ``at``, or the count of observations; it never runs backwards.
+
+    Raises:
+        ValueError: If ``at`` is not finite or before the position of the observation before.
+    """
+    if at is None:
+        return float(seen)
+    if not math.isfinite(at) or at < last:
+        raise ValueError(f"at must be finite and not before the last observation's {last:g}, got {at!r}")
+    return float(at)
+
+
+def rule_classes() -> dict[str, Any]:
+    """The rules by name; the first is the default."""
+    from lr_lightning.rules.plateau_dlib import DlibRule
+    from lr_lightning.rules.plateau_patience import PatienceRule
+    from lr_lightning.rules.plateau_trend import TrendRule
+
+    return {"trend": TrendRule, "patience": PatienceRule, "dlib": DlibRule}
+
+
+def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
+    """Build a rule by name.
+
+    Args:
+        name: ``"trend"``, ``"patience"`` or ``"dlib"``.
+        **settings: The fields of that rule's dataclass.
+
+    Raises:
+        ValueError: If the name is unknown or the rule has no such setting.
+
+    >>> make_rule("patience", patience=3).mode
+    'min'
+    """
+    classes = rule_classes()
+    if name not in classes:
+        raise ValueError(f"rule must be one of {', '.join(classes)}, got {name!r}")
+    fields = [f for f in classes[name].__dataclass_fields__ if not f.startswith("_")]
+    for key in settings:
+        if key not in fields:
+            raise ValueError(f"rule {name!r} has no setting {key!r}; it has {', '.join(fields)}")
+    rule: PlateauRule = classes[name](**settings)
+    return rule
+
+
+def configure(
+    rule: str | None = None,
+    *,
+    mode: str = "min",
+    factor: float = 0.5,
+    interval: str = "epoch",
+    window: float | int | None = None,
+    patience: int | None = None,
+    threshold: float | None = None,
+    threshold_mode: str | None = None,
+    cooldown: int = 0,
+    endgame: float | None = None,
+    on_flat_region: str = "keep",
+) -> PlateauRule:
+    """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
+
+    Raises:
+        ValueError: If a setting is out of its range, or belongs to another rule.
+    """
+    check_choice("interval", interval, ("epoch", "step"))
+    check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
+    if not 0.0 < check_number("factor", factor, 0.0) < 1.0:
+        raise ValueError(f"factor must be above 0 and below 1, got {factor!r}")
+    name = rule if rule is not None else "trend" if patience is None else "patience"
+    settings: dict[str, Any] = {"mode": mode, "cooldown": cooldown}
+    given = {
+        "window": window,
+        "patience": patience,
+        "threshold": threshold,
+        "threshold_mode": threshold_mode,
+        "endgame": endgame,
+        "on_flat": None if on_flat_region == "keep" else on_flat_region,
+    }
+    settings.update({key: value for key, value in given.items() if value is not None})
+    if name == "trend":
+        # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
+        settings.update(factor=factor, open_least=200 if interval == "step" else 5)
+    return make_rule(name, **settings)
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse what isn't among the choices.
+
+    Raises:
+        ValueError: If ``value`` isn't; the message quotes it and lists the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")

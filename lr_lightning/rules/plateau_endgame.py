@@ -1,0 +1,29 @@
+"""The endgame of a run whose end is planned: what is left of it is used to reach low LRs."""
+
+from __future__ import annotations
+
+import math
+
+POWER = 2.5
+FLOOR = 1e-3
+
+
+def due_cuts(share_done: float, step: float, factor: float) -> int:
+    """How many cuts by ``factor`` the endgame asks for, in all, at a point of it.
+
+    The LR follows ``(1 - u) ** 2.5`` down to a thousandth, in steps: near its end a cosine goes as ``(1 - u) ** 2``,
+    and constant LR with such a cool-down does as well as a cosine (Hägele et al., arXiv 2405.18392). Where observations
+    are rare, the LR that is set lasts until the next one, so it is the one of the middle of that time.
+
+    Args:
+        share_done: u, the share of the endgame that is over.
+        step: Share of the endgame from one observation to the next.
+        factor: Multiplier of a cut, below 1.
+
+    >>> [due_cuts(u, 0.0, 0.5) for u in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)]
+    [0, 1, 3, 5, 8, 10]
+    """
+    left = 1.0 - share_done - 0.5 * min(step, 0.5)
+    most = math.log(FLOOR) / math.log(factor)
+    wanted = most if left <= 0 else min(most, POWER * math.log(left) / math.log(factor))
+    return max(0, math.floor(wanted + 0.5 + 1e-9))

@@ -1,0 +1,359 @@
+"""The default rule: decay when a window that could have seen a trend towards better values shows none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from lr_lightning.rules import plateau_stats as stats
+from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
+from lr_lightning.rules.plateau_endgame import due_cuts
+from lr_lightning.rules.plateau_stats import Block
+from lr_lightning.rules.sweep import check_count
+
+ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
+_MOST_BLOCKS = 64
+_MOST_STRETCH = 3.0
+_MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
+_RAMP = 30
+_WAIT = Decision("keep", "the window fills", "waiting")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known since the last change of the LR, and what earlier stages left.
+
+    Attributes:
+        blocks: Means of consecutive observations, at most 64, as (mean, observations, position of the newest).
+        begin: Position where the first block begins.
+        width: Observations a block.
+        top: Mean of the run's first 3 values, over ``top_count`` of them.
+        level: Mean over the window at the last cut (``None``: no cut yet), with its noise.
+        noise: Standard deviation of the block means there.
+        backoff: The window's stretch after cuts that brought nothing.
+        waited: Whether a cut was put off because of the backoff or a flat region in this stage.
+        kicked: 0 no kick, 1 the LR is raised now, 2 a kick was taken back in this stage.
+        cooldown: Observations still to be ignored.
+        cuts: Decays so far.
+        end_cuts: Those in the endgame.
+        correlation: Lag-1 correlation of block means, smoothed over judgements.
+        nonfinite: Non-finite observations so far.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    begin: float = 0.0
+    width: int = 1
+    top: float = 0.0
+    top_count: int = 0
+    level: float | None = None
+    noise: float = 0.0
+    backoff: float = 1.0
+    waited: bool = False
+    kicked: int = 0
+    cooldown: int = 0
+    cuts: int = 0
+    end_cuts: int = 0
+    correlation: float = 0.0
+    nonfinite: int = 0
+
+
+@dataclass(frozen=True)
+class TrendState:
+    """What the trend rule remembers: the counters that move with every observation, and the rest in ``stage``.
+
+    Attributes:
+        seen: Observations so far.
+        at: Position of the newest.
+        total: Sum of the block that is being filled.
+        count: Observations in it.
+        nonfinite_row: Non-finite observations in a row up to now.
+        stage: What changes once a block.
+    """
+
+    seen: int = 0
+    at: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    nonfinite_row: int = 0
+    stage: Stage = Stage()
+
+    @property
+    def cuts(self) -> int:
+        """Decays so far."""
+        return self.stage.cuts
+
+    @property
+    def nonfinite(self) -> int:
+        """Non-finite observations so far."""
+        return self.stage.nonfinite
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python types."""
+        data = asdict(self)
+        data["stage"]["blocks"] = [list(block) for block in self.stage.blocks]
+        return data
+
+
+@dataclass(frozen=True)
+class TrendRule:
+    """Decay when the newest window shows no downward trend (Mann-Kendall's S >= 0).
+
+    The window is a share of the planned run, so it fits every cadence. It is stretched, up to 3 times, until it could
+    have seen the trend that it misses: until the standard error of its change, times ``resolution``, is below what a
+    decay that is even over the logarithm of time, and as deep as this run's so far, would have brought. A cut that
+    didn't lower the metric wasn't made on a noise floor: the next one waits for a longer window (up to 4 times).
+    A sustained jump upwards restarts the stage. With a known horizon, the last ``endgame`` of the run goes to low LRs.
+
+    The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
+    metric changes no decision. It assumes that the noise of block means is nearly independent; the lag-1 correlation is
+    in the evidence, and above 0.5 it decays too early.
+
+    Attributes:
+        mode: ``"min"`` or ``"max"``.
+        window: A float is a share of the planned run, an int a number of observations.
+        open_window: Where the end isn't known and ``window`` is a share: share of the run so far.
+        least: Fewest observations in a window.
+        open_least: The same where the end of the run isn't known.
+        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
+            part where the window is a share of a run whose end isn't known.
+        cooldown: Observations after a decay that are ignored.
+        endgame: Share of a planned run in which the LR goes down anyway; 0: none.
+        factor: The multiplier of a cut, for the number of cuts in the endgame.
+        on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
+            for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises the LR once and takes that back if it
+            brings no progress.
+    """
+
+    name: ClassVar[str] = "trend"
+    mode: str = "min"
+    window: float | int = 0.12
+    open_window: float = 0.25
+    least: int = 5
+    open_least: int = 5
+    resolution: float = 2.75
+    cooldown: int = 0
+    endgame: float = 0.5
+    factor: float = 0.5
+    on_flat: str = "keep"
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if isinstance(self.window, int):
+            check_count("window", self.window, 3)
+        else:
+            check_number("window", self.window, 0.0, 1.0, open_low=True)
+        check_number("open_window", self.open_window, 0.0, 1.0, open_low=True)
+        check_count("least", self.least, 3)
+        check_count("open_least", self.open_least, 3)
+        check_number("resolution", self.resolution, 0.0)
+        check_count("cooldown", self.cooldown, 0)
+        check_number("endgame", self.endgame, 0.0, 1.0)
+        if not 0.0 < check_number("factor", self.factor, 0.0) < 1.0:
+            raise ValueError(f"factor must be above 0 and below 1, got {self.factor!r}")
+        if self.on_flat not in ON_FLAT:
+            raise ValueError(f"on_flat must be one of {', '.join(ON_FLAT)}, got {self.on_flat!r}")
+
+    def start(self) -> TrendState:
+        """The state before the first observation."""
+        return TrendState()
+
+    def load(self, state: Mapping[str, Any]) -> TrendState:
+        """The state that ``to_dict`` wrote."""
+        stage = dict(state["stage"])
+        stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
+        return TrendState(**{**state, "stage": Stage(**stage)})
+
+    def restart(self, state: TrendState) -> TrendState:
+        """Forget the values of this stage: the LR was changed by something else."""
+        stage = replace(state.stage, blocks=(), begin=state.at, width=1, level=None, backoff=1.0, waited=False)
+        return replace(state, total=0.0, count=0, stage=stage)
+
+    def observe(
+        self, state: TrendState, value: float, at: float | None = None, horizon: float | None = None
+    ) -> tuple[TrendState, Decision]:
+        """Take one value in."""
+        seen = state.seen + 1
+        at = check_at(at, seen, state.at)
+        if horizon is not None and self.endgame > 0 and at > horizon * (1.0 - self.endgame):
+            cuts = self._due(state, at, horizon)
+            if cuts > 0:
+                return self._force(state, value, at, horizon, cuts)
+        return self._take(state, float(value), seen, at, horizon)
+
+    def _take(
+        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None
+    ) -> tuple[TrendState, Decision]:
+        stage = state.stage
+        if not math.isfinite(value):
+            stage = replace(stage, nonfinite=stage.nonfinite + 1)
+            row = state.nonfinite_row + 1
+            state = TrendState(seen, at, state.total, state.count, row, stage)
+            return state, Decision("keep", f"{value} is no evidence ({row} in a row)", "non-finite")
+        if stage.cooldown:
+            stage = replace(stage, cooldown=stage.cooldown - 1, begin=at)
+            reason = f"cooling down, {stage.cooldown} more observations"
+            return TrendState(seen, at, 0.0, 0, 0, stage), Decision("keep", reason, "cooldown")
+        signed = value if self.mode == "min" else -value
+        total, count = state.total + signed, state.count + 1
+        if stage.top_count < 3:
+            top = (stage.top * stage.top_count + signed) / (stage.top_count + 1)
+            stage = replace(stage, top=top, top_count=stage.top_count + 1)
+        if count < stage.width:
+            return TrendState(seen, at, total, count, 0, stage), _WAIT
+        stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)))
+        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon)
+        return TrendState(seen, at, 0.0, 0, 0, stage), decision
+
+    def _span(self, at: float, horizon: float | None, stretch: float) -> tuple[float, int]:
+        """The window: positions it covers, and observations it holds at least."""
+        if isinstance(self.window, int):
+            return 0.0, max(3, round(self.window * stretch))
+        if horizon is not None:
+            return self.window * horizon * stretch, math.ceil(self.least * stretch)
+        return self.open_window * at * stretch, math.ceil(self.open_least * stretch)
+
+    def _bound(self, stage: Stage, at: float, horizon: float | None) -> Stage:
+        """Keep at most 64 blocks: merge neighbours while a window keeps 16 or more, else drop the oldest."""
+        if len(stage.blocks) < _MOST_BLOCKS:
+            return stage
+        window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, 1.0))
+        if window is not None and len(window) < 32:
+            dropped = stage.blocks[: _MOST_BLOCKS // 4]
+            return replace(stage, blocks=stage.blocks[_MOST_BLOCKS // 4 :], begin=dropped[-1][2])
+        return replace(stage, blocks=stats.halve(stage.blocks), width=stage.width * 2)
+
+    def _judge(self, stage: Stage, seen: int, at: float, horizon: float | None) -> tuple[Stage, Decision]:
+        if stats.jumped(stage.blocks):
+            restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
+            return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
+        window = self._window(stage, seen, at, horizon)
+        if window is None:
+            return stage, _WAIT
+        means = stats.means_of(window)
+        s, p = stats.mann_kendall(means)
+        if p >= 0.2:  # around a bent decline, the residuals of a line say nothing about the noise
+            stage = replace(stage, correlation=0.8 * stage.correlation + 0.2 * stats.lag_one(means))
+        evidence = self._evidence(stage, window, means, p)
+        if s < 0:
+            return self._progress(stage, evidence, p)
+        return self._plateau(stage, at, horizon, means, evidence)
+
+    def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
+        if stage.kicked == 1 and p < 0.05:
+            stage = replace(stage, kicked=2)
+            return stage, Decision("keep", f"the raised LR brings progress (p = {p:.2g}): it stays", "kick", evidence)
+        return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
+
+    def _window(self, stage: Stage, seen: int, at: float, horizon: float | None) -> Sequence[Block] | None:
+        """The newest blocks that could have seen a slow decay; ``None`` while there are too few."""
+        stretch = stage.backoff if self.on_flat == "keep" else 1.0
+        # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
+        patient = self.resolution > 0 and self.on_flat != "decay"
+        patient = patient and (horizon is not None or isinstance(self.window, int))
+        most = stretch * (_MOST_STRETCH if patient else 1.0)
+        while True:
+            window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
+            if window is None:
+                return None
+            if stretch >= most or self._resolves(stage, window, seen):
+                return window
+            stretch = min(most, stretch + 0.25)
+
+    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int) -> bool:
+        if not self.resolution:
+            return True
+        means = stats.means_of(window)
+        # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
+        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / _RAMP)
+        share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
+        drop = stage.top - sum(means) / len(means)
+        return error * self.resolution <= drop * -math.log(1.0 - share) / math.log(max(seen, 2))
+
+    def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
+        sign = 1.0 if self.mode == "min" else -1.0
+        level = sum(means) / len(means)
+        return {
+            "p": p,
+            "observations": float(sum(block[1] for block in window)),
+            "level": sign * level,
+            "noise": stats.spread(means),
+            "drop": stage.top - level,
+            "correlation": stage.correlation,
+            "swing": stats.lag_one([block[0] for block in window]),
+            "p_late": stats.mann_kendall(means[len(means) // 2 :])[1],
+        }
+
+    def _plateau(
+        self, stage: Stage, at: float, horizon: float | None, means: Sequence[float], evidence: dict[str, float]
+    ) -> tuple[Stage, Decision]:
+        level, noise = sum(means) / len(means), evidence["noise"]
+        # 1.7 standard errors of a difference of two window means.
+        bar = 1.7 * max(noise, stage.noise) * math.sqrt(2 / len(means))
+        useless = stage.level is not None and level > stage.level - bar
+        flat = useless or evidence["drop"] <= noise
+        words = self._words(evidence, useless, flat)
+        if flat and self.on_flat == "kick" and stage.kicked != 2:
+            return self._kick(stage, at, words, evidence)
+        most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
+        backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
+        if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
+            return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
+        after = self._after_cut(stage, at, level, noise, backoff)
+        if horizon is not None and self.endgame > 0 and at > horizon * (1.0 - self.endgame):
+            after = replace(after, end_cuts=after.end_cuts + 1)  # the endgame asks for one less
+        return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
+
+    def _after_cut(self, stage: Stage, at: float, level: float, noise: float, backoff: float) -> Stage:
+        return replace(
+            stage,
+            blocks=(),
+            begin=at,
+            width=1,
+            level=level,
+            noise=noise,
+            backoff=backoff,
+            waited=False,
+            kicked=0,
+            cooldown=self.cooldown,
+            cuts=stage.cuts + 1,
+        )
+
+    def _kick(self, stage: Stage, at: float, words: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
+        fresh = replace(stage, blocks=(), begin=at, width=1)
+        if stage.kicked == 0:
+            return replace(fresh, kicked=1), Decision("kick", words, "flat", evidence)
+        return replace(fresh, kicked=2), Decision("unkick", "the raised LR brought no progress", "flat", evidence)
+
+    def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
+        count = int(evidence["observations"])
+        text = (
+            f"no downward trend over the last {count} observations"
+            if self.mode == "min"
+            else (f"no upward trend over the last {count} observations")
+        )
+        text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
+        if useless:
+            return text + "; the last cut brought nothing"
+        return text + ("; no progress since the start" if flat else "")
+
+    def _due(self, state: TrendState, at: float, horizon: float) -> int:
+        length = horizon * self.endgame
+        done = (at - horizon * (1.0 - self.endgame)) / length
+        step = (at - state.at) / length
+        return due_cuts(done, step, self.factor) - state.stage.end_cuts
+
+    def _force(
+        self, state: TrendState, value: float, at: float, horizon: float, cuts: int
+    ) -> tuple[TrendState, Decision]:
+        stage = state.stage
+        finite = math.isfinite(value)
+        row = 0 if finite else state.nonfinite_row + 1
+        stage = replace(
+            stage, cuts=stage.cuts + cuts, end_cuts=stage.end_cuts + cuts, nonfinite=stage.nonfinite + (not finite)
+        )
+        reason = f"endgame: {max(0.0, 1.0 - at / horizon):.0%} of the planned run is left"
+        evidence = {"left": max(0.0, 1.0 - at / horizon)}
+        state = TrendState(state.seen + 1, at, state.total, state.count, row, stage)
+        return state, Decision("decay", reason, "endgame", evidence, cuts)

@@ -1,0 +1,154 @@
+"""A small Gaussian process: what the trials so far say of the score at every LR, and where the best one can be.
+
+Neighbours and repeats vote, noise is estimated from the trials themselves, and the posterior over the place of the
+minimum is what narrows a search. (Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2
+and 5; hyperparameters are averaged over a grid by their marginal likelihood instead of being fitted, which is safer
+with a handful of trials: section 5.2.)
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+LENGTHS = (0.12, 0.2, 0.33, 0.55, 0.9, 1.5)
+"""Correlation lengths tried, as fractions of the range of an axis."""
+NOISES = (1e-4, 1e-3, 1e-2, 0.04, 0.15, 0.5)
+"""Noise variances tried, as fractions of the variance of the signal."""
+_MAX_GRID = 600
+_MOST = 16
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the trials say of the candidates.
+
+    Attributes:
+        mean: Expected score of each candidate.
+        draws: Joint samples of the scores of all candidates, shape (draws, candidates).
+        noise: Standard deviation of one trial's score around its mean.
+    """
+
+    mean: Array
+    draws: Array
+    noise: float
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """Scores squeezed by :func:`squeeze`: the best at 0, ``unit`` above it at log 2."""
+
+    values: Array
+    best: float
+    unit: float
+
+    def back(self, value: float) -> float:
+        """From a squeezed value to the score's own unit."""
+        return self.best + self.unit * (math.expm1(value) if value > 0 else value)
+
+
+def squeeze(scores: Array) -> Squeezed:
+    """Squeeze high scores so that the shape of the low region decides; a score of infinity lands beside the worst.
+
+    ``log1p((y - best) / s)`` with s the median of ``y - best``: straight near the best, logarithmic above, so that
+    a loss of 1e6 next to the cliff bends the surface no more than it must.
+
+    Args:
+        scores: Lower is better, infinity for a bad trial; not all of them infinite. Shape (n,).
+
+    Returns:
+        The squeezed scores.
+    """
+    finite = np.isfinite(scores)
+    above = scores[finite] - scores[finite].min()
+    unit = float(np.median(above)) or float(above.max()) or 1.0
+    values = np.zeros(len(scores))
+    values[finite] = np.log1p(above / unit)
+    values[~finite] = max(float(values.max()), 1.0)
+    return Squeezed(values, float(scores[finite].min()), unit)
+
+
+def posterior(points: Array, values: Array, candidates: Array, count: int, seed: int) -> Posterior:
+    """Gaussian-process posterior of ``values`` over ``candidates``, averaged over correlation lengths and noises.
+
+    Args:
+        points: Trials, in units of the range of each axis. Shape (n, axes).
+        values: Their squeezed scores. Shape (n,).
+        candidates: Where to predict. Shape (m, axes).
+        count: How many joint samples.
+        seed: Of the samples.
+
+    Returns:
+        Mean, samples and the noise of one trial.
+    """
+    grid = _hyper_grid(points.shape[1])
+    logs, fits = zip(*(_fit(points, values, lengths, noise) for lengths, noise in grid), strict=True)
+    weights = np.exp(np.array(logs) - max(logs))
+    weights[weights < max(0.01 * weights.sum(), np.sort(weights)[-min(_MOST, len(weights))])] = 0.0
+    weights /= weights.sum()
+    random = np.random.default_rng(seed)
+    shares = random.multinomial(count, weights)
+    mean, draws, noise = np.zeros(len(candidates)), [], 0.0
+    for (lengths, ratio), weight, share, (centre, scale, factor, solved) in zip(
+        grid, weights, shares, fits, strict=True
+    ):
+        if weight == 0.0:
+            continue
+        cross = _kernel(candidates, points, lengths)
+        one = centre + cross @ solved
+        mean += weight * one
+        noise += weight * scale * ratio
+        if share:
+            draws.append(one + _samples(candidates, cross, lengths, scale, factor, int(share), random))
+    return Posterior(mean, np.concatenate(draws), float(np.sqrt(noise)))
+
+
+def _hyper_grid(axes: int) -> list[tuple[tuple[float, ...], float]]:
+    lengths = list(itertools.product(LENGTHS, repeat=axes))
+    if len(lengths) * len(NOISES) > _MAX_GRID:
+        lengths = list(itertools.product(LENGTHS[1::2], repeat=axes))
+    return list(itertools.product(lengths, NOISES))
+
+
+def _kernel(a: Array, b: Array, lengths: tuple[float, ...]) -> Array:
+    """Matérn 5/2: smooth enough to find a vertex from a few points, less sure of itself than the Gaussian kernel."""
+    scaled = (a[:, None, :] - b[None, :, :]) / np.asarray(lengths)
+    distance = np.sqrt(5.0 * (scaled**2).sum(-1))
+    return np.asarray((1.0 + distance + distance**2 / 3.0) * np.exp(-distance))
+
+
+def _fit(
+    points: Array, values: Array, lengths: tuple[float, ...], noise: float
+) -> tuple[float, tuple[float, float, Array, Array]]:
+    """Log marginal likelihood with mean and amplitude at their best, and what predicting needs."""
+    count = len(values)
+    factor = np.linalg.cholesky(_kernel(points, points, lengths) + noise * np.eye(count))
+    ones = np.linalg.solve(factor, np.ones(count))
+    white = np.linalg.solve(factor, values)
+    centre = float(ones @ white / (ones @ ones))
+    rest = white - centre * ones
+    # A weak prior (one pseudo-trial of variance 0.05) keeps a few equal scores from meaning "no signal at all".
+    scale = float((rest @ rest + 0.05) / (count + 1.0))
+    log = -0.5 * (count + 1.0) * np.log(scale) - float(np.log(np.diag(factor)).sum())
+    return float(log), (centre, scale, factor, np.linalg.solve(factor.T, rest))
+
+
+def _samples(
+    candidates: Array,
+    cross: Array,
+    lengths: tuple[float, ...],
+    scale: float,
+    factor: Array,
+    count: int,
+    random: np.random.Generator,
+) -> Array:
+    """Joint samples of the deviation from the mean at the candidates, shape (count, candidates)."""
+    half = np.linalg.solve(factor, cross.T)
+    covariance = _kernel(candidates, candidates, lengths) - half.T @ half
+    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(candidates)))
+    return np.asarray(np.sqrt(scale) * (random.standard_normal((count, len(candidates))) @ root.T))

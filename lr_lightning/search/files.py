@@ -1,0 +1,64 @@
+"""Files that are whole or absent, and lines that are whole or ignored: what is left after kill -9 can be read."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file at once: a reader sees the old file, the new one or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(json.dumps(plain(data), allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(half, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's mapping, or None if it is absent."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def append_line(path: Path, data: Mapping[str, Any]) -> None:
+    """Append one JSON line, on disk before this returns; a torn last line of an earlier life is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (json.dumps(plain(data), allow_nan=False) + "\n").encode()
+    with open(path, "ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.truncate(_last_line_end(file, end))
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a torn last line is left out. Absent file: no lines."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines() if line.strip()]
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types; NaN and infinity become None, unknown objects their text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _last_line_end(file: Any, end: int) -> int:
+    file.seek(0)
+    return int(file.read(end).rfind(b"\n") + 1)

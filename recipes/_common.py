@@ -1,0 +1,65 @@
+"""What the recipes share: quiet training on the digits, and where pictures go."""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from lr_lightning.demo import DigitsCNN, DigitsData
+
+IMAGES = Path(__file__).parent / "images"
+
+
+class LossHistory(L.Callback):
+    """Keeps the training loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take the step's loss."""
+        self.losses.append(float(outputs["loss"]))
+
+
+def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], seed: int = 0, **kwargs: Any) -> L.Trainer:
+    """Train on the digits without bars, logs and checkpoints; returns the trainer."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    L.seed_everything(seed, verbose=False)
+    settings: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, **kwargs}
+    trainer = L.Trainer(
+        max_epochs=epochs, callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False, **settings
+    )
+    trainer.fit(module, datamodule=DigitsData())
+    return trainer
+
+
+Outcome = tuple[list[float], float, float]
+
+
+def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int = 0) -> Outcome:
+    """Train a fresh CNN at constant ``lr``; returns the losses by step, final validation loss and accuracy."""
+    L.seed_everything(seed, verbose=False)
+    history = LossHistory()
+    trainer = fit(DigitsCNN(lr=lr, optimizer=optimizer), epochs, [history], seed)
+    metrics = trainer.callback_metrics
+    return history.losses, float(metrics["val_loss"]), float(metrics["val_accuracy"])
+
+
+def arguments(description: str | None, epochs: int) -> argparse.Namespace:
+    """``--epochs`` and ``--out``, the same for every recipe."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=epochs, help="epochs of each training (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the picture (default: recipes/images)")
+    return parser.parse_args()
+
+
+def save(figure: Any, folder: Path, name: str) -> None:
+    """Write a matplotlib figure as PNG and say where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+    print(f"picture: {folder / f'{name}.png'}")

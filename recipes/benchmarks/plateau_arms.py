@@ -1,0 +1,58 @@
+"""The rules of the plateau benchmark: ours, torch's and Keras's, dlib's, and schedules that know the run's length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lr_lightning.rules.plateau import configure
+from recipes.benchmarks.plateau_runs import CADENCES, Arm
+
+Observe = Callable[[float, float], float]
+
+
+def cosine(progress: float) -> float:
+    """Cosine to zero at the end of the run: the reference."""
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def steps(progress: float) -> float:
+    """A tenth at 50 % and another at 75 %."""
+    return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+
+
+def ruled(factor: float = 0.5, known: bool = True, **settings: Any) -> Callable[[str], Observe]:
+    """A rule of ours by its settings, fed at a cadence; ``known``: it is told how long the run is."""
+
+    def make(cadence: str) -> Observe:
+        rule = configure(factor=factor, interval="step" if cadence == "step" else "epoch", **settings)
+        state = rule.start()
+
+        def observe(value: float, progress: float) -> float:
+            nonlocal state
+            state, decision = rule.observe(state, value, progress if known else None, 1.0 if known else None)
+            return factor**decision.cuts if decision.decays else 1.0
+
+        return observe
+
+    return make
+
+
+RULES: dict[str, Callable[[str], Observe]] = {
+    "PlateauDecay, length known": ruled(),
+    "PlateauDecay, endgame=0": ruled(endgame=0.0),
+    "PlateauDecay, length unknown": ruled(known=False),
+    "torch patience 10, x0.1": ruled(0.1, patience=10),
+    "torch patience 10, x0.5": ruled(0.5, patience=10),
+    # Keras acts at the 10th bad observation, and its threshold is absolute.
+    "Keras patience 10, x0.1": ruled(0.1, patience=9, threshold=1e-4, threshold_mode="abs"),
+    "dlib N/10, x0.5": ruled(0.5, rule="dlib", window=0.1),
+}
+SCHEDULES = {"cosine": cosine, "step decay 50/75 %": steps, "constant": None}
+
+
+def arms() -> list[Arm]:
+    """One row for each schedule, and for each rule and cadence."""
+    rows = [Arm(name, schedule=schedule) for name, schedule in SCHEDULES.items()]
+    return rows + [Arm(name, cadence, observe=make(cadence)) for name, make in RULES.items() for cadence in CADENCES]

@@ -1,0 +1,55 @@
+"""The classic range-test picture, what every tool would suggest on the curve, and what each suggestion trains to.
+
+    python -m recipes.range_test
+
+One sweep on the digits with SGD and momentum; the rules of this package and of its peers read the same losses. Then one
+network a suggestion trains from the same weights on the same batches, at constant LR.
+"""
+
+import functools
+
+import lightning as L
+import matplotlib.pyplot as plt
+import torch
+
+from lr_lightning import LRRangeTest
+from lr_lightning.demo import DigitsCNN
+from recipes._common import arguments, fit, save, train
+
+ZONES = {"flat": "0.6", "descending": "tab:green", "diverging": "tab:red"}
+SGD = functools.partial(torch.optim.SGD, momentum=0.9)
+
+
+def main() -> None:
+    """Sweep, read with every rule, train at every suggestion, print a table, draw a picture."""
+    options = arguments(__doc__, epochs=4)
+    L.seed_everything(0, verbose=False)
+    test = LRRangeTest(apply=False)
+    fit(DigitsCNN(optimizer=SGD), 1, [test], limit_train_batches=1)
+    result = test.result
+    print(f"{result.reason}\n\n{'rule':22} {'LR':>9} {'val loss':>9} {'val accuracy':>13}")
+
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    axes.semilogx(result.lrs, result.losses, ".", color="0.6", markersize=3, label="loss")
+    axes.semilogx(result.lrs[: len(result.smoothed)], result.smoothed, color="0.15", label="smoothed")
+    for zone, color in ZONES.items():
+        if bounds := getattr(result.zones, zone):
+            axes.axvspan(*bounds, color=color, alpha=0.12, label=f"{zone} zone")
+    trained: dict[float, tuple[float, float]] = {}
+    for rule, lr in sorted(result.suggestions().items(), key=lambda item: item[1] or 0.0):
+        if lr is None:
+            print(f"{rule:22} {'none':>9}")
+            continue
+        val_loss, accuracy = trained.setdefault(lr, train(lr, options.epochs, SGD)[1:])
+        own = rule == result.rule
+        style = {"color": "tab:green", "linewidth": 2} if own else {"color": "0.5", "linewidth": 0.6, "linestyle": ":"}
+        axes.axvline(lr, **style)
+        axes.text(lr, 0.02, f" {rule}", rotation=90, fontsize=7, transform=axes.get_xaxis_transform(), va="bottom")
+        print(f"{rule:22} {lr:9.2e} {val_loss:9.4f} {accuracy:13.3f}{'  <- suggestion' if own else ''}")
+    axes.set(xlabel="learning rate", ylabel="training loss", ylim=(0, 2 * max(result.losses[:10])))
+    axes.legend(fontsize=8, loc="upper left")
+    save(figure, options.out, "range_test")
+
+
+if __name__ == "__main__":
+    main()
