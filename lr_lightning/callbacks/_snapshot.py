@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lr_lightning.callbacks._plain import Keeper, Restore, is_users, local, plain_state
 from lr_lightning.param_groups import unwrap
@@ -64,6 +65,7 @@ class Snapshot:
     ) -> None:
         self._model, self._device, self._nbytes = model, device, 0
         reshard(model)
+        _refuse_lazy(model)
         optimizers = list(optimizers)
         self._tensors = [
             (tensor, self._clone(tensor), tensor.requires_grad) for tensor in _unique(_tensors_of(model, optimizers))
@@ -137,7 +139,7 @@ class Snapshot:
     def _optimizer(self, optimizer: Any) -> Restore:
         """State and groups; parameters are among the model's tensors already and come back by identity."""
         keeper = Keeper(clone=self._clone, weak=True)
-        states = {parameter: keeper.keep(state) for parameter, state in optimizer.state.items()}
+        states = {p: {k: keeper.keep(v) for k, v in state.items()} for p, state in optimizer.state.items()}
         groups = [
             (group, list(group["params"]), {k: keeper.keep(v) for k, v in group.items() if k != "params"})
             for group in optimizer.param_groups
@@ -145,9 +147,13 @@ class Snapshot:
         keeper.forget()
 
         def put_back() -> None:
-            restored = {parameter: keep() for parameter, keep in states.items()}
+            current = dict(optimizer.state)
             optimizer.state.clear()
-            optimizer.state.update(restored)
+            for parameter, keepers in states.items():
+                restored = {key: keep() for key, keep in keepers.items()}
+                optimizer.state[parameter] = current.get(parameter, {})
+                optimizer.state[parameter].clear()
+                optimizer.state[parameter].update(restored)
             for group, parameters, keepers in groups:
                 for key in [key for key in group if key not in keepers and key != "params"]:
                     del group[key]
@@ -156,6 +162,15 @@ class Snapshot:
             optimizer.param_groups[:] = [group for group, _, _ in groups]
 
         return put_back
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
+    if lazy:
+        raise ValueError(
+            f"{lazy[0]} is not yet initialized (torch.nn.Lazy…): there is nothing to copy. Run a dummy batch through "
+            "the model in setup() or configure_optimizers()"
+        )
 
 
 def _deepspeed_state(model: nn.Module, optimizers: Iterable[Any]) -> list[Restore]:

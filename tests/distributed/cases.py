@@ -14,14 +14,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lr_lightning import LRRangeTest
+from lr_lightning.callbacks import _sandbox
+from lr_lightning.callbacks._snapshot import Snapshot
+from lr_lightning.callbacks._sweep import Probe, take_steps
 from tests.helpers.identity import RANGE
-from tests.helpers.modules import Classifier, network
+from tests.helpers.modules import Classifier, Noisy, network
 
 
 class Counted(LRRangeTest):
     """Counts its runs, the training steps in them and the collectives that Python code asks for."""
 
-    runs, calls, collectives = 0, 0, None
+    runs, calls, collectives, nbytes, aside = 0, 0, None, 0, None
     _functions = ("all_reduce", "barrier", "broadcast", "all_gather", "all_gather_object", "broadcast_object_list")
 
     def run(self, trainer):
@@ -39,6 +42,29 @@ class Counted(LRRangeTest):
             for name, original in originals.items():
                 setattr(torch.distributed, name, original)
             self.calls, self.collectives = counts.pop("calls", 0), dict(counts)
+            self.nbytes = Snapshot(trainer.strategy.model, trainer.optimizers).nbytes()
+
+
+class Aside(Counted):
+    """Takes steps, sets the state aside, takes others from the start, and goes on from the state set aside."""
+
+    def run(self, trainer):
+        self.runs += 1
+        probe = Probe(trainer, trainer.optimizers, 10)
+        with _sandbox.sandbox(trainer, probe) as box:
+            self._steps(box, probe, 1e-2, 0)
+            aside, accumulate = box.state(), trainer.accumulate_grad_batches
+            first = self._steps(box, probe, 1e-2, 10 * accumulate)
+            box.rewind()
+            self._steps(box, probe, 1e-1, 0)
+            aside()
+            second = self._steps(box, probe, 1e-2, 10 * accumulate)
+        probe.close()
+        self.aside = [first, second]
+
+    def _steps(self, box, probe, lr, position):
+        box.use(0, 4 * box.trainer.accumulate_grad_batches, position)
+        return take_steps(box, probe, [lr] * 10, 10, lambda first, losses: True)
 
 
 def _counting(function, counts, name):
@@ -60,6 +86,7 @@ class Case:
     callbacks: Callable[[], list] = list
     test: dict = field(default_factory=lambda: RANGE)
     alone: bool = False
+    kind: type = Counted
 
 
 class CPUFSDP(FSDPStrategy):
@@ -167,6 +194,13 @@ class Manual(Classifier):
         return [first, second], [torch.optim.lr_scheduler.StepLR(o, 7) for o in (first, second)]
 
 
+class Workers(Classifier):
+    """A worker from a fork server: a plain fork beside gloo's threads hangs now and then, range test or not."""
+
+    def train_dataloader(self):
+        return DataLoader(Noisy(), 16, shuffle=True, num_workers=1, multiprocessing_context="forkserver")
+
+
 class Wide(Classifier):
     """Several DDP buckets."""
 
@@ -245,28 +279,36 @@ def ddp(devices, strategy="ddp"):
         f"{strategy}{devices}-busy": Case(settings=busy, **part),
         f"{strategy}{devices}-manual": Case(module=Manual, **part),
         f"{strategy}{devices}-wide": Case(module=Wide, settings=lambda: {"max_epochs": 1}, **part),
-        f"{strategy}{devices}-workers": Case(module=lambda lr: Classifier(lr=lr, workers=1), **part),
+        f"{strategy}{devices}-workers": Case(module=Workers, settings=lambda: {"max_epochs": 1}, **part),
     }
 
 
 LADDER = {"min_lr": 1e-8, "max_lr": 1e-7, "num_steps": 15, "num_batches": None}
+MID = {**RANGE, "at_epochs": [1], "apply": False}  # the LR stays, so that the fit without a test is the same one
+
+KINDS = {
+    "ddp2": {},
+    "fsdp1": {"strategy": fsdp1},
+    "fsdp2": {"strategy": model_parallel(2, 1), "module": LayerNorm},
+    "tp2": {"strategy": model_parallel(1, 2), "module": TensorParallel},
+    **{f"zero{n}": {"strategy": lambda n=n: deepspeed(n)} for n in (1, 2, 3)},
+}
 
 CASES = {
     **ddp(2),
     **ddp(3),
+    **{name: Case(**parts) for name, parts in KINDS.items()},
+    **{f"{name}-mid": Case(**parts, test=MID) for name, parts in (*KINDS.items(), ("ddp3", {"devices": 3}))},
+    **{f"{name}-aside": Case(**parts, kind=Aside) for name, parts in KINDS.items()},
     "ddp_spawn2": Case(strategy=lambda: "ddp_spawn"),
     "ddp_fork2": Case(strategy=lambda: "ddp_fork"),
     "ddp2-unused": Case(strategy=lambda: "ddp_find_unused_parameters_true"),
     "ddp2-static": Case(strategy=lambda: DDPStrategy(static_graph=True)),
     "ddp2-views": Case(strategy=lambda: DDPStrategy(gradient_as_bucket_view=True)),
     "ddp2-syncbn": Case(settings=lambda: {"sync_batchnorm": True}),
-    "fsdp1": Case(strategy=fsdp1),
     "fsdp1-accumulate": Case(strategy=fsdp1, settings=lambda: {"accumulate_grad_batches": 2}),
-    "fsdp2": Case(strategy=model_parallel(2, 1), module=LayerNorm),
     "fsdp2-batchnorm": Case(strategy=model_parallel(2, 1), module=FSDP2),
     "fsdp2-busy": Case(strategy=model_parallel(2, 1), module=LayerNorm, settings=busy),
-    "tp2": Case(strategy=model_parallel(1, 2), module=TensorParallel),
-    **{f"zero{n}": Case(strategy=lambda n=n: deepspeed(n)) for n in (1, 2, 3)},
     **{
         f"zero{n}-accumulate": Case(
             strategy=lambda n=n: deepspeed(n), settings=lambda: {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5}

@@ -1,6 +1,7 @@
 """On every rank of every strategy: training after a range test is training with that LR set by hand."""
 
 import importlib.util
+import os
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_ddp_on_two_processes(tmp_path):
 @slow
 def test_ddp_on_three_processes(tmp_path):
     # From three ranks on the order of DDP's buckets shows in the last bit.
-    cases = ["ddp3", "ddp3-busy", "ddp3-manual", "ddp3-wide", "ddp3-workers"]
+    cases = ["ddp3", "ddp3-mid", "ddp3-busy", "ddp3-manual", "ddp3-wide", "ddp3-workers"]
     identical(long(tmp_path, *cases), *cases, ranks=3)
 
 
@@ -55,8 +56,32 @@ def test_ddp_in_spawned_and_forked_processes(tmp_path, case):
 
 @slow
 def test_fsdp(tmp_path):
-    cases = ["fsdp1", "fsdp1-accumulate", "fsdp2-batchnorm", "fsdp2-busy"]
+    cases = [
+        "fsdp1",
+        "fsdp1-accumulate",
+        "fsdp1-mid",
+        "fsdp2-mid",
+        "tp2-mid",
+        "ddp2-mid",
+        "fsdp2-batchnorm",
+        "fsdp2-busy",
+    ]
     identical(long(tmp_path, *cases), *cases)
+
+
+@slow
+def test_a_state_set_aside_is_gone_on_from_exactly(tmp_path):
+    cases = ["ddp2-aside", "fsdp1-aside", "fsdp2-aside", "tp2-aside"]
+    goes_on(long(tmp_path, *cases), *cases)
+
+
+def goes_on(launched, *cases):
+    for case in cases:
+        assert launched.differences(case) == [None, None], case
+        for report in launched.ranks(case):
+            first, second = report["aside"]
+            assert first == second, case
+            assert len(set(first)) == 10
 
 
 @slow
@@ -67,7 +92,12 @@ def test_tensor_parallel(tmp_path):
 
 
 @slow
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is an extra")
+@pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None and "CI" not in os.environ, reason="deepspeed is an extra"
+)
 def test_deepspeed(tmp_path):
-    cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate")]
-    identical(long(tmp_path, *cases), *cases)
+    cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate", "-mid")]
+    aside = [f"zero{stage}-aside" for stage in (1, 2, 3)]
+    launched = long(tmp_path, *cases, *aside)
+    identical(launched, *cases)
+    goes_on(launched, *aside)

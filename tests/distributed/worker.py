@@ -12,7 +12,7 @@ from pathlib import Path
 import lightning as L
 
 import tests.conftest  # noqa: F401  (one thread)
-from tests.distributed.cases import CASES, Counted
+from tests.distributed.cases import CASES
 from tests.helpers.identity import LR
 from tests.helpers.spy import Spy
 
@@ -26,10 +26,10 @@ class Dump(L.Callback):
     def on_train_end(self, trainer, module):
         report = {"events": self.spy.events, "step": trainer.global_step}
         if self.test is not None:
-            result = self.test.result
+            report |= {name: getattr(self.test, name) for name in ("collectives", "runs", "calls", "nbytes", "aside")}
+        if self.test is not None and (result := self.test.result) is not None:
             report |= {"suggestion": result.suggestion, "losses": [repr(x) for x in result.losses]}
-            report |= {"status": result.status, "batch_size": result.batch_size, "collectives": self.test.collectives}
-            report |= {"runs": self.test.runs, "calls": self.test.calls}
+            report |= {"status": result.status, "batch_size": result.batch_size}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_name(f"{self.path.name}-rank{trainer.global_rank}.json").write_text(json.dumps(report))
 
@@ -51,11 +51,12 @@ def main(folder, *names):
     faulthandler.dump_traceback_later(0.9 * float(os.environ["LIMIT"]))  # where a rank hangs, before it is killed
     for name in names:
         case, here = CASES[name], Path(folder) / name
-        trainer = fit(case, here, "tested", LR, Counted(**case.test))
+        trainer = fit(case, here, "tested", LR, case.kind(**case.test))
         if case.alone:
             continue
         report = json.loads((here / f"tested-rank{trainer.global_rank}.json").read_text())
-        fit(case, here, "plain", report["suggestion"] or LR)
+        applied = report.get("suggestion") if case.test.get("apply", True) else None
+        fit(case, here, "plain", applied or LR)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Spy(L.Callback):
         model = trainer.strategy.model
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str, list))}
         return {
-            "parameters": digest([(p, getattr(p, "ds_tensor", None)) for p in model.parameters()]),
+            "parameters": digest([getattr(p, "ds_tensor", p) for p in model.parameters()]),
             "buffers": digest(list(model.buffers())),
             "optimizer": digest(optimizer_state(trainer)),
             "schedulers": digest([_plain_scheduler(c.scheduler) for c in trainer.lr_scheduler_configs]),

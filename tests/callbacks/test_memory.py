@@ -1,0 +1,75 @@
+"""What a snapshot costs: one copy of what this process holds, and nothing twice."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from lr_lightning import LRRangeTest
+from lr_lightning.callbacks._snapshot import Snapshot
+from tests.helpers.identity import RANGE, difference
+
+
+def trained():
+    model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 8))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    return model, optimizer
+
+
+def step(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.randn(16, 64)).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def size(tensors):
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def test_before_the_first_step_it_is_parameters_and_buffers():
+    model, optimizer = trained()
+    held = size([*model.parameters(), *model.buffers()])
+    assert Snapshot(model, [optimizer]).nbytes() == held
+    assert held < 1.2 * size(model.parameters())
+
+
+def test_in_the_middle_of_training_it_is_the_optimizer_state_as_well():
+    model, optimizer = trained()
+    step(model, optimizer)
+    states = [t for state in optimizer.state.values() for t in state.values()]
+    held = size([*model.parameters(), *model.buffers(), *states])
+    assert Snapshot(model, [optimizer]).nbytes() == held
+    assert held == pytest.approx(3 * size(model.parameters()), rel=0.15)  # Adam's two moments
+
+
+def test_a_state_that_is_set_aside_lets_go_of_the_originals_and_comes_back_exactly():
+    model, optimizer = trained()
+    start = Snapshot(model, [optimizer])
+    for _ in range(3):
+        step(model, optimizer)
+    aside = Snapshot(model, [optimizer])
+    first = next(iter(optimizer.state.values()))["exp_avg"]
+    dead, value = weakref.ref(first), first.clone()
+    del first
+    start.restore()
+    gc.collect()
+    assert not optimizer.state
+    assert dead() is None
+    step(model, optimizer)
+    aside.restore()
+    assert torch.equal(next(iter(optimizer.state.values()))["exp_avg"], value)
+    assert len(optimizer.state) == 6
+
+
+def test_copies_in_host_memory(tmp_path):
+    assert difference(tmp_path, test=LRRangeTest(**RANGE, snapshot_device="cpu")) is None
+
+
+def test_lazy_parameters_come_after_their_first_batch():
+    layer = nn.Sequential(nn.LazyLinear(3))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"0\.weight is not yet initialized.*dummy batch"):
+        Snapshot(layer, [optimizer])
