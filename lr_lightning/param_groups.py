@@ -301,8 +301,11 @@ def _recompute_one_cycle(optimizer: Any, schedulers: Sequence[Any]) -> None:
 
 
 def _scale_keys(group: dict[str, Any], index: int, scale: _Scale) -> None:
+    initial = group.get("initial_lr")
     for key in _GROUP_KEYS:
-        if group.get(key) is not None:
+        if key == "min_lr" and initial and group.get(key) is not None:  # OneCycleLR's is a share of the initial LR
+            group[key] = _proportional(group[key], group["initial_lr"], initial)
+        elif group.get(key) is not None:
             group[key] = scale(index, group[key])
 
 

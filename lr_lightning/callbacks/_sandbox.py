@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -213,7 +214,7 @@ def sandbox(
 
 
 def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_callbacks: tuple[type, ...]) -> None:
-    connector = trainer._logger_connector
+    connector, kept = trainer._logger_connector, (*keep_callbacks, ProgressBar)
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
@@ -222,11 +223,22 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_ca
         for name in names:
             undo.callback(setattr, owner, name, getattr(owner, name))
     trainer.fit_loop.epoch_loop = _fresh_loop(trainer)
-    trainer.callbacks = [probe, *(c for c in trainer.callbacks if isinstance(c, keep_callbacks))]
+    trainer.callbacks = [
+        probe,
+        *(c if isinstance(c, keep_callbacks) else _muted(c) for c in trainer.callbacks if isinstance(c, kept)),
+    ]
     trainer.loggers = [DummyLogger()] if trainer.loggers else []
     trainer.profiler = PassThroughProfiler()
     connector._progress_bar_metrics, connector._logged_metrics, connector._callback_metrics = {}, {}, {}
     connector._first_loop_iter = None
+
+
+def _muted(bar: Any) -> Callback:
+    """The same progress bar without its hooks: RichProgressBar's own thread looks for it in the trainer."""
+    hooks: dict[str, Any] = {name: lambda *_, **__: None for name in dir(Callback) if name.startswith("on_")}
+    muted: Callback = object.__new__(type(f"Muted{type(bar).__name__}", (type(bar),), hooks))
+    muted.__dict__ = bar.__dict__
+    return muted
 
 
 def _fresh_loop(trainer: Trainer) -> Any:

@@ -115,8 +115,9 @@ def kept(callbacks):
     return states
 
 
-@pytest.mark.parametrize("bar", ["tqdm", pytest.param("rich", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bar", ["tqdm", "rich"])
 def test_progress_bars_count_real_batches_alone(tmp_path, bar, capsys):
+    # Rich draws from a thread of its own, which looks for the bar among the trainer's callbacks, sweep or not.
     kinds = {"tqdm": lightning_callbacks.TQDMProgressBar, "rich": lightning_callbacks.RichProgressBar}
 
     class Counts(kinds[bar]):
@@ -129,15 +130,21 @@ def test_progress_bars_count_real_batches_alone(tmp_path, bar, capsys):
             shown = self.get_metrics(trainer, module)
             self.batches.append((batch_idx, sorted(shown)))
 
-    bars = []
+    bars, found = [], []
 
     def callbacks():
         bars.append(Counts())
         return [bars[-1]]
 
-    assert difference(tmp_path, callbacks=callbacks, settings=lambda: {"enable_progress_bar": True}) is None
+    class Looks(Classifier):
+        def training_step(self, batch, batch_idx):
+            found.append(isinstance(self.trainer.progress_bar_callback, Counts))
+            return super().training_step(batch, batch_idx)
+
+    assert difference(tmp_path, Looks, callbacks=callbacks, settings=lambda: {"enable_progress_bar": True}) is None
     assert bars[0].batches == bars[1].batches
     assert len(bars[0].batches) == 16
+    assert all(found)
 
 
 @pytest.mark.slow

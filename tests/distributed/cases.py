@@ -305,7 +305,6 @@ CASES = {
     "ddp2-unused": Case(strategy=lambda: "ddp_find_unused_parameters_true"),
     "ddp2-static": Case(strategy=lambda: DDPStrategy(static_graph=True)),
     "ddp2-views": Case(strategy=lambda: DDPStrategy(gradient_as_bucket_view=True)),
-    "ddp2-syncbn": Case(settings=lambda: {"sync_batchnorm": True}),
     "fsdp1-accumulate": Case(strategy=fsdp1, settings=lambda: {"accumulate_grad_batches": 2}),
     "fsdp2-batchnorm": Case(strategy=model_parallel(2, 1), module=FSDP2),
     "fsdp2-busy": Case(strategy=model_parallel(2, 1), module=LayerNorm, settings=busy),

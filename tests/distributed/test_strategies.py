@@ -37,7 +37,7 @@ def long(folder, *cases):
 
 @slow
 def test_ddp_on_two_processes(tmp_path):
-    cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views", "syncbn")]
+    cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views")]
     identical(long(tmp_path, *cases), *cases)
 
 

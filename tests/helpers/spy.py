@@ -37,6 +37,14 @@ def _feed(sha, value) -> None:
         sha.update(repr(value).encode())
 
 
+def shard(parameter):
+    """What this rank holds of a parameter, without the padding that ZeRO-3 leaves uninitialized on the last rank."""
+    if not hasattr(parameter, "ds_tensor"):
+        return parameter
+    held = parameter.ds_tensor.reshape(-1)
+    return held[: max(0, parameter.ds_numel - torch.distributed.get_rank() * held.numel())]
+
+
 def rng() -> str:
     return digest([torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()])
 
@@ -67,7 +75,7 @@ class Spy(L.Callback):
         model = trainer.strategy.model
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str, list))}
         return {
-            "parameters": digest([getattr(p, "ds_tensor", p) for p in model.parameters()]),
+            "parameters": digest([shard(p) for p in model.parameters()]),
             "buffers": digest(list(model.buffers())),
             "optimizer": digest(optimizer_state(trainer)),
             "schedulers": digest([_plain_scheduler(c.scheduler) for c in trainer.lr_scheduler_configs]),
