@@ -9,6 +9,9 @@ from lightning.pytorch.callbacks import ProgressBar as TrainersBar
 class ProgressBar:
     """Shown on rank 0 where the trainer shows a bar; notebooks get a widget.
 
+    A rich display of the trainer pauses meanwhile: it owns the terminal, and its refresh thread looks for its callback
+    in the trainer, which a sandbox takes away.
+
     Args:
         trainer: The fitting trainer.
         total: Steps in all.
@@ -20,10 +23,14 @@ class ProgressBar:
         bars = [c for c in trainer.callbacks if isinstance(c, TrainersBar)]
         self._shown = wanted and trainer.is_global_zero and any(getattr(b, "is_enabled", True) for b in bars)
         self._total, self._label = total, label
+        displays = (getattr(b, "progress", None) for b in bars)
+        self._paused = [d for d in displays if getattr(getattr(d, "live", None), "is_started", False)]
 
     def __enter__(self) -> "ProgressBar":
         from tqdm.auto import tqdm
 
+        for display in self._paused:
+            display.stop()
         self._bar = tqdm(total=self._total, desc=self._label, leave=False, disable=not self._shown)
         return self
 
@@ -34,3 +41,5 @@ class ProgressBar:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
+        for display in self._paused:
+            display.start()
