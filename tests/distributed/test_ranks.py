@@ -31,10 +31,7 @@ def test_an_exception_on_one_rank_restores_and_ends_all(tmp_path):
     assert "restored=False" not in launched.output
 
 
-@pytest.mark.parametrize(
-    "case",
-    ["dying1", pytest.param("dying0", marks=pytest.mark.slow), pytest.param("dying-alone", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("case", ["dying-alone", *(pytest.param(f"dying{r}", marks=pytest.mark.slow) for r in (0, 1))])
 def test_a_kill_inside_of_the_test_leaves_nothing_and_the_next_run_tests_again(tmp_path, case):
     killed = launch(tmp_path, case, DIES="yes")
     assert killed.returncode != 0
