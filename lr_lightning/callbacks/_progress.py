@@ -23,7 +23,7 @@ class ProgressBar:
         bars = [c for c in trainer.callbacks if isinstance(c, TrainersBar)]
         self._shown = wanted and trainer.is_global_zero and any(getattr(b, "is_enabled", True) for b in bars)
         self._total, self._label = total, label
-        displays = (getattr(b, "progress", None) for b in bars)
+        displays: list[Any] = [getattr(b, "progress", None) for b in bars]
         self._paused = [d for d in displays if getattr(getattr(d, "live", None), "is_started", False)]
 
     def __enter__(self) -> "ProgressBar":
