@@ -78,7 +78,9 @@ def build(node: DictConfig, **offered: Any) -> Any:
             take are left out, with a line saying so; keys from the command line are always passed on.
         **offered: Further arguments for targets that take them; None offers nothing.
     """
-    takes = inspect.signature(get_class(node._target_).__init__).parameters  # type: ignore[misc]
+    init = get_class(node._target_).__init__  # type: ignore[misc]
+    # Lightning's own base classes take anything and ignore it.
+    takes = {} if init.__module__.startswith("lightning.") else inspect.signature(init).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
     overridden = {item.split("=")[0].lstrip("+~") for item in task_overrides()}
     kept = {}

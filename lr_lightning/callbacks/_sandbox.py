@@ -24,10 +24,9 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.states import RunningStage
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._plain import Restore, plain_state, rng_state
+from lr_lightning.callbacks._data import clone_batch, samplers, states_of_data, twin
+from lr_lightning.callbacks._plain import Restore, rng_state
 from lr_lightning.callbacks._snapshot import Snapshot
 
 # What is swapped out and put back.
@@ -55,6 +54,18 @@ def missing_internals(trainer: Trainer) -> list[str]:
         "_logger_connector": [(getattr(trainer, "_logger_connector", None), name) for name in _CONNECTOR_FIELDS],
     }
     return [f"{owner}.{name}" for owner, pairs in needed.items() for obj, name in pairs if not hasattr(obj, name)]
+
+
+def fresh_metrics(trainer: Trainer) -> dict[str, Any]:
+    """The callback metrics that the loop now running or just ended has produced, by name.
+
+    ``trainer.callback_metrics`` also holds the metrics of loops that ended long ago.
+    """
+    results = trainer._results
+    if results is None:
+        return {}
+    connector = trainer._logger_connector
+    return dict(results.metrics(connector._first_loop_iter is not None)["callback"])
 
 
 class Sandbox:
@@ -132,9 +143,9 @@ class Sandbox:
         total = self.trainer.num_training_batches
         index = int(index % total) if total < float("inf") else index
         while len(self._kept) <= index:
-            self._kept.append(_clone_batch(self._fetch()))
+            self._kept.append(clone_batch(self._fetch()))
         self._position += 1
-        return _clone_batch(self._kept[index])  # type: ignore[no-any-return]
+        return clone_batch(self._kept[index])  # type: ignore[no-any-return]
 
     def _fetch(self) -> Any:
         try:
@@ -151,7 +162,7 @@ class Sandbox:
     def _restart_data(self) -> None:
         self.passes += 1
         for loader in self._loader.flattened:
-            for sampler in _samplers(loader):
+            for sampler in samplers(loader):
                 if hasattr(sampler, "set_epoch"):
                     sampler.set_epoch(self.trainer.current_epoch + self.passes)
         iter(self._fetcher)
@@ -202,7 +213,7 @@ def sandbox(
         undo.callback(rng_state())
         loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
         val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
-        generators += _states_of_data(val_loader) if val_loader is not None else []
+        generators += states_of_data(val_loader) if val_loader is not None else []
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         for put_back in generators:
             undo.callback(put_back)
@@ -281,68 +292,11 @@ def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]
     Returns:
         The twin, and functions that put back the state of generators and of the datasets' own small attributes.
     """
-    put_back = _states_of_data(combined)
-    twin = copy.copy(combined)
-    twin._iterator = None
-    twin.flattened = [_twin(loader, isolate_data) for loader in combined.flattened]
-    return twin, put_back
-
-
-def _states_of_data(combined: Any) -> list[Restore]:
-    put_back: list[Restore] = []
-    for loader in combined.flattened:
-        put_back += [_generator_restore(g) for g in _generators(loader)]
-        put_back += [plain_state(d, small=True, skip=frozenset()) for d in _datasets(loader)]
-    return put_back
-
-
-def _twin(loader: Any, isolate_data: bool) -> Any:
-    if not isinstance(loader, DataLoader):
-        if isinstance(loader, Iterator):
-            raise TypeError(
-                f"the training data are a one-shot iterator ({type(loader).__name__}): what a range test reads from it "
-                "would be lost for training. Wrap the stream in a DataLoader over an IterableDataset"
-            )
-        return loader
-    twin = copy.copy(loader)
-    twin.__dict__["_iterator"] = None  # persistent workers belong to the fit's own loader
-    shared = {id(g): g for g in _generators(loader)} | {id(d): d for d in _datasets(loader)}
-    for name in ("sampler", "batch_sampler"):
-        if twin.__dict__.get(name) is not None:
-            twin.__dict__[name] = copy.deepcopy(twin.__dict__[name], shared)
-    if isolate_data and twin.num_workers == 0:
-        twin.__dict__.update(num_workers=1, prefetch_factor=2)
-    return twin
-
-
-def _samplers(loader: Any) -> Iterator[Any]:
-    for sampler in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-        while sampler is not None:
-            yield sampler
-            sampler = getattr(sampler, "sampler", None)
-
-
-def _generators(loader: Any) -> list[torch.Generator]:
-    owners = (loader, *_samplers(loader))
-    found = {id(g): g for g in (getattr(o, "generator", None) for o in owners) if isinstance(g, torch.Generator)}
-    return list(found.values())
-
-
-def _datasets(loader: Any) -> Iterator[Any]:
-    """Datasets and those they wrap; a loader of another kind than torch's is its own dataset."""
-    dataset = getattr(loader, "dataset", None) if isinstance(loader, DataLoader) else loader
-    while dataset is not None and hasattr(dataset, "__dict__"):
-        yield dataset
-        dataset = getattr(dataset, "dataset", None)
-
-
-def _generator_restore(generator: torch.Generator) -> Restore:
-    state = generator.get_state()
-    return lambda: generator.set_state(state)
-
-
-def _clone_batch(item: Any) -> Any:
-    return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else copy.copy(x), item)
+    put_back = states_of_data(combined)
+    copied = copy.copy(combined)
+    copied._iterator = None
+    copied.flattened = [twin(loader, isolate_data) for loader in combined.flattened]
+    return copied, put_back
 
 
 class Validation:
@@ -360,7 +314,7 @@ class Validation:
         if box.val_loader is None:
             raise ValueError('evaluate="val" needs a val_dataloader; this fit has none')
         self._trainer = box.trainer
-        loaders = [_twin(loader, isolate_data=False) for loader in box.val_loader.flattened]
+        loaders = [twin(loader, isolate_data=False) for loader in box.val_loader.flattened]
         self._batches = list(itertools.islice(itertools.chain.from_iterable(loaders), num_batches))
         if not self._batches:
             raise ValueError('evaluate="val" needs at least one validation batch; the val_dataloader gave none')
@@ -377,7 +331,7 @@ class Validation:
         trainer.validating = True
         module.eval()
         try:
-            return [(self._loss(index, _clone_batch(batch)), batch) for index, batch in enumerate(self._batches)]
+            return [(self._loss(index, clone_batch(batch)), batch) for index, batch in enumerate(self._batches)]
         finally:
             trainer.training = True
             for submodule, mode in modes:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks import _private
+from lr_lightning.callbacks import _sandbox
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
@@ -236,7 +236,7 @@ class PlateauDecay(Callback):
     # Values
 
     def _take(self, trainer: Trainer, pl_module: LightningModule, moment: str) -> None:
-        fresh = _private.fresh_metrics(trainer)
+        fresh = _sandbox.fresh_metrics(trainer)
         self._available[moment] = sorted(fresh)
         if self.interval == "epoch" and self.monitor in fresh:
             self._seen = True
@@ -249,7 +249,7 @@ class PlateauDecay(Callback):
             # Lightning has divided the loss by the number of micro-batches.
             value, scale = source.loss_of(outputs), float(parts)
         else:
-            value, scale = _private.fresh_metrics(trainer).get(self.monitor), 1.0
+            value, scale = _sandbox.fresh_metrics(trainer).get(self.monitor), 1.0
             if value is not None and self._last_step_value is not None:
                 # A metric that is logged now and then keeps its storage until it is logged again.
                 value = None if value.data_ptr() == self._last_step_value.data_ptr() else value
