@@ -126,10 +126,18 @@ def noise_level(losses: Array, cycle: int = 1) -> float:
     """
     lag = cycle if len(losses) > 4 * cycle else 1
     steps = losses[lag:] - losses[:-lag]
+    bends = steps[lag:] - steps[:-lag]
     if len(steps) < 3:
         return 0.0
-    # 1.4826 makes the median absolute deviation that of a normal law; a difference has sqrt(2) of one value's spread.
-    return float(1.4826 * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
+    # A difference has sqrt(2) of one value's spread, a second difference sqrt(6). The second one also takes out a slope
+    # that changes, which on a short ladder is half of the curve.
+    levels = [_robust(steps) / math.sqrt(2)] + ([_robust(bends) / math.sqrt(6)] if len(bends) >= 5 else [])
+    return min(levels)
+
+
+def _robust(values: Array) -> float:
+    """Standard deviation from the median absolute deviation: 1.4826 times it for a normal law."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,9 @@ class Curve:
         resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
         limit = SIGNIFICANCE * math.sqrt(2)
         clear = self.drop > limit * self.error or self.light_drop > limit * self.light_error
-        return clear and self.drop > resolution
+        # A curve that rises from its first step on is lower there than the median of its first losses.
+        fall = float(np.max(self.smooth[: self.low + 1]) - self.smooth[self.low])
+        return clear and self.drop > resolution and fall > self.drop / 2
 
 
 def read_curve(

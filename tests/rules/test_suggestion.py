@@ -143,3 +143,14 @@ def test_pure_noise_stops_nothing_and_rarely_looks_like_a_descent(points):
     curves = [(1 + 0.1 * np.random.default_rng(seed).normal(size=points)).tolist() for seed in range(100)]
     assert not any(diverged(losses, planned=points) for losses in curves)
     assert sum(analyze(lrs, losses, cycle=8).ok for losses in curves) <= 5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("shape", [lambda i: 1 + 0.05 * i, lambda i: 1 + (i / 30) ** 3, lambda i: -3 + 0.001 * i])
+def test_a_loss_that_only_rises_is_no_descent(shape, noise):
+    rng = np.random.default_rng(0)
+    lrs = ladder(1e-7, 10.0, 100)
+    losses = [shape(i) + noise * rng.standard_normal() for i in range(100)]
+    result = analyze(lrs, losses, planned=100)
+    assert result.status == "no_descent", result.reason
+    assert result.suggestion is None
