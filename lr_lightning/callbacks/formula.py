@@ -252,7 +252,7 @@ class LRFormula(Callback):
                 if self.owns(index, group):
                     lr, base = get_lr(group), record_base_lr(group)
                     reason = f"LR = {self.formulas[self._key(group) or '']} per {self.interval}"
-                    write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, self.state_key))
+                    write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
                     rank_zero_info(f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
                     return
 

@@ -336,10 +336,10 @@ class PlateauDecay(Callback):
         entry = settings.entry_of(decision, reason, change, multiplier, trainer.current_epoch, logging_step(trainer))
         self.history.append(entry)
         kind = "restore" if decision.action == "unkick" else decision.action
-        event = LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, self.state_key)
-        write_event(trainer, event)
+        name = f"PlateauDecay({self.monitor})"
+        write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
         if self.verbose:
-            rank_zero_info(f"PlateauDecay({self.monitor}): {settings.line_of(entry)}")
+            rank_zero_info(f"{name}: {settings.line_of(entry)}")
 
     # Optimizers
 
