@@ -15,6 +15,7 @@ from lr_lightning.callbacks._progress import ProgressBar
 from lr_lightning.callbacks._settings import RangeTestSettings
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
+from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.rules import protocol
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
 from lr_lightning.rules.sweep import ladder
@@ -208,7 +209,7 @@ class LRRangeTest(Callback):
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
-            _note_in_hparams(trainer.lightning_module, new)
+            note_in_hparams(trainer, new)
         writer.finish(result)
         write_event(sight, LREvent("range_test", step, epoch, previous, new, result.reason, self.name))
         rank_zero_info(f"LRRangeTest: {_in_words(result)}; LR {previous:.4g} -> {new:.4g}")
@@ -278,11 +279,13 @@ def _in_words(result: RangeTestResult | None) -> str:
     return f"suggested LR {result.suggestion:.4g} ({result.status}): {result.reason}"
 
 
-def _note_in_hparams(module: LightningModule, lr: float) -> None:
+def note_in_hparams(trainer: Trainer, lr: float) -> None:
     """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with."""
+    module = trainer.lightning_module
     for name in HPARAMS:
         if name in module.hparams:
             module.hparams[name] = lr
+            note_lr(trainer, name, lr)
         if isinstance(getattr(module, name, None), float):
             setattr(module, name, lr)
 

@@ -14,7 +14,7 @@ from lr_lightning.callbacks import _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.callbacks._trials import ShortTrials
-from lr_lightning.callbacks.range_test import _note_in_hparams
+from lr_lightning.callbacks.range_test import note_in_hparams
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.axes import Axis
@@ -157,7 +157,7 @@ class LRSearch(Callback):
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
         if self.apply and self.best_lr is not None:
             param_groups.rescale(optimizers, schedulers, self.best_lr)
-            _note_in_hparams(trainer.lightning_module, self.best_lr)
+            note_in_hparams(trainer, self.best_lr)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
             self._write(Path(folder) / self.name, plan)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lr_lightning.reporting.events import add_summary, guard, tensorboards
@@ -59,3 +60,35 @@ def _write(writer: Any, values: Mapping[str, Any], metrics: Mapping[str, float],
         writer.add_scalar(f"{FINAL}/{name}", value, step)
     add_summary(writer, hparams_pb(dict(values)), step)
     writer.flush()
+
+
+def note_lr(trainer: Any, name: str, lr: float) -> None:
+    """Tell the loggers the LR found: they took down the hyperparameters before the test.
+
+    TensorBoard's and the CSV logger's ``hparams.yaml`` get ``name`` anew. Other loggers may refuse a changed value, so
+    they get it as ``<name>_found``.
+
+    Args:
+        trainer: The trainer: ``loggers`` and ``is_global_zero``.
+        name: The hyperparameter, ``lr`` or ``learning_rate``.
+        lr: The LR found.
+    """
+    if not trainer.is_global_zero:
+        return
+    for logger in trainer.loggers:
+        kinds = {kind.__name__ for kind in type(logger).__mro__}
+        if "TensorBoardLogger" in kinds:
+            guard(logger, partial(_renew_yaml, logger, name, lr))
+        else:
+            key = name if "CSVLogger" in kinds else f"{name}_found"
+            guard(logger, partial(logger.log_hyperparams, {key: lr}))
+
+
+def _renew_yaml(logger: Any, name: str, lr: float) -> None:
+    """``log_hyperparams`` would write a second row into the HParams tab, and leave the file as it is."""
+    from lightning.pytorch.core.saving import save_hparams_to_yaml
+
+    logger.hparams[name] = lr
+    path = Path(logger.log_dir) / "hparams.yaml"
+    if path.is_file():
+        save_hparams_to_yaml(path, logger.hparams)

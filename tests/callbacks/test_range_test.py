@@ -7,7 +7,8 @@ import math
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRRangeTest, RangeTestResult
@@ -177,12 +178,17 @@ def test_bad_settings_are_refused_at_construction(kwargs, message):
 
 
 def test_groups_keep_their_ratio_and_hparams_follow(tmp_path):
+    L.seed_everything(3, verbose=False)
     test = LRRangeTest(**RANGE)
-    runner = fit(test, Classifier(lr=1e-3))
+    loggers = [kind(tmp_path / kind.__name__, name="", version="") for kind in (TensorBoardLogger, CSVLogger)]
+    runner = fit(test, Classifier(lr=1e-3), logger=loggers, log_every_n_steps=1)
     first, second = lrs(runner)
     assert first == test.result.suggestion
     assert second == test.result.suggestion * 10.0
     assert runner.lightning_module.hparams.lr == test.result.suggestion
+    for kind in (TensorBoardLogger, CSVLogger):
+        noted = OmegaConf.load(tmp_path / kind.__name__ / "hparams.yaml")
+        assert noted.lr == test.result.suggestion
 
 
 def test_event_files_and_files_beside_them(tmp_path):
