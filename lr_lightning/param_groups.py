@@ -94,19 +94,23 @@ def record_base_lr(group: dict[str, Any]) -> float:
     return float(group[BASE_LR])
 
 
-def peak_lr(group: dict[str, Any], schedulers: Sequence[Any] = (), index: int = 0) -> float:
-    """The LR that a user calls "the LR" of a param group: ``max_lr`` of OneCycleLR and CyclicLR, else the base LR.
+def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
+    """What a user calls "the LR" of each param group: ``max_lr`` of OneCycleLR and CyclicLR, else the base LR.
 
     Args:
-        group: The param group.
-        schedulers: Schedulers of the group's optimizer.
-        index: Index of the group in its optimizer.
+        optimizer: An optimizer, wrapped or not.
+        schedulers: All schedulers; those of other optimizers are left aside.
     """
+    own = _schedulers_of(optimizer, schedulers)
+    return [_peak_lr(group, own, index) for index, group in enumerate(optimizer.param_groups)]
+
+
+def _peak_lr(group: dict[str, Any], own: Sequence[Any], index: int) -> float:
     factor = lr_factor(group)
     if BASE_LR not in group:
         if "max_lr" in group:
             return float(group["max_lr"]) / factor
-        for scheduler in _flat(schedulers):
+        for scheduler in own:
             if hasattr(scheduler, "max_lrs"):
                 return float(scheduler.max_lrs[index]) / factor
     return base_lr(group)
@@ -119,9 +123,8 @@ def reference_lr(optimizers: Sequence[Any], schedulers: Sequence[Any] = ()) -> f
         ValueError: If every param group has an LR of 0, so that no multiplier could change it.
     """
     for optimizer in optimizers:
-        own = _schedulers_of(optimizer, schedulers)
-        for index, group in enumerate(optimizer.param_groups):
-            if (peak := peak_lr(group, own, index)) > 0:
+        for peak in peak_lrs(optimizer, schedulers):
+            if peak > 0:
                 return peak
     raise ValueError("every param group has a learning rate of 0; give at least one of them a positive LR")
 
@@ -158,7 +161,7 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
     # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
-    peaks = [peak_lr(group, own, index) for index, group in enumerate(groups)]
+    peaks = peak_lrs(optimizer, own)
     new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
 
     def scale(index: int | None, value: Any) -> Any:

@@ -45,7 +45,7 @@ def missing_internals(trainer: Trainer) -> list[str]:
     """Names of the private Lightning attributes that this package needs and this Lightning release lacks."""
     needed = {
         "trainer._logger_connector": [(trainer, "_logger_connector")],
-        "trainer.fit_loop": [(trainer.fit_loop, name) for name in ("epoch_loop", "_combined_loader", "max_batches")],
+        "trainer.fit_loop": [(trainer.fit_loop, name) for name in ("epoch_loop", "_combined_loader")],
         "_TrainingEpochLoop": [
             (_TrainingEpochLoop, name)
             for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "total_batch_idx")

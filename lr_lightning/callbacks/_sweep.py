@@ -37,9 +37,9 @@ class Probe(Callback):
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         reference = param_groups.reference_lr(optimizers, schedulers)
         self._groups = [
-            (group, param_groups.peak_lr(group, schedulers, index) / reference)
+            (group, peak / reference)
             for optimizer in optimizers
-            for index, group in enumerate(optimizer.param_groups)
+            for group, peak in zip(optimizer.param_groups, param_groups.peak_lrs(optimizer, schedulers), strict=True)
         ]
         self._device = trainer.strategy.root_device
         dtype = torch.float32 if self._device.type == "mps" else torch.float64

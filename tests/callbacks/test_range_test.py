@@ -7,7 +7,7 @@ import math
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -189,6 +189,27 @@ def test_groups_keep_their_ratio_and_hparams_follow(tmp_path):
     for kind in (TensorBoardLogger, CSVLogger):
         noted = OmegaConf.load(tmp_path / kind.__name__ / "hparams.yaml")
         assert noted.lr == test.result.suggestion
+
+
+def test_a_logger_that_may_refuse_changed_values_gets_the_lr_under_a_name_of_its_own(tmp_path):
+    class Strict(Logger):
+        name, version = "strict", 0
+
+        def __init__(self):
+            super().__init__()
+            self.noted = {}
+
+        def log_metrics(self, metrics, step=None):
+            pass
+
+        def log_hyperparams(self, params, *args, **kwargs):
+            for key, value in dict(params).items():
+                assert self.noted.setdefault(key, value) == value, f"{key} has been logged"
+
+    test, logger = LRRangeTest(**RANGE), Strict()
+    fit(test, Classifier(lr=1e-3), logger=logger, log_every_n_steps=1)
+    assert logger.noted["lr"] == 1e-3
+    assert logger.noted["lr_found"] == test.result.suggestion
 
 
 def test_event_files_and_files_beside_them(tmp_path):

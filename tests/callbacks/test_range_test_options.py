@@ -235,3 +235,20 @@ def test_the_suggestion_is_for_the_kind_of_run(scheduled, kind):
 def test_bad_options_are_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         LRRangeTest(**options)
+
+
+def test_another_optimizers_cyclic_scheduler_does_not_set_this_ones_ratio():
+    class Cyclic(Two):
+        def configure_optimizers(self):
+            first, second = super().configure_optimizers()
+            return [first, second], [torch.optim.lr_scheduler.CyclicLR(second, 1e-4, 5e-3, cycle_momentum=False)]
+
+        def training_step(self, batch, batch_idx):
+            swept.append([o.param_groups[0]["lr"] for o in self.optimizers()])
+            return super().training_step(batch, batch_idx)
+
+    swept = []
+    test = LRRangeTest(**RANGE, apply=False)
+    fit(test, Cyclic())
+    ladder = [[lr, lr * 5.0] for lr in test.result.lrs]  # 1e-3 against a peak of 5e-3
+    assert swept[: len(ladder)] == [pytest.approx(pair) for pair in ladder]
