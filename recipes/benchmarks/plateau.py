@@ -21,7 +21,8 @@ import torch
 
 from recipes.benchmarks.plateau_arms import RULES, SCHEDULES, arms, cosine
 from recipes.benchmarks.plateau_runs import CADENCES, VALIDATIONS, Arm, train
-from recipes.benchmarks.plateau_tasks import CHOOSE, REPORT, Task
+from recipes.benchmarks.plateau_fresh import REPORT
+from recipes.benchmarks.plateau_tasks import CHOOSE, Task
 
 STEPS = 8 * VALIDATIONS
 SEEDS = 2
