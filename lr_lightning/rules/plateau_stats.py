@@ -84,6 +84,22 @@ def spread(values: Sequence[float]) -> float:
     return math.sqrt(sum(x * x for x in residuals(values)) / (len(values) - 2))
 
 
+def change_error(blocks: Sequence[Block]) -> float:
+    """Standard error of the change along the line through blocks, of independent noise."""
+    means = means_of(blocks)
+    return spread(means) * math.sqrt(12 / len(means))
+
+
+def fall(values: Sequence[float]) -> float:
+    """By how much the values fall from the first to the last, by the medians of their first and last thirds."""
+    n = len(values)
+    third = max(1, n // 3)
+    first, last = sorted(values[:third]), sorted(values[n - third :])
+    middle, other = third // 2, (third - 1) // 2
+    drop = (first[middle] + first[other] - last[middle] - last[other]) / 2
+    return drop * (n - 1) / max(1, n - third)
+
+
 def lag_one(values: Sequence[float]) -> float:
     """Lag-1 correlation of the residuals around a line, corrected for the bias of short series; 0 if undefined."""
     rest = residuals(values)

@@ -4,111 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from lr_lightning.rules import plateau_evidence as evidence_of
 from lr_lightning.rules import plateau_stats as stats
 from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
-from lr_lightning.rules.plateau_endgame import due_cuts
+from lr_lightning.rules.plateau_endgame import due_cuts, most_cuts
 from lr_lightning.rules.plateau_stats import Block
+from lr_lightning.rules.plateau_trend_state import Stage, TrendState, state_of
 from lr_lightning.rules.sweep import check_count
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
-_MOST_BLOCKS = 64
-_MOST_STRETCH = 3.0
+_MOST_BLOCKS, _LEAST_BLOCKS = 128, 8
+_MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3
 _MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
 _RAMP = 30
+_LATE = 0.7  # of the resolution, in the second half of a planned run
+_STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
 _WAIT = Decision("keep", "the window fills", "waiting")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What is known since the last change of the LR, and what earlier stages left.
-
-    Attributes:
-        blocks: Means of consecutive observations, at most 64, as (mean, observations, position of the newest).
-        begin: Position where the first block begins.
-        width: Observations a block.
-        top: Mean of the run's first 3 values, over ``top_count`` of them.
-        level: Mean over the window at the last cut (``None``: no cut yet), with its noise.
-        noise: Standard deviation of the block means there.
-        backoff: The window's stretch after cuts that brought nothing.
-        waited: Whether a cut was put off because of the backoff or a flat region in this stage.
-        kicked: 0 no kick, 1 the LR is raised now, 2 a kick was taken back in this stage.
-        cooldown: Observations still to be ignored.
-        cuts: Decays so far.
-        end_cuts: Those in the endgame.
-        correlation: Lag-1 correlation of block means, smoothed over judgements.
-        nonfinite: Non-finite observations so far.
-    """
-
-    blocks: tuple[Block, ...] = ()
-    begin: float = 0.0
-    width: int = 1
-    top: float = 0.0
-    top_count: int = 0
-    level: float | None = None
-    noise: float = 0.0
-    backoff: float = 1.0
-    waited: bool = False
-    kicked: int = 0
-    cooldown: int = 0
-    cuts: int = 0
-    end_cuts: int = 0
-    correlation: float = 0.0
-    nonfinite: int = 0
-
-
-@dataclass(frozen=True)
-class TrendState:
-    """What the trend rule remembers: the counters that move with every observation, and the rest in ``stage``.
-
-    Attributes:
-        seen: Observations so far.
-        at: Position of the newest.
-        total: Sum of the block that is being filled.
-        count: Observations in it.
-        nonfinite_row: Non-finite observations in a row up to now.
-        stage: What changes once a block.
-    """
-
-    seen: int = 0
-    at: float = 0.0
-    total: float = 0.0
-    count: int = 0
-    nonfinite_row: int = 0
-    stage: Stage = Stage()
-
-    @property
-    def cuts(self) -> int:
-        """Decays so far."""
-        return self.stage.cuts
-
-    @property
-    def nonfinite(self) -> int:
-        """Non-finite observations so far."""
-        return self.stage.nonfinite
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python types."""
-        data = asdict(self)
-        data["stage"]["blocks"] = [list(block) for block in self.stage.blocks]
-        return data
 
 
 @dataclass(frozen=True)
 class TrendRule:
     """Decay when the newest window shows no downward trend (Mann-Kendall's S >= 0).
 
-    The window is a share of the planned run, so it fits every cadence. It is stretched, up to 3 times, until it could
-    have seen the trend that it misses: until the standard error of its change, times ``resolution``, is below what a
-    decay that is even over the logarithm of time, and as deep as this run's so far, would have brought. A cut that
-    didn't lower the metric wasn't made on a noise floor: the next one waits for a longer window (up to 4 times).
-    A sustained jump upwards restarts the stage. With a known horizon, the last ``endgame`` of the run goes to low LRs.
+    The window is a share of the planned run, so it fits every cadence. It is stretched, up to 4.5 times, until it could
+    have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would have
+    brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained between a
+    quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the first half of
+    a planned run nothing is cut without that; later half of it will do, and a window that is stretched to the end is
+    judged as it is. A cut that didn't lower the metric wasn't made on a noise floor: with an endgame no other follows
+    before it, otherwise the next waits for a longer window (up to 4 times). A sustained jump upwards restarts the stage.
+
+    With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
+    add none, and they run at most one cut ahead of (time left) ** 1.5, so that a false one can't do much harm.
 
     The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
-    metric changes no decision. It assumes that the noise of block means is nearly independent; the lag-1 correlation is
-    in the evidence, and above 0.5 it decays too early.
+    metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation, measured
+    over the run, widens the standard error as in an AR(1) process.
 
     Attributes:
         mode: ``"min"`` or ``"max"``.
@@ -128,13 +62,13 @@ class TrendRule:
 
     name: ClassVar[str] = "trend"
     mode: str = "min"
-    window: float | int = 0.12
+    window: float | int = 0.08
     open_window: float = 0.25
     least: int = 5
     open_least: int = 5
-    resolution: float = 2.75
+    resolution: float = 2.25
     cooldown: int = 0
-    endgame: float = 0.5
+    endgame: float = 0.65
     factor: float = 0.5
     on_flat: str = "keep"
 
@@ -161,9 +95,7 @@ class TrendRule:
 
     def load(self, state: Mapping[str, Any]) -> TrendState:
         """The state that ``to_dict`` wrote."""
-        stage = dict(state["stage"])
-        stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
-        return TrendState(**{**state, "stage": Stage(**stage)})
+        return state_of(state)
 
     def restart(self, state: TrendState) -> TrendState:
         """Forget the values of this stage: the LR was changed by something else."""
@@ -176,7 +108,8 @@ class TrendRule:
         """Take one value in."""
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
-        if horizon is not None and self.endgame > 0 and at > horizon * (1.0 - self.endgame):
+        # Nothing is trained after the end: a cut there would help nobody.
+        if horizon is not None and self.endgame > 0 and horizon * (1.0 - self.endgame) < at < horizon:
             cuts = self._due(state, at, horizon)
             if cuts > 0:
                 return self._force(state, value, at, horizon, cuts)
@@ -202,7 +135,8 @@ class TrendRule:
             stage = replace(stage, top=top, top_count=stage.top_count + 1)
         if count < stage.width:
             return TrendState(seen, at, total, count, 0, stage), _WAIT
-        stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)))
+        swings = evidence_of.swing(stage.swings, stage.blocks, total / count)
+        stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)), swings=swings)
         stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon)
         return TrendState(seen, at, 0.0, 0, 0, stage), decision
 
@@ -215,28 +149,28 @@ class TrendRule:
         return self.open_window * at * stretch, math.ceil(self.open_least * stretch)
 
     def _bound(self, stage: Stage, at: float, horizon: float | None) -> Stage:
-        """Keep at most 64 blocks: merge neighbours while a window keeps 16 or more, else drop the oldest."""
+        """Keep at most 128 blocks: merge neighbours while a window keeps 4 or more, else drop the oldest."""
         if len(stage.blocks) < _MOST_BLOCKS:
             return stage
         window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, 1.0))
-        if window is not None and len(window) < 32:
+        if window is not None and len(window) < _LEAST_BLOCKS:
             dropped = stage.blocks[: _MOST_BLOCKS // 4]
             return replace(stage, blocks=stage.blocks[_MOST_BLOCKS // 4 :], begin=dropped[-1][2])
-        return replace(stage, blocks=stats.halve(stage.blocks), width=stage.width * 2)
+        merged = stats.halve(stage.blocks)
+        return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
 
     def _judge(self, stage: Stage, seen: int, at: float, horizon: float | None) -> tuple[Stage, Decision]:
         if stats.jumped(stage.blocks):
             restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
             return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
-        window = self._window(stage, seen, at, horizon)
+        window, missed = self._window(stage, seen, at, horizon)
         if window is None:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        if p >= 0.2:  # around a bent decline, the residuals of a line say nothing about the noise
-            stage = replace(stage, correlation=0.8 * stage.correlation + 0.2 * stats.lag_one(means))
         evidence = self._evidence(stage, window, means, p)
-        if s < 0:
+        early = horizon is not None and at < 0.5 * horizon
+        if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
         evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
@@ -248,30 +182,41 @@ class TrendRule:
             return stage, Decision("keep", f"the raised LR brings progress (p = {p:.2g}): it stays", "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
 
-    def _window(self, stage: Stage, seen: int, at: float, horizon: float | None) -> Sequence[Block] | None:
-        """The newest blocks that could have seen a slow decay; ``None`` while there are too few."""
+    def _window(
+        self, stage: Stage, seen: int, at: float, horizon: float | None
+    ) -> tuple[Sequence[Block] | None, float]:
+        """The newest blocks that could have seen a slow decay, and its gain over them; none while there are too few."""
         stretch = stage.backoff if self.on_flat == "keep" else 1.0
         # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
         patient = self.resolution > 0 and self.on_flat != "decay"
         patient = patient and (horizon is not None or isinstance(self.window, int))
-        most = stretch * (_MOST_STRETCH if patient else 1.0)
+        most = stretch * _MOST_STRETCH
+        promised = evidence_of.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
+        early = horizon is not None and at < 0.5 * horizon
+        widened = evidence_of.inflation(evidence_of.correlation(stage.swings))
+        # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
+        sure = self.resolution * widened * min(1.0, seen / _RAMP) * (1.0 if early else _LATE)
         while True:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
-            if window is None:
-                return None
-            if stretch >= most or self._resolves(stage, window, seen):
-                return window
-            stretch = min(most, stretch + 0.25)
+            if window is None or not patient:
+                return window, 0.0
+            gain = self._missed(stage, window, seen, promised)
+            if stats.change_error(window) * sure <= gain:
+                return window, gain
+            if stretch >= most:
+                return (None if early else window), 0.0
+            stretch = min(most, stretch * _STRETCH_STEP)
 
-    def _resolves(self, stage: Stage, window: Sequence[Block], seen: int) -> bool:
-        if not self.resolution:
-            return True
+    def _missed(self, stage: Stage, window: Sequence[Block], seen: int, promised: float | None) -> float:
+        """What a slow decay would gain over a window."""
+        if promised is not None:
+            held = len(stage.blocks) - len(window)
+            start, end = stage.blocks[held - 1][2] if held else stage.begin, stage.blocks[-1][2]
+            return evidence_of.gain(promised, (end - start) / (end - stage.begin))
         means = stats.means_of(window)
-        # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
-        error = stats.spread(means) * math.sqrt(12 / len(means)) * min(1.0, seen / _RAMP)
         share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
         drop = stage.top - sum(means) / len(means)
-        return error * self.resolution <= drop * -math.log(1.0 - share) / math.log(max(seen, 2))
+        return drop * -math.log(1.0 - share) / math.log(max(seen, 2))
 
     def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
         sign = 1.0 if self.mode == "min" else -1.0
@@ -282,7 +227,8 @@ class TrendRule:
             "level": sign * level,
             "noise": stats.spread(means),
             "drop": stage.top - level,
-            "correlation": stage.correlation,
+            # A steep trend that bends looks like correlated noise.
+            "correlation": evidence_of.known_correlation(stage.swings) if p >= 0.2 else 0.0,
         }
 
     def _plateau(
@@ -296,13 +242,15 @@ class TrendRule:
         words = self._words(evidence, useless, flat)
         if flat and self.on_flat == "kick" and stage.kicked != 2:
             return self._kick(stage, at, words, evidence)
+        if horizon is not None and self.endgame > 0 and self.on_flat != "decay":
+            # The endgame will bring what is left of the cuts: none is worth a risk.
+            if useless or stage.depth >= most_cuts(at / horizon, self.factor):
+                return stage, Decision("keep", words, "flat" if flat else "plateau", evidence)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
             return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
         after = self._after_cut(stage, at, level, noise, backoff)
-        if horizon is not None and self.endgame > 0 and at > horizon * (1.0 - self.endgame):
-            after = replace(after, end_cuts=after.end_cuts + 1)  # the endgame asks for one less
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
 
     def _after_cut(self, stage: Stage, at: float, level: float, noise: float, backoff: float) -> Stage:
@@ -318,13 +266,15 @@ class TrendRule:
             kicked=0,
             cooldown=self.cooldown,
             cuts=stage.cuts + 1,
+            depth=stage.depth + 1,
         )
 
     def _kick(self, stage: Stage, at: float, words: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
         fresh = replace(stage, blocks=(), begin=at, width=1)
         if stage.kicked == 0:
-            return replace(fresh, kicked=1), Decision("kick", words, "flat", evidence)
-        return replace(fresh, kicked=2), Decision("unkick", "the raised LR brought no progress", "flat", evidence)
+            return replace(fresh, kicked=1, depth=stage.depth - 1), Decision("kick", words, "flat", evidence)
+        fresh = replace(fresh, kicked=2, depth=stage.depth + 1)
+        return fresh, Decision("unkick", "the raised LR brought no progress", "flat", evidence)
 
     def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
         count = int(evidence["observations"])
@@ -342,7 +292,7 @@ class TrendRule:
         length = horizon * self.endgame
         done = (at - horizon * (1.0 - self.endgame)) / length
         step = (at - state.at) / length
-        return due_cuts(done, step, self.factor) - state.stage.end_cuts
+        return due_cuts(done, step, self.factor) - state.stage.depth
 
     def _force(
         self, state: TrendState, value: float, at: float, horizon: float, cuts: int
@@ -351,7 +301,11 @@ class TrendRule:
         finite = math.isfinite(value)
         row = 0 if finite else state.nonfinite_row + 1
         stage = replace(
-            stage, cuts=stage.cuts + cuts, end_cuts=stage.end_cuts + cuts, nonfinite=stage.nonfinite + (not finite)
+            stage,
+            cuts=stage.cuts + cuts,
+            depth=stage.depth + cuts,
+            end_cuts=stage.end_cuts + cuts,
+            nonfinite=stage.nonfinite + (not finite),
         )
         reason = f"endgame: {max(0.0, 1.0 - at / horizon):.0%} of the planned run is left"
         evidence = {"left": max(0.0, 1.0 - at / horizon)}

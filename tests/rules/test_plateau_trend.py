@@ -143,7 +143,7 @@ def test_endgame_reaches_low_lrs_at_any_cadence_and_turns_off():
             state, decision = rule.observe(state, 1 - i / count, i + 1, count)
             if decision.decays:
                 assert decision.cause == "endgame"
-                assert i + 1 > count / 2
+                assert 0.35 * count < i + 1 < count, "nothing is trained after the end"
                 cuts += decision.cuts
         assert 7 <= cuts <= 10
     assert run(no_end(), 1 - time(100), 100) == []
@@ -218,7 +218,7 @@ def test_memory_is_bounded():
     state = rule.start()
     for i in range(5000):
         state, _ = rule.observe(state, 1 / (1 + i), i + 1, 5000)
-        assert len(state.stage.blocks) <= 64
+        assert len(state.stage.blocks) <= 128
 
 
 def test_correlated_noise_is_told():
@@ -236,7 +236,7 @@ def test_correlated_noise_is_told():
                 most = max(most, decision.evidence.get("correlation", 0.0))
             shown.append(most)
         found[rho] = float(np.median(shown))
-    assert found[0.9] > 0.4 > found[0.0] + 0.1
+    assert found[0.9] > 0.8 > found[0.0] + 0.2
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,96 @@
+"""What the trend rule remembers: immutable, plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lr_lightning.rules.plateau_evidence import STILL, Swings
+from lr_lightning.rules.plateau_stats import Block
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known since the last change of the LR, and what earlier stages left.
+
+    Attributes:
+        blocks: Means of consecutive observations, at most 128, as (mean, observations, position of the newest).
+        begin: Position where the first block begins.
+        width: Observations a block.
+        top: Mean of the run's first 3 values, over ``top_count`` of them.
+        level: Mean over the window at the last cut (``None``: no cut yet), with its noise.
+        noise: Standard deviation of the block means there.
+        backoff: The window's stretch after cuts that brought nothing.
+        waited: Whether a cut was put off because of the backoff or a flat region in this stage.
+        kicked: 0 no kick, 1 the LR is raised now, 2 a kick was taken back in this stage.
+        cooldown: Observations still to be ignored.
+        cuts: Decays so far.
+        end_cuts: Those that the endgame made.
+        depth: Cuts that are in force: without those that a kick takes back.
+        nonfinite: Non-finite observations so far.
+        swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    begin: float = 0.0
+    width: int = 1
+    top: float = 0.0
+    top_count: int = 0
+    level: float | None = None
+    noise: float = 0.0
+    backoff: float = 1.0
+    waited: bool = False
+    kicked: int = 0
+    cooldown: int = 0
+    cuts: int = 0
+    end_cuts: int = 0
+    depth: int = 0
+    nonfinite: int = 0
+    swings: Swings = STILL
+
+
+@dataclass(frozen=True)
+class TrendState:
+    """What the trend rule remembers: the counters that move with every observation, and the rest in ``stage``.
+
+    Attributes:
+        seen: Observations so far.
+        at: Position of the newest.
+        total: Sum of the block that is being filled.
+        count: Observations in it.
+        nonfinite_row: Non-finite observations in a row up to now.
+        stage: What changes once a block.
+    """
+
+    seen: int = 0
+    at: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    nonfinite_row: int = 0
+    stage: Stage = Stage()
+
+    @property
+    def cuts(self) -> int:
+        """Decays so far."""
+        return self.stage.cuts
+
+    @property
+    def nonfinite(self) -> int:
+        """Non-finite observations so far."""
+        return self.stage.nonfinite
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python types."""
+        data = asdict(self)
+        data["stage"]["blocks"] = [list(block) for block in self.stage.blocks]
+        data["stage"]["swings"] = list(self.stage.swings)
+        return data
+
+
+def state_of(data: Mapping[str, Any]) -> TrendState:
+    """The state that ``to_dict`` wrote."""
+    stage = dict(data["stage"])
+    stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
+    stage["swings"] = tuple(stage.get("swings", STILL))
+    return TrendState(**{**data, "stage": Stage(**stage)})
