@@ -118,7 +118,7 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
         warned.add("correlation")
         rank_zero_warn(
             f"PlateauDecay: the noise of {monitor} is strongly correlated from one observation to the next "
-            f"(lag 1: {correlation:.2f}); decays may come too early, a larger window helps"
+            f"(lag 1: {correlation:.2f}): each tells less, and decays come later"
         )
 
 

@@ -92,5 +92,5 @@ def state_of(data: Mapping[str, Any]) -> TrendState:
     """The state that ``to_dict`` wrote."""
     stage = dict(data["stage"])
     stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
-    stage["swings"] = tuple(stage.get("swings", STILL))
+    stage["swings"] = tuple(stage["swings"])
     return TrendState(**{**data, "stage": Stage(**stage)})

@@ -106,7 +106,7 @@ def main() -> None:
     if options.signals:
         from recipes.benchmarks import plateau_signals
 
-        print(plateau_signals.report())
+        print(plateau_signals.report(options.half))
         return
     cells = {}
     for name, make in HALVES[options.half].items():
