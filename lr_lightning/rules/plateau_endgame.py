@@ -12,10 +12,10 @@ AHEAD = 1.5
 def due_cuts(share_done: float, step: float, factor: float) -> int:
     """How many cuts by ``factor`` the endgame asks for, in all, at a point of it.
 
-    The LR follows ``(1 - u) ** 2`` down to a thousandth, in steps: near its end a cosine goes like that, and constant LR
-    with such a cool-down does as well as a cosine (Hägele et al., arXiv 2405.18392). Where observations are rare, the LR
-    that is set lasts until the next one, so it is the one of the middle of that time: with 25 observations a run, a
-    cosine in such steps ends where the smooth one does (measured: a ratio of .996).
+    The LR follows ``(1 - u) ** 2`` down to a thousandth, in steps: near its end a cosine goes like that, and constant
+    LR with such a cool-down does as well as a cosine (Hägele et al., arXiv 2405.18392). Where observations are rare,
+    the LR that is set lasts until the next one, so it is the one of the middle of that time: with 25 observations a
+    run, a cosine in such steps ends where the smooth one does (measured: a ratio of .996).
 
     Args:
         share_done: u, the share of the endgame that is over.

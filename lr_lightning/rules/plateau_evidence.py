@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lr_lightning.rules.plateau_stats import Block
 
 Swings = tuple[float, float, float, float]
-"""Running sums over neighbouring differences of block means: of them, their squares, products of two in a row, weights."""
+"""Running sums over neighbouring differences of block means: of them, squares, products of two in a row, weights."""
 
 STILL: Swings = (0.0, 0.0, 0.0, 0.0)
 _MEMORY = 0.98  # some fifty differences: those of an earlier LR fade

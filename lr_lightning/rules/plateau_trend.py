@@ -30,19 +30,20 @@ class TrendRule:
     """Decay when the newest window shows no downward trend (Mann-Kendall's S >= 0).
 
     The window is a share of the planned run, so it fits every cadence. It is stretched, up to 4.5 times, until it could
-    have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would have
-    brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained between a
-    quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the first half of
-    a planned run nothing is cut without that; later half of it will do, and a window that is stretched to the end is
-    judged as it is. A cut that didn't lower the metric wasn't made on a noise floor: with an endgame no other follows
-    before it, otherwise the next waits for a longer window (up to 4 times). A sustained jump upwards restarts the stage.
+    have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would
+    have brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained
+    between a quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the
+    first half of a planned run nothing is cut without that; later .7 of it will do, a fall of less than a fifth of
+    that gain is none, and a window that is stretched to the end is judged as it is. A cut that didn't lower the metric
+    wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next waits for a longer
+    window (up to 4 times). A sustained jump upwards restarts the stage.
 
     With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
     add none, and they run at most one cut ahead of (time left) ** 1.5, so that a false one can't do much harm.
 
     The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
-    metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation, measured
-    over the run, widens the standard error as in an AR(1) process.
+    metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation,
+    measured over the run, widens the standard error as in an AR(1) process.
 
     Attributes:
         mode: ``"min"`` or ``"max"``.
@@ -242,16 +243,20 @@ class TrendRule:
         words = self._words(evidence, useless, flat)
         if flat and self.on_flat == "kick" and stage.kicked != 2:
             return self._kick(stage, at, words, evidence)
-        if horizon is not None and self.endgame > 0 and self.on_flat != "decay":
-            # The endgame will bring what is left of the cuts: none is worth a risk.
-            if useless or stage.depth >= most_cuts(at / horizon, self.factor):
-                return stage, Decision("keep", words, "flat" if flat else "plateau", evidence)
+        if horizon is not None and self._can_wait(stage, at / horizon, useless):
+            return stage, Decision("keep", words, "flat" if flat else "plateau", evidence)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
             return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
         after = self._after_cut(stage, at, level, noise, backoff)
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
+
+    def _can_wait(self, stage: Stage, done: float, useless: bool) -> bool:
+        """Whether to leave a cut to the endgame, which will bring what is left of them: none is worth a risk."""
+        if not self.endgame or self.on_flat == "decay":
+            return False
+        return useless or stage.depth >= most_cuts(done, self.factor)
 
     def _after_cut(self, stage: Stage, at: float, level: float, noise: float, backoff: float) -> Stage:
         return replace(

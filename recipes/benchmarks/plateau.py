@@ -6,8 +6,8 @@
 
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
 or 25 validations a run. A figure is the final validation loss over cosine's, from the same start, data order and LR:
-the largest LR whose cosine run ends within 10 % of the best one's. The rule was chosen on ``--half choose``; the tasks of
-``report`` are of other kinds, were written before the rule took its present form, and were looked at once, at the end.
+the largest LR whose cosine run ends within 10 % of the best one's. The rule was chosen on ``--half choose``;
+the tasks of ``report`` are of other kinds, were written before it took its present form, and were looked at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from recipes.benchmarks.plateau_arms import RULES, SCHEDULES, arms, cosine
-from recipes.benchmarks.plateau_runs import CADENCES, VALIDATIONS, Arm, train
 from recipes.benchmarks.plateau_fresh import REPORT
+from recipes.benchmarks.plateau_runs import CADENCES, VALIDATIONS, Arm, train
 from recipes.benchmarks.plateau_tasks import CHOOSE, Task
 
 STEPS = 8 * VALIDATIONS

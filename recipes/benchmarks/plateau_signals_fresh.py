@@ -1,7 +1,7 @@
 """Other signals than those the rule was chosen on: other shapes, other noise, another seed. Looked at once.
 
-Plateaus after a stretched exponential, two time scales or stairs, with a wave or a rise on them; endless power laws with
-an offset, broken power laws, roots. Noise: Laplace, moving average, proportional to the level, rounded as an accuracy
+Plateaus after a stretched exponential, two time scales, stairs, or with a rise after them; endless power laws with an
+offset, broken power laws, roots. Noise: Laplace, moving average, proportional to the level, rounded as an accuracy
 is; and AR(1) at three strengths, reported on its own.
 """
 

@@ -309,7 +309,7 @@ def test_no_first_half_alarm_under_noise():
 
 @pytest.mark.parametrize("count", [25, 225])
 def test_an_early_plateau_brings_cuts_forward_and_adds_none(count):
-    """A metric that stalls at a fifth of the run ends at the same LR as one that never does, with its first cut earlier."""
+    """A metric that stalls at a fifth of the run ends at the same LR as one that never does; it cuts earlier."""
 
     def cuts(values):
         rule, made = make_rule("trend"), []
