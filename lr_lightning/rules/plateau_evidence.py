@@ -48,12 +48,16 @@ def correlation(swings: Swings) -> float:
     >>> round(correlation((0.0, 2.0, -0.2, 94.0)), 3)
     0.752
     """
+    weight = swings[3]
+    return min(_MOST, max(0.0, _raw(swings) * weight / (weight + _PRIOR)))
+
+
+def _raw(swings: Swings) -> float:
     total, squares, products, weight = swings
     trend = total * total / weight if weight else 0.0
     if squares - trend <= 1e-9 * squares:
         return 0.0
-    raw = 1.0 + 2.0 * (products - trend) / (squares - trend)
-    return min(_MOST, max(0.0, raw * weight / (weight + _PRIOR)))
+    return 1.0 + 2.0 * (products - trend) / (squares - trend)
 
 
 def inflation(rho: float) -> float:
@@ -89,9 +93,12 @@ def gain(promised: float, share: float) -> float:
     return promised * share / (1.0 - share)
 
 
-def known_correlation(swings: Swings) -> float:
-    """The same, but 0 until twenty differences speak for it."""
-    return correlation(swings) if swings[3] >= 20.0 else 0.0
+def known_correlation(blocks: Sequence[Block]) -> float:
+    """The correlation of the newest 48 blocks, to be told: 0 with fewer than 20, and for a smooth bend (more than 1)."""
+    if len(blocks) < 20:
+        return 0.0
+    swings = swings_of(blocks[-48:])
+    return correlation(swings) if _raw(swings) < 1.2 else 0.0
 
 
 def _position(block: Block) -> float:

@@ -229,7 +229,7 @@ class TrendRule:
             "noise": stats.spread(means),
             "drop": stage.top - level,
             # A steep trend that bends looks like correlated noise.
-            "correlation": evidence_of.known_correlation(stage.swings) if p >= 0.2 else 0.0,
+            "correlation": evidence_of.known_correlation(stage.blocks) if p >= 0.2 else 0.0,
         }
 
     def _plateau(
@@ -256,6 +256,8 @@ class TrendRule:
         """Whether to leave a cut to the endgame, which will bring what is left of them: none is worth a risk."""
         if not self.endgame or self.on_flat == "decay":
             return False
+        if done >= 1.0:
+            return True  # nothing is trained after the end
         return useless or stage.depth >= most_cuts(done, self.factor)
 
     def _after_cut(self, stage: Stage, at: float, level: float, noise: float, backoff: float) -> Stage:
