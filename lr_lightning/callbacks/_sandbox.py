@@ -282,6 +282,10 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
         if hasattr(strategy, "_pl_static_graph_delay_done"):
             strategy._pl_static_graph_delay_done = False
         strategy.configure_ddp()
+        # A strategy registers its own communication hook again; one that a user put on the old wrapper must follow.
+        known = len(getattr(strategy.model, "_comm_hooks", ()))
+        for hook, state in getattr(wrapper, "_comm_hooks", ())[known:]:
+            strategy.model.register_comm_hook(state, hook)
 
     return restore
 
