@@ -283,9 +283,9 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
             strategy._pl_static_graph_delay_done = False
         strategy.configure_ddp()
         # A strategy registers its own communication hook again; one that a user put on the old wrapper must follow.
-        known = len(getattr(strategy.model, "_comm_hooks", ()))
-        for hook, state in getattr(wrapper, "_comm_hooks", ())[known:]:
-            strategy.model.register_comm_hook(state, hook)
+        renewed: Any = strategy.model
+        for hook, state in getattr(wrapper, "_comm_hooks", ())[len(getattr(renewed, "_comm_hooks", ())) :]:
+            renewed.register_comm_hook(state, hook)
 
     return restore
 

@@ -95,8 +95,8 @@ def smooth(x: Array, y: Array, sigma: float) -> Array:
     if len(y) > 2 * _MOST_SMOOTHED:
         # All pairs of 100,000 losses would take 80 GB; next to a width of hundreds of points, pooled ones say the same.
         edges = np.linspace(0, len(y), _MOST_SMOOTHED + 1).astype(np.int64)[:-1]
-        counts = np.diff(np.append(edges, len(y)))
-        centres, means = np.add.reduceat(x, edges) / counts, np.add.reduceat(y, edges) / counts
+        size: Array = np.diff(np.append(edges, len(y))).astype(np.float64)
+        centres, means = np.add.reduceat(x, edges) / size, np.add.reduceat(y, edges) / size
         return np.interp(x, centres, _kernel(centres.tobytes(), sigma) @ means)
     return np.asarray(_kernel(x.tobytes(), sigma) @ y, dtype=np.float64)
 

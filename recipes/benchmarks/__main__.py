@@ -3,10 +3,10 @@
     python -m recipes.benchmarks            # all: some 15 minutes on an otherwise idle machine
     python -m recipes.benchmarks callbacks  # a part: range_test, callbacks, growth, ranks
 
-``range_test``: a range test of 100 steps over 100 bare Lightning steps, its memory and what it writes, beside Lightning's
-finder and torch-lr-finder. ``callbacks``: a training step with each callback and with all four, beside
-LearningRateMonitor, LambdaLR and ReduceLROnPlateau. ``growth``: cost over the number of observations, points, trials and
-runs. ``ranks``: collectives from 2 to 64 ranks. What suggestions and decays are worth is measured by
+``range_test``: a range test of 100 steps over 100 bare Lightning steps, its memory and what it writes, beside
+Lightning's finder and torch-lr-finder. ``callbacks``: a training step with each callback and with all four, beside
+LearningRateMonitor, LambdaLR and ReduceLROnPlateau. ``growth``: cost over the number of observations, points, trials
+and runs. ``ranks``: collectives on 2 and on 64 ranks. What suggestions and decays are worth is measured by
 ``recipes.benchmarks.suggestion``, ``.plateau`` and ``.search``.
 """
 

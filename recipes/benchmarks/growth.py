@@ -85,14 +85,14 @@ def curves() -> None:
     print_table("Range test: its rules over the length of the ladder", head, rows)
 
 
-def search() -> None:
+def search(counts: tuple[int, ...] = (10, 100, 1000)) -> None:
     """One decision of the search after so many trials."""
     rows = []
     random = np.random.default_rng(0)
     for axes in (1, 2):
         names = [Axis("lr", 1e-6, 1.0), Axis("dropout", 0.0, 0.5, scale="linear")][:axes]
         cells = []
-        for count in (10, 100, 1000):
+        for count in counts:
             settings = SearchSettings(tuple(names), budget=2 * count)
             places = random.random((count, axes))
             trials = [
@@ -101,17 +101,17 @@ def search() -> None:
             ]
             cells.append(f"{seconds(lambda s=settings, t=trials: next_round(s, t), 3) * 1e3:.0f}")
         rows.append((axes, *cells))
-    print_table("Search: ms for one decision", ("axes", "10 trials", "100 trials", "1,000 trials"), rows)
+    print_table("Search: ms for one decision", ("axes", *(f"{n:,} trials" for n in counts)), rows)
 
 
-def tab() -> None:
+def tab(counts: tuple[int, ...] = (1, 20, 200)) -> None:
     """Reading and drawing copies of one run of 2,000 steps with a range test of 100 points."""
     from lr_lightning.reporting import review
     from lr_lightning.reporting.tensorboard import views
     from tests.helpers import logs
 
     rows = []
-    for count in (1, 20, 200):
+    for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             logger, _ = logs.write_range_test(folder, "run0")
             logs.write_training(logger)

@@ -86,7 +86,7 @@ class Alone(Callback):
         trainer.strategy.model.register_comm_hook(None, alone)
 
 
-def count(ranks: int, callbacks: list[Callback]) -> collections.Counter[str]:
+def count(ranks: int, callbacks: list[Callback], steps: int = STEPS) -> collections.Counter[str]:
     """Calls of ``torch.distributed`` from the start of the fit to its end."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -112,7 +112,7 @@ def count(ranks: int, callbacks: list[Callback]) -> collections.Counter[str]:
                     cluster_environment=Pretended(ranks), process_group_backend="fake", ddp_comm_hook=alone
                 ),
                 num_nodes=ranks,
-                max_steps=STEPS,
+                max_steps=steps,
                 logger=CSVLogger(folder),
                 log_every_n_steps=50,
             )
