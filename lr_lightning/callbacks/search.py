@@ -134,6 +134,8 @@ class LRSearch(Callback):
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
+            if self._resumed and self.apply and self.best_lr is not None:
+                note_in_hparams(trainer, self.best_lr)  # the module was built anew, with the LR before
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Search on the first batch: everything is restored and set up by then, on every strategy."""
