@@ -4,12 +4,16 @@ Under ``-m`` Lightning starts the other ranks with the whole command line, so th
 Here the job of a sweep starts the app once more as a plain run with the job's composed config; ranks then join that.
 """
 
+import contextlib
 import functools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +22,10 @@ from lr_lightning.search.files import read_json, write_json
 
 RESULT = "LR_LIGHTNING_RESULT"
 OVERRIDES = "LR_LIGHTNING_OVERRIDES"
+PARENT = "LR_LIGHTNING_PARENT"
 FILE = "trial_result.json"
+PATROL, GRACE = 0.5, 10.0
+"""Seconds between two looks at the parent process, and between asking a trial to end and ending it."""
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
 _FOREIGN = (
     "LOCAL_RANK",
@@ -44,6 +51,7 @@ def isolated_trials(task: Task) -> Task:
     ... def main(cfg): ...
     """
     line = entry_point(task)
+    end_with_parent()
 
     @functools.wraps(task)
     def run(config: Any) -> Any:
@@ -52,6 +60,26 @@ def isolated_trials(task: Task) -> Task:
         return leave(task(config))
 
     return run  # type: ignore[return-value]
+
+
+def end_with_parent() -> None:
+    """In a trial's process, watch the process that waits for it; does nothing elsewhere.
+
+    A search that is killed -9 can't stop its trials. They would run on for nobody, beside those of the resumed search.
+    """
+    if PARENT not in os.environ:
+        return
+    # The ranks that rank 0 starts end with rank 0.
+    parent = os.getppid() if "LOCAL_RANK" in os.environ else int(os.environ[PARENT])
+    threading.Thread(target=_outlive, args=(parent,), daemon=True, name="lr-lightning-parent").start()
+
+
+def _outlive(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PATROL)
+    os.killpg(0, signal.SIGTERM)  # this trial's own group, see _wait()
+    time.sleep(GRACE)
+    os.killpg(0, signal.SIGKILL)
 
 
 def entry_point(task: Callable[..., Any]) -> list[str]:
@@ -124,7 +152,7 @@ def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) ->
     overrides.append("hydra/job_logging=trial")
     where = ["--config-path", str(out / ".hydra"), "--config-name", "config"]
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task))}
+    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task)), PARENT: str(os.getpid())}
     code = _wait([*line, *where, *overrides, *extra], environment, job.runtime.cwd)
     left = read_json(result)
     if code != 0 or left is None:
@@ -135,12 +163,18 @@ def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) ->
 def _wait(line: Sequence[str], environment: dict[str, str], folder: str) -> int:
     """Run a command in a process group of its own; whatever ends this process early ends all of the group."""
     process = subprocess.Popen(line, env=environment, cwd=folder, start_new_session=True)
+    launcher = multiprocessing.parent_process()  # of a worker of joblib's, which outlives a launcher that is killed
     try:
+        while launcher is not None and os.getppid() == launcher.pid:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(PATROL)
+        if launcher is not None:
+            raise RuntimeError("the search was killed")
         return process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(GRACE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         raise
