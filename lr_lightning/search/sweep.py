@@ -13,7 +13,7 @@ from lr_lightning.rules.axes import Axis, Value, axis_from
 from lr_lightning.rules.search import Plan, SearchSettings
 from lr_lightning.search.adapt import bracket_first, conflicts, pruner
 from lr_lightning.search.engine import Job, run_search
-from lr_lightning.search.files import write_json
+from lr_lightning.search.files import read_json, write_json
 from lr_lightning.search.job import SearchTask, failure, outcome, outcome_file
 from lr_lightning.search.journal import Journal, settings_record
 from lr_lightning.search.results import folder_of, write_results
@@ -113,7 +113,7 @@ class Sweep:
     def keep(self, job: int, returned: Any) -> None:
         """Write an outcome that the job could not write itself: a launcher without a shared file system."""
         path = outcome_file(self.journal.folder, job)
-        if path.exists():
+        if read_json(path) is not None:
             return
         try:
             result = outcome(returned.return_value, self.options["score"])
