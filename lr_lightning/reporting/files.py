@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[Path]:
     """Make an OSError name ``path``: a full disk is noticed by ``write()``, which doesn't know it."""
     try:
-        yield
+        yield path
     except OSError as error:
         if error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
@@ -42,6 +42,9 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         OSError: If it can't be written; names the path. The old file stays.
     """
     half = path.with_name(f".{path.name}.half")
-    with whole_or_none(half):
-        write(half)
-        os.replace(half, path)
+    try:
+        with whole_or_none(half):
+            write(half)
+            os.replace(half, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from lr_lightning.reporting.files import naming
 from lr_lightning.rules.axes import Axis, Value, axis_from
 from lr_lightning.rules.search import Plan, SearchSettings
 from lr_lightning.search.adapt import bracket_first, conflicts, pruner
@@ -57,7 +58,8 @@ class Sweep:
     def run(self, arguments: list[str], check: Callable[[Any], None]) -> dict[str, Value] | None:
         """Search, with ``arguments`` as the overrides of the command line."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        with naming(self.folder / "multirun.yaml") as path:
+            OmegaConf.save(self.config, path)
         settings, repeats = self.split(arguments)
         if not self.journal.lines:
             self.journal.write("begin", {"arguments": arguments})
