@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,29 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, LRSearch, PlateauDecay
+from lr_lightning.callbacks._plain import local
 from lr_lightning.callbacks._sweep import Probe
 from tests.chaos.warm import mark
 
-BATCHES, EPOCHS, EVERY = 7, 4, 5  # no checkpoint falls on an epoch's last batch: Lightning loses that one's validation
+BATCHES, ROWS, EPOCHS, EVERY = (
+    7,
+    64,
+    4,
+    5,
+)  # no checkpoint falls on an epoch's last batch: Lightning loses that one's validation
 BALLAST = 1 << 20
 
 
 class Loader:
-    """Shuffled anew each epoch; its place is in the checkpoint, so that a resumed epoch goes on with the right batch."""
+    """Shuffled anew each epoch; its place is in the checkpoint: a resumed epoch goes on with the right batch."""
 
     def __init__(self, seed: int, module: L.LightningModule | None = None) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.x = torch.randn(BATCHES * 8, 8, generator=generator)
-        self.y = self.x @ torch.randn(8, 1, generator=torch.Generator().manual_seed(9))
+        self.x = torch.randn(BATCHES * ROWS, 8, generator=generator)
+        self.y = torch.tanh(self.x @ torch.randn(8, 1, generator=torch.Generator().manual_seed(9)))
         self.module, self.position = module, 0
 
     def __len__(self) -> int:
@@ -37,7 +45,7 @@ class Loader:
         epoch = self.module.current_epoch if self.module is not None else 0
         order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(epoch))
         while self.position < BATCHES:
-            rows = order[8 * self.position : 8 * self.position + 8]
+            rows = order[ROWS * self.position : ROWS * (self.position + 1)]
             self.position += 1
             yield self.x[rows], self.y[rows]
 
@@ -51,13 +59,20 @@ class Loader:
 class Net(L.LightningModule):
     """Two param groups, BatchNorm's buffers, and ballast that makes writing a checkpoint take its time."""
 
-    def __init__(self, lr: float = 1e-3, scheduler: bool = False, ballast: int = BALLAST) -> None:
+    def __init__(self, lr: float = 1e-3, scheduler: bool = False, norm: type = torch.nn.BatchNorm1d) -> None:
         super().__init__()
         self.save_hyperparameters("lr")
         self.lr, self.scheduler = lr, scheduler
-        self.body = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.BatchNorm1d(16), torch.nn.Tanh())
+        self.body = torch.nn.Sequential(torch.nn.Linear(8, 16), norm(16), torch.nn.Tanh())
         self.head = torch.nn.Linear(16, 1)
-        self.register_buffer("ballast", torch.arange(ballast, dtype=torch.float32))
+        self.register_buffer("ballast", torch.arange(BALLAST, dtype=torch.float32))
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            from torch.distributed.fsdp import fully_shard
+
+            for part in (self.body, self.head):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         mark("sweep" if any(isinstance(c, Probe) for c in self.trainer.callbacks) else "step")
@@ -113,11 +128,13 @@ def own_callbacks(kind: str) -> list[L.Callback]:
     ]
     if kind == "search":
         return [LRSearch(1e-4, 1.0, num_steps=8, budget=6, first=4, later=2), *decays, LRCurves()]
-    return [LRRangeTest(1e-5, 1.0, 24), LRFormula("base_lr * 0.99 ** step", interval="step"), *decays, LRCurves()]
+    return [LRRangeTest(1e-4, 10.0, 40), LRFormula("base_lr * 0.99 ** step", interval="step"), *decays, LRCurves()]
 
 
-def train(kind: str, life: int, resume: str | None = None, folder: str = ".") -> dict[str, Any]:
-    """One life of a run: from the start, or from a checkpoint."""
+def train(
+    kind: str, life: int, resume: str | None = None, folder: str = ".", strategy: str | None = None
+) -> dict[str, Any]:
+    """One life of a run: from the start, or from a checkpoint; a named strategy takes two ranks."""
     L.seed_everything(3, verbose=False)
     savers = [
         ModelCheckpoint(f"{folder}/checkpoints", "{step}", save_top_k=-1, every_n_train_steps=EVERY),
@@ -127,11 +144,26 @@ def train(kind: str, life: int, resume: str | None = None, folder: str = ".") ->
     board = TensorBoardLogger(folder, "", "board", default_hp_metric=False)
     trainer = L.Trainer(
         callbacks=[Marks(), *own, *savers], logger=[board, CSVLogger(folder, "csv", f"life{life}")],
-        max_epochs=EPOCHS, log_every_n_steps=2, default_root_dir=folder, **QUIET,
+        max_epochs=EPOCHS, log_every_n_steps=2, default_root_dir=folder, **QUIET, **spread(strategy),
     )  # fmt: skip
-    net = Net(scheduler=kind == "search")
+    norm = torch.nn.LayerNorm if strategy == "fsdp2" else torch.nn.BatchNorm1d  # statistics of its own on each rank
+    net = Net(scheduler=kind == "search", norm=norm)
     trainer.fit(net, ckpt_path=resume, **({"weights_only": True} if resume else {}))
     return state_of(trainer, own)
+
+
+def spread(strategy: str | None) -> dict[str, Any]:
+    """Trainer arguments for two ranks whose collectives give up soon."""
+    if strategy is None:
+        return {}
+    soon = timedelta(seconds=20)
+    if strategy == "ddp":
+        made: Any = DDPStrategy(timeout=soon)
+    else:
+        made = ModelParallelStrategy(
+            data_parallel_size=2, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=soon
+        )
+    return {"strategy": made, "devices": 2, "use_distributed_sampler": False}
 
 
 QUIET: dict[str, Any] = {
@@ -166,6 +198,7 @@ def plain(value: Any) -> Any:
 
 
 def digest(tensor: torch.Tensor) -> str:
+    tensor = local(tensor)  # a sharded tensor's own part
     data = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
     return f"{tuple(tensor.shape)} {hashlib.sha256(data).hexdigest()[:24]}"
 
