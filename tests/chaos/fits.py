@@ -17,6 +17,7 @@ from lr_lightning import LRCurves, LRFormula, LRRangeTest, LRSearch, PlateauDeca
 from lr_lightning.callbacks._plain import local
 from lr_lightning.callbacks._sweep import Probe
 from tests.chaos.warm import mark
+from tests.helpers.modules import Classifier
 
 BATCHES, ROWS, EPOCHS, EVERY = (
     7,
@@ -150,6 +151,14 @@ def train(
     net = Net(scheduler=kind == "search", norm=norm)
     trainer.fit(net, ckpt_path=resume, **({"weights_only": True} if resume else {}))
     return state_of(trainer, own)
+
+
+def with_workers() -> None:
+    """A sweep and a fit that fetch their batches in processes of their own."""
+    test = LRRangeTest(1e-4, 10.0, 10_000, isolate_data=True)
+    L.Trainer(callbacks=[Marks(), test], logger=False, enable_checkpointing=False, **QUIET).fit(
+        Classifier(workers=1, persistent=True)
+    )
 
 
 def spread(strategy: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import random
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,18 @@ def plan(place: tuple[str, str], run: Whole, rng: random.Random, exact: bool) ->
 
 @pytest.mark.parametrize("number", [pytest.param(n, marks=[pytest.mark.slow] if n >= 12 else []) for n in range(50)])
 def test_killed_anywhere_and_resumed_it_ends_alike(
-    warm: Warm, whole: dict[str, Whole], tmp_path: Path, scratch: Path, number: int
+    warm: Warm,
+    whole: dict[str, Whole],
+    tmp_path: Path,
+    scratch: Path,
+    record_property: Callable[[str, object], None],
+    number: int,
 ) -> None:
     place, rng = PLACES[number % len(PLACES)], random.Random(number)
     run, out = whole[place[0]], tmp_path / "out"
     settings: dict[str, Any] = {"kind": place[0], "environment": {"TMPDIR": str(scratch)}}
     killed = warm.run(JOB, out, life=0, kill=plan(place, run, rng, exact=number % 2 == 0), **settings)
+    record_property("killed", [killed.statuses[0], *(killed.marks or [("", 0.0, 0)])[-1][:1]])
     life = 1
     if number % 3 == 2:  # once more, by the clock, in the resumed life
         again = {"mark": 0, "seconds": rng.uniform(0.0, 0.4)}
@@ -98,6 +104,10 @@ def test_killed_anywhere_and_resumed_it_ends_alike(
         life = 2
     assert killed.statuses in ([-signal.SIGKILL], [0]), killed.output[0]  # 0: it was quicker than the clock
     checkpoint = newest(out)
+    torn = [
+        p.name for p in (out / "checkpoints").glob("*.ckpt") if checkpoint is None or _order(p) > _order(checkpoint)
+    ]
+    record_property("resumed", [checkpoint.name if checkpoint else "start", torn, killed.statuses[0]])
     resumed = warm.run(JOB, out, life=life, resume=checkpoint, ok=True, **settings)
     expected, found = run.ended.report, resumed.report
     if step_of(checkpoint) == BATCHES * EPOCHS:  # nothing was left to train, so nobody told the new module its LR
@@ -107,15 +117,28 @@ def test_killed_anywhere_and_resumed_it_ends_alike(
     assert leftovers(out, scratch) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_workers_of_a_sweep_end_with_it(warm: Warm, tmp_path: Path, seed: int) -> None:
+    """``warm.run`` insists on it: torch's workers look for their parent every 5 s."""
+    kill = {"mark": 0, "seconds": random.Random(seed).uniform(0.05, 0.5)}
+    killed = warm.run("tests.chaos.fits:with_workers", tmp_path, kill=kill)
+    assert killed.statuses == [-signal.SIGKILL]
+
+
 def newest(out: Path) -> Path | None:
     """The newest checkpoint that loads."""
-    for path in sorted((out / "checkpoints").glob("*.ckpt"), key=lambda p: (step_of(p), p.name), reverse=True):
+    for path in sorted((out / "checkpoints").glob("*.ckpt"), key=_order, reverse=True):
         try:
             torch.load(path, weights_only=True)
         except Exception:
             continue  # torn: Lightning's temporary file lies on another device
         return path
     return None
+
+
+def _order(path: Path) -> tuple[int, str]:
+    return step_of(path), path.name
 
 
 def step_of(path: Path | None) -> int:

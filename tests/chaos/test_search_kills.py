@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 4))])
 def test_a_search_killed_three_times_has_the_answer_of_one_that_was_not(tmp_path: Path, whole: Path, seed: int) -> None:
     out, rng = tmp_path / "out", random.Random(seed)
     more: tuple[str, ...] = ()
