@@ -40,10 +40,11 @@ def test_isolated_trials_end_with_the_search_that_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     monkeypatch.setenv("ISOLATED", "1")
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
     out = tmp_path / "out"
     _kill(out, 1, 0.3, *QUIET, "seconds=600", f"hydra/launcher={launcher}", begun=1)
     deadline = time.monotonic() + PATIENCE
-    while left := [pid for pid in map(int, _pids(out)) if Path(f"/proc/{pid}").exists()]:
+    while left := [pid for pid in (tmp_path / "pids").read_text().split() if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, f"trials {left} run on"
         time.sleep(0.05)
 
@@ -75,10 +76,6 @@ def _kill(out: Path, lines: int, seconds: float, *overrides: str, begun: int = 0
 def _lines(out: Path) -> int:
     path = out / "trials.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def _pids(out: Path) -> list[str]:
-    return [line.split()[2] for line in ran(out)]
 
 
 def _compare(out: Path, whole: Path) -> None:

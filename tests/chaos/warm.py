@@ -39,9 +39,11 @@ def mark(name: str) -> None:
     if _fatal.get("count"):
         _calls = 0
         sys.setprofile(_count)
-    elif "calls" in _fatal and _seen == _fatal["mark"]:
-        _calls = -_fatal["calls"]
+    elif "calls" in _fatal and _seen >= _fatal["mark"]:
+        _calls = -_fatal["calls"] if _seen == _fatal["mark"] else _calls
         sys.setprofile(_count)
+    elif "functions" in _fatal and _seen >= _fatal["mark"]:
+        sys.setprofile(_die_in)
     _seen += 1
 
 
@@ -50,6 +52,11 @@ def _count(*_: Any) -> None:
     global _calls
     _calls += 1
     if _calls == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_in(_: Any, event: str, function: Any) -> None:
+    if event == "c_call" and function.__name__ in _fatal["functions"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -121,7 +128,8 @@ class Warm:
             folder: Its working folder, made where it is missing.
             ranks: Processes; each has ``LOCAL_RANK`` and friends in its environment if there are several.
             kill: ``mark``: index of the mark after which ``rank`` (default 0) is killed, and then either ``seconds``
-                (the parent sends SIGKILL) or ``calls`` (the child sends it to itself at that Python or C call).
+                (the parent sends SIGKILL) or ``calls`` (the child sends it to itself at that Python or C call) or
+                ``functions`` (the same, when it is about to call a C function of one of these names).
                 ``{"count": True}`` kills nobody and counts those calls.
             limit: Seconds until everything is killed.
             environment: Set in the children.

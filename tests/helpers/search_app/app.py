@@ -27,8 +27,10 @@ def score(cfg: DictConfig) -> float | None:
 
 
 def task(cfg: DictConfig) -> float | None:
+    with open(os.environ.get("PIDS", os.devnull), "a") as file:
+        file.write(f"{os.getpid()}\n")
     with open(os.environ.get("RAN", os.devnull), "a") as file:
-        file.write(f"{cfg.lr} {cfg.seed} {os.getpid()}\n")
+        file.write(f"{cfg.lr} {cfg.seed}\n")
     time.sleep(cfg.seconds)
     return score(cfg)
 
