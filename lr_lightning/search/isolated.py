@@ -67,17 +67,16 @@ def end_with_parent() -> None:
 
     A search that is killed -9 can't stop its trials. They would run on for nobody, beside those of the resumed search.
     """
-    if PARENT not in os.environ:
-        return
-    # The ranks that rank 0 starts end with rank 0.
-    parent = os.getppid() if "LOCAL_RANK" in os.environ else int(os.environ[PARENT])
-    threading.Thread(target=_outlive, args=(parent,), daemon=True, name="lr-lightning-parent").start()
+    parent = os.environ.pop(PARENT, None)  # not for what this process starts: ranks, workers, other apps
+    if parent is not None:
+        arguments = (int(parent),)
+        threading.Thread(target=_outlive, args=arguments, daemon=True, name="lr-lightning-parent").start()
 
 
 def _outlive(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PATROL)
-    os.killpg(0, signal.SIGTERM)  # this trial's own group, see _wait()
+    os.killpg(0, signal.SIGTERM)  # this trial's own group with its ranks, see _wait()
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.warm import members
 from tests.helpers.search_runs import SMALL, command, environment, ran, results, search, trials
 
 QUIET = ("noise=0.02", "seed=0,1", "nan_above=0.5", "hydra.sweeper.budget=7", "hydra.sweeper.later=2", *SMALL[:3])
+APP = Path(__file__).parents[1] / "helpers" / "training_app" / "app.py"
 PATIENCE = 120.0
 
 
@@ -50,6 +52,26 @@ def test_isolated_trials_end_with_the_search_that_is_killed(
 
 
 @pytest.mark.slow
+def test_both_ranks_of_an_isolated_trial_end_with_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOLATED", "1")
+    out = tmp_path / "out"
+    long = ("devices=2", "epochs=1000000", "hydra.sweeper.range_test=false", "~callbacks.range_test")
+    line = command(out, *SMALL, *long, app=APP)
+    process = subprocess.Popen(line, env=environment(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
+    while len(ranks := [pid for child in _children(process.pid) for pid in members(child)]) < 2:
+        assert time.monotonic() < deadline, "the ranks did not start"
+        time.sleep(0.05)
+    time.sleep(8.0)  # by now they train; if not, they must end as well
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while left := [pid for pid in ranks if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"ranks {left} run on"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_a_killed_search_of_isolated_trials_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
@@ -71,6 +93,10 @@ def _kill(out: Path, lines: int, seconds: float, *overrides: str, begun: int = 0
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _lines(out: Path) -> int:
