@@ -4,28 +4,26 @@ Under ``-m`` Lightning starts the other ranks with the whole command line, so th
 Here the job of a sweep starts the app once more as a plain run with the job's composed config; ranks then join that.
 """
 
-import contextlib
 import functools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lr_lightning.search.files import read_json, write_json
+from lr_lightning.search.orphans import end_with
 
 RESULT = "LR_LIGHTNING_RESULT"
 OVERRIDES = "LR_LIGHTNING_OVERRIDES"
 PARENT = "LR_LIGHTNING_PARENT"
 FILE = "trial_result.json"
-PATROL, GRACE = 0.5, 10.0
-"""Seconds between two looks at the parent process, and between asking a trial to end and ending it."""
+GRACE = 10.0
+"""Seconds between asking a trial to end and ending it."""
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
 _FOREIGN = (
     "LOCAL_RANK",
@@ -69,13 +67,10 @@ def end_with_parent() -> None:
     """
     parent = os.environ.pop(PARENT, None)  # not for what this process starts: ranks, workers, other apps
     if parent is not None:
-        arguments = (int(parent),)
-        threading.Thread(target=_outlive, args=arguments, daemon=True, name="lr-lightning-parent").start()
+        end_with(int(parent), _end_group)
 
 
-def _outlive(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PATROL)
+def _end_group() -> None:
     os.killpg(0, signal.SIGTERM)  # this trial's own group with its ranks, see _wait()
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
@@ -162,13 +157,7 @@ def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) ->
 def _wait(line: Sequence[str], environment: dict[str, str], folder: str) -> int:
     """Run a command in a process group of its own; whatever ends this process early ends all of the group."""
     process = subprocess.Popen(line, env=environment, cwd=folder, start_new_session=True)
-    launcher = multiprocessing.parent_process()  # of a worker of joblib's, which outlives a launcher that is killed
     try:
-        while launcher is not None and os.getppid() == launcher.pid:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(PATROL)
-        if launcher is not None:
-            raise RuntimeError("the search was killed")
         return process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)

@@ -1,5 +1,6 @@
 """kill -9 a search over many processes, again and again: its trials end with it, and the last life has the answer."""
 
+import contextlib
 import os
 import random
 import signal
@@ -49,6 +50,9 @@ def test_isolated_trials_end_with_the_search_that_is_killed(
     while left := [pid for pid in (tmp_path / "pids").read_text().split() if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, f"trials {left} run on"
         time.sleep(0.05)
+    while left := _workers(out):
+        assert time.monotonic() < deadline, f"the launcher's workers {left} run on"
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -93,6 +97,16 @@ def _kill(out: Path, lines: int, seconds: float, *overrides: str, begun: int = 0
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _workers(out: Path) -> list[str]:
+    """Processes that the search started, known by its environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"RAN={environment(out)['RAN']}\0".encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 def _children(pid: int) -> list[int]:
