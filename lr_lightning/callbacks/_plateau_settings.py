@@ -15,7 +15,7 @@ from lr_lightning.rules.plateau import Decision, check_choice, check_number
 from lr_lightning.rules.sweep import check_count
 
 NONFINITE_ROW = 5
-CORRELATED = 0.5
+CORRELATED = 0.35
 
 
 def checked_monitor(monitor: object) -> str:

@@ -48,16 +48,12 @@ def correlation(swings: Swings) -> float:
     >>> round(correlation((0.0, 2.0, -0.2, 94.0)), 3)
     0.752
     """
-    weight = swings[3]
-    return min(_MOST, max(0.0, _raw(swings) * weight / (weight + _PRIOR)))
-
-
-def _raw(swings: Swings) -> float:
     total, squares, products, weight = swings
     trend = total * total / weight if weight else 0.0
     if squares - trend <= 1e-9 * squares:
         return 0.0
-    return 1.0 + 2.0 * (products - trend) / (squares - trend)
+    raw = 1.0 + 2.0 * (products - trend) / (squares - trend)
+    return min(_MOST, max(0.0, raw * weight / (weight + _PRIOR)))
 
 
 def inflation(rho: float) -> float:
@@ -91,14 +87,6 @@ def gain(promised: float, share: float) -> float:
     """What that decay gains over the last ``share`` of its time."""
     share = min(share, 0.9)
     return promised * share / (1.0 - share)
-
-
-def known_correlation(blocks: Sequence[Block]) -> float:
-    """The correlation of the newest 48 blocks, to be told: 0 with fewer than 20, and for a smooth bend (more than 1)."""
-    if len(blocks) < 20:
-        return 0.0
-    swings = swings_of(blocks[-48:])
-    return correlation(swings) if _raw(swings) < 1.2 else 0.0
 
 
 def _position(block: Block) -> float:

@@ -169,6 +169,9 @@ class TrendRule:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
+        if p >= 0.2:  # a bent decline looks like correlated noise
+            seen_now = evidence_of.correlation(evidence_of.swings_of(window))
+            stage = replace(stage, correlation=0.6 * stage.correlation + 0.4 * seen_now)
         evidence = self._evidence(stage, window, means, p)
         early = horizon is not None and at < 0.5 * horizon
         if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
@@ -228,8 +231,7 @@ class TrendRule:
             "level": sign * level,
             "noise": stats.spread(means),
             "drop": stage.top - level,
-            # A steep trend that bends looks like correlated noise.
-            "correlation": evidence_of.known_correlation(stage.blocks) if p >= 0.2 else 0.0,
+            "correlation": stage.correlation,
         }
 
     def _plateau(

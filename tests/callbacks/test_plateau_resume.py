@@ -64,8 +64,6 @@ def test_resumed_at_every_tenth_step(whole):
             assert new._state == old._state
 
 
-# The same few batches over and over: their losses are correlated, and the user is told.
-@pytest.mark.filterwarnings("ignore:PlateauDecay. the noise of train_loss is strongly correlated")
 def test_the_reading_interval_survives(whole):
     """A resumed fit must not fall back to a read every step."""
     callback = PlateauDecay("train_loss", interval="step")

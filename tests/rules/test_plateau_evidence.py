@@ -55,15 +55,3 @@ def test_a_spike_makes_no_promise():
     plain = evidence.promise(blocks_of(values), 0.0)
     values[[6, 20]] = 50.0
     assert evidence.promise(blocks_of(values), 0.0) == pytest.approx(plain, rel=0.1)
-
-
-def test_a_smooth_bend_is_no_noise():
-    """What the user is told: nothing of a noiseless decay, and nothing before there are enough values."""
-    bend = blocks_of(np.exp(-np.arange(60) / 20))
-    assert evidence.known_correlation(bend) == 0.0
-    rng, x, values = np.random.default_rng(1), 0.0, []
-    for _ in range(60):
-        x = 0.7 * x + rng.standard_normal()
-        values.append(x)
-    assert evidence.known_correlation(blocks_of(values)) > 0.4
-    assert evidence.known_correlation(blocks_of(values[:15])) == 0.0
