@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_lightning.param_groups import base_lr, lr_factor, record_base_lr
+from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Horizon, Interval, Schedule
 
 
@@ -50,8 +51,13 @@ class FormulaLR(LRScheduler):
         last_epoch: int = -1,
         **params: Any,
     ):
+        if not isinstance(optimizer, Optimizer):
+            raise FormulaError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
         if not (expression is None or isinstance(expression, str)):
-            raise FormulaError(f"FormulaLR takes a string, got {expression!r}; torch's LambdaLR takes functions")
+            raise FormulaError(
+                f"expression must be a string, got {shown(expression)}; torch's LambdaLR takes functions"
+            )
+        check_count("last_epoch", last_epoch, -1, error=FormulaError)
         formula = Formula(
             expression,
             preset=preset,
@@ -110,8 +116,8 @@ class FormulaLR(LRScheduler):
 
 def _horizon(epochs: int | None, steps: int | None, batches: int | None) -> Horizon:
     for name, value in (("epochs", epochs), ("steps", steps), ("batches", batches)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise FormulaError(f"{name} must be an integer of at least 1 or None, got {value!r}")
+        if value is not None:
+            check_count(name, value, 1, error=FormulaError)
     if steps is None and epochs is not None and batches is not None:
         steps = epochs * batches
     return Horizon(epochs, steps, batches, batches)

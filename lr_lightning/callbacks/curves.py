@@ -16,7 +16,7 @@ from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.callbacks._window import Mean, Point, resolve
 from lr_lightning.reporting import events, records
 from lr_lightning.reporting.hparams import write_hparams
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_count, check_flag
 
 LOSS = "curves/loss"
 GRAD_NORM = "curves/grad_norm"
@@ -64,8 +64,7 @@ class LRCurves(Callback):
     ) -> None:
         flags = {"loss": loss, "momentum": momentum, "weight_decay": weight_decay, "grad_norm": grad_norm}
         for name, value in {**flags, "effective_lr": effective_lr, "hparams": hparams}.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, got {value!r}")
+            check_flag(name, value)
         if every_n_steps is not None:
             check_count("every_n_steps", every_n_steps, 1)
         self.loss, self.momentum, self.weight_decay, self.grad_norm = loss, momentum, weight_decay, grad_norm

@@ -10,6 +10,7 @@ from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refu
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Interval, Schedule, check_used
 from lr_lightning.rules.formula_text import nearest
 
@@ -69,8 +70,10 @@ class LRFormula(Callback):
         warmup_epochs: int = 0,
         **params: Any,
     ):
-        if isinstance(optimizer, bool) or not (optimizer is None or (isinstance(optimizer, int) and optimizer >= 0)):
-            raise FormulaError(f"optimizer must be the index of an optimizer or None, got {optimizer!r}")
+        if optimizer is not None:
+            check_count("optimizer", optimizer, 0, error=FormulaError)
+        if not (groups is None or isinstance(groups, Mapping)):
+            raise FormulaError(f"groups must map names of param groups to formulas, got {shown(groups)}")
         self.optimizer = optimizer
         warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_epochs": warmup_epochs}
         self.formulas: dict[str, Formula] = {}
@@ -292,7 +295,9 @@ def _for_group(
     name: object, given: Any, interval: Interval, warmup: Mapping[str, Any], params: Mapping[str, Any]
 ) -> Formula:
     if not isinstance(name, str) or not name:
-        raise FormulaError(f"groups maps names of param groups to formulas, got the name {name!r}")
+        raise FormulaError(f"groups maps names of param groups to formulas, got the name {shown(name)}")
+    if given is None:
+        raise FormulaError(f"groups[{name!r}] must be a formula, a function or a mapping, got None")
     if isinstance(given, Mapping):
         return Formula(**{"interval": interval, **warmup, **{str(key): value for key, value in given.items()}})
     return Formula(given, interval=interval, allow_unused=True, **warmup, **params)

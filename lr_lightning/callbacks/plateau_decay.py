@@ -19,8 +19,8 @@ from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
 from lr_lightning.rules import plateau_diagnosis as diagnosis
+from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
-from lr_lightning.rules.sweep import check_count
 
 
 class PlateauDecay(Callback):
@@ -98,7 +98,7 @@ class PlateauDecay(Callback):
         verbose: bool = True,
     ) -> None:
         self.monitor = settings.checked_monitor(monitor)
-        self.mode, self.interval, self.verbose = mode, interval, verbose
+        self.mode, self.interval, self.verbose = mode, interval, check_flag("verbose", verbose)
         self._settings: dict[str, Any] = {
             "factor": factor,
             "rule": rule,
@@ -113,17 +113,17 @@ class PlateauDecay(Callback):
         self._configure(self._settings)
         self.warmup = settings.checked_warmup(warmup)
         self.min_lr = settings.checked_floors(min_lr)
-        plateau.check_choice("horizon", horizon, ("auto", "unknown"))
-        plateau.check_choice("on_resume", on_resume, ("keep", "override"))
+        check_choice("horizon", horizon, ("auto", "unknown"))
+        check_choice("on_resume", on_resume, ("keep", "override"))
         self.horizon, self.on_resume = horizon, on_resume
         self.optimizer = settings.checked_indices(optimizer)
         self._best = settings.best_weights(restore_best, mode, monitor, interval)
         if read_every is not None:
-            check_count("read_every", read_every, 1)
+            check_count("read_every", read_every, 1, MOST_STEPS)
         self._read_every = read_every
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
-        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
+        self._train_losses = source.TrainLosses() if check_flag("diagnose", diagnose) and interval == "epoch" else None
         self._begin()
 
     def _begin(self) -> None:

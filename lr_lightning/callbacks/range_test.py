@@ -12,11 +12,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _driver, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
-from lr_lightning.callbacks._settings import RangeTestSettings
+from lr_lightning.callbacks._settings import RangeTestSettings, check_device, check_device_is_here, checked_list
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.rules import protocol
+from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
 from lr_lightning.rules.sweep import ladder
 
@@ -96,8 +97,15 @@ class LRRangeTest(Callback):
     ) -> None:
         self.settings = RangeTestSettings(
             min_lr, max_lr, num_steps, spacing, rule, num_batches, repeats, confirm, budget, horizon, evaluate,
-            val_batches, tuple(at_epochs), optimizer, tuple(keep_callbacks), name,
+            val_batches, checked_list("at_epochs", at_epochs), optimizer,
+            checked_list("keep_callbacks", keep_callbacks), name,
         )  # fmt: skip
+        for flag, value in {
+            "apply": apply, "force": force, "isolate_data": isolate_data, "rerun_on_resume": rerun_on_resume,
+            "progress_bar": progress_bar,
+        }.items():  # fmt: skip
+            check_flag(flag, value)
+        check_device("snapshot_device", snapshot_device)
         self.apply, self.force = apply, force
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
@@ -153,6 +161,7 @@ class LRRangeTest(Callback):
         elif not at_start:
             rank_zero_info("LRRangeTest: training goes on from a checkpoint, no test (rerun_on_resume=True runs one)")
         if self._may_run:
+            check_device_is_here("snapshot_device", self.snapshot_device)
             self._swept(trainer)  # refuses what can't be swept before the first step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
+from lr_lightning.callbacks._settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.callbacks._trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
@@ -19,9 +20,10 @@ from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.axes import Axis
 from lr_lightning.rules.bracket import bracket
+from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import analyze, diverged
 from lr_lightning.rules.search import Plan, SearchSettings, Trial, next_round
-from lr_lightning.rules.sweep import check_count, ladder
+from lr_lightning.rules.sweep import ladder
 from lr_lightning.search.journal import Journal, plan_record, settings_record
 from lr_lightning.search.results import write_results
 
@@ -86,9 +88,19 @@ class LRSearch(Callback):
         progress_bar: bool = True,
         name: str = "lr_search",
     ) -> None:
-        check_count("num_steps", num_steps, 4)
+        check_range(min_lr, max_lr)
+        check_count("num_steps", num_steps, 4, MOST_STEPS)
         if num_batches is not None:
-            check_count("num_batches", num_batches, 1)
+            check_count("num_batches", num_batches, 1, MOST_STEPS)
+        for flag, value in {
+            "widen": widen, "range_test": range_test, "apply": apply, "isolate_data": isolate_data,
+            "progress_bar": progress_bar,
+        }.items():  # fmt: skip
+            check_flag(flag, value)
+        check_device("snapshot_device", snapshot_device)
+        check_name("name", name, "a folder")
+        if name in (".", "..") or any(sign in name for sign in "/\\:"):
+            raise ValueError(f"name must be the name of one folder, without / \\ and :, got {name!r}")
         axis = Axis("lr", min_lr, max_lr, widen=widen)
         self.settings = SearchSettings((axis,), budget=budget, first=first, later=later, tolerance=tolerance)
         self.short = ShortTrials(num_steps, protocol.WINDOW, eta)
@@ -134,6 +146,8 @@ class LRSearch(Callback):
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
+        else:
+            check_device_is_here("snapshot_device", self.snapshot_device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Search on the first batch: everything is restored and set up by then, on every strategy."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_count, check_number
+from lr_lightning.rules.plateau import Decision, check_at, check_mode
 
 _CHUNK = 64
 _CHECKS = 20  # a window is judged this often while it passes by: O(1) an observation

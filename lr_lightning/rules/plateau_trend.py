@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from lr_lightning.rules import plateau_stats as stats
-from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
+from lr_lightning.rules.checks import check_choice, check_count, check_number
+from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
 from lr_lightning.rules.plateau_endgame import due_cuts
 from lr_lightning.rules.plateau_stats import Block
-from lr_lightning.rules.sweep import check_count
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
 _MOST_BLOCKS = 64
@@ -150,10 +150,8 @@ class TrendRule:
         check_number("resolution", self.resolution, 0.0)
         check_count("cooldown", self.cooldown, 0)
         check_number("endgame", self.endgame, 0.0, 1.0)
-        if not 0.0 < check_number("factor", self.factor, 0.0) < 1.0:
-            raise ValueError(f"factor must be above 0 and below 1, got {self.factor!r}")
-        if self.on_flat not in ON_FLAT:
-            raise ValueError(f"on_flat must be one of {', '.join(ON_FLAT)}, got {self.on_flat!r}")
+        check_factor(self.factor)
+        check_choice("on_flat", self.on_flat, ON_FLAT)
 
     def start(self) -> TrendState:
         """The state before the first observation."""

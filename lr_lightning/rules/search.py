@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lr_lightning.rules.axes import Axis, Value
+from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.surrogate import Array, posterior, squeeze
-from lr_lightning.rules.sweep import check_count
 
 MODES: tuple[str, ...] = ("min", "max")
+MOST_POINTS = 10_000
+"""Most points of a search: each decision takes time and memory that grow with the square of their number."""
+
 _DRAWS = 400
 _GRID = 161
 _OUTSIDE = 400
@@ -74,18 +77,16 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+        check_choice("mode", self.mode, MODES)
         if not self.axes:
             raise ValueError("axes must name at least one parameter to search, got none")
-        check_count("first", self.first, 3)
-        check_count("later", self.later, 1)
-        check_count("budget", self.budget, self.first)
-        for name, value in (("tolerance", self.tolerance), ("widen_by", self.widen_by)):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be finite and greater than 0, got {value!r}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must lie between 0 and 1, got {self.confidence!r}")
+        check_count("first", self.first, 3, MOST_POINTS)
+        check_count("later", self.later, 1, MOST_POINTS)
+        check_count("budget", self.budget, self.first, MOST_POINTS)
+        check_number("tolerance", self.tolerance, 0.0, open_low=True)
+        check_number("widen_by", self.widen_by, 0.0, 10.0, open_low=True)
+        check_number("confidence", self.confidence, 0.0, 1.0, open_low=True, open_high=True)
+        check_count("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

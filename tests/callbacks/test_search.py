@@ -107,7 +107,7 @@ def test_no_finite_trial_keeps_the_users_lr(tmp_path: Path) -> None:
         ({"num_steps": 3}, "num_steps must be an integer of at least 4, got 3"),
         ({"min_lr": 1.0, "max_lr": 0.1}, "min_lr=1.0 and max_lr=0.1"),
         ({"budget": 4}, "budget must be an integer of at least 5, got 4"),
-        ({"eta": 1.0}, "eta must be finite and greater than 1, got 1.0"),
+        ({"eta": 1.0}, "eta must be a number of at least 1.1, got 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, said: str) -> None:
