@@ -12,6 +12,7 @@ from lr_lightning import param_groups
 from lr_lightning.rules import plateau
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.saved import Saved
 
 
 class PlateauLR:
@@ -94,11 +95,12 @@ class PlateauLR:
         """Go on where ``state_dict`` was taken.
 
         Raises:
-            ValueError: If it comes from another rule.
+            ValueError: If it comes from another rule, or isn't what ``state_dict`` gives.
         """
-        if state_dict["rule"] != self.rule.name:
-            raise ValueError(f"the state is of rule {state_dict['rule']!r}, this is {self.rule.name!r}")
-        self.state = self.rule.load(state_dict["state"])
+        saved = Saved("PlateauLR", state_dict)
+        if saved["rule"] != self.rule.name:
+            raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
+        self.state = self.rule.load(saved["state"])
 
 
 def _known(rule: dict[str, Any]) -> dict[str, Any]:

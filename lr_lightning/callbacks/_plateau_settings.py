@@ -13,6 +13,7 @@ from lr_lightning.callbacks._plateau_source import LOSS_NAMES
 from lr_lightning.param_groups import LRChange
 from lr_lightning.rules.checks import check_choice, check_count, check_name, check_number, shown
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_patience import PatienceState
 
 NONFINITE_ROW = 5
 CORRELATED = 0.5
@@ -77,6 +78,7 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     best = float(scheduler.best)
     state = {
+        **PatienceState().to_dict(),
         "seen": int(scheduler.last_epoch),
         "best": best if math.isfinite(best) else None,
         "bad": int(scheduler.num_bad_epochs),

@@ -6,13 +6,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals
+from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Interval, Schedule, check_used
 from lr_lightning.rules.formula_text import nearest
+from lr_lightning.rules.saved import Saved
 
 # Different pairs of formula and base LR to check; layer-wise LRs make many, alike but for a factor.
 _MOST_CHECKS = 16
@@ -280,14 +281,16 @@ class LRFormula(Callback):
             }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the values in force when the checkpoint was written."""
-        self._at = None if state_dict["at"] is None else Counters(*state_dict["at"])
-        self._values = [list(row) for row in state_dict["values"]]
-        self._bases = [list(row) for row in state_dict["bases"]]
-        self._metrics = dict(state_dict["metrics"])
-        self._next_metrics, self._next_due = dict(state_dict["next_metrics"]), bool(state_dict["next_due"])
+        """Go on from the values in force when the checkpoint was written.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRFormula", state_dict)
+        found, formulas = restored(saved), saved.child("formulas").state
+        vars(self).update(found)
         for name, formula in self.formulas.items():
-            if (before := state_dict["formulas"].get(name)) != str(formula):
+            if (before := formulas.get(name)) != str(formula):
                 rank_zero_info(f"LRFormula: goes on as {str(formula)!r}, before the checkpoint it was {before!r}")
 
 

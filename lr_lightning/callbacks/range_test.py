@@ -19,6 +19,7 @@ from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.rules import protocol
 from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
+from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.sweep import ladder
 
 HPARAMS = ("lr", "learning_rate")
@@ -126,12 +127,15 @@ class LRRangeTest(Callback):
         return {"result": result, "previous_lr": self.previous_lr, "done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over finished tests: they aren't run again."""
-        self._resumed = True
-        self._done = list(state_dict["done"])
-        self.previous_lr = state_dict["previous_lr"]
-        result = state_dict["result"]
-        self.result = None if result is None else RangeTestResult.from_dict(result)
+        """Take over finished tests: they aren't run again.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRRangeTest", state_dict)
+        done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
+        result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
+        self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""

@@ -22,7 +22,8 @@ from lr_lightning.rules.axes import Axis
 from lr_lightning.rules.bracket import bracket
 from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import analyze, diverged
-from lr_lightning.rules.search import Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.saved import Saved
+from lr_lightning.rules.search import STATUSES, Plan, SearchSettings, Trial, next_round
 from lr_lightning.rules.sweep import ladder
 from lr_lightning.search.journal import Journal, plan_record, settings_record
 from lr_lightning.search.results import write_results
@@ -126,11 +127,16 @@ class LRSearch(Callback):
         return {"best_lr": self.best_lr, "previous_lr": self.previous_lr, "steps": self.steps, "trials": trials}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a finished search: it isn't run again."""
-        self.best_lr, self.previous_lr = state_dict["best_lr"], state_dict["previous_lr"]
-        self.steps = state_dict["steps"]
-        self.trials = [Trial((lr,), score, number, status) for lr, score, number, status in state_dict["trials"]]
-        self._resumed = bool(self.trials)
+        """Take over a finished search: it isn't run again.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRSearch", state_dict)
+        lrs = {key: saved.optional(key, saved.number) for key in ("best_lr", "previous_lr")}
+        steps, trials = saved.count("steps"), [_trial(saved, trial) for trial in saved.items("trials")]
+        self.best_lr, self.previous_lr = lrs["best_lr"], lrs["previous_lr"]
+        self.steps, self.trials, self._resumed = steps, trials, bool(trials)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
@@ -241,3 +247,11 @@ class LRSearch(Callback):
         low, high = plan.interval
         spent = f"{len(self.trials)} trials, {self.steps} steps"
         return f"best LR {plan.best[0]:.4g} (interval {low:.3g} to {high:.3g}; {spent}; {plan.reason})"
+
+
+def _trial(saved: Saved, trial: object) -> Trial:
+    if not isinstance(trial, (list, tuple)) or len(trial) != 4:
+        raise saved.refuse("trials", "a list of LR, score, round and status", trial)
+    one = Saved(f"{saved.owner}: trials", dict(zip(("lr", "score", "round", "status"), trial, strict=True)))
+    score = one.optional("score", one.number)
+    return Trial((one.number("lr"),), score, one.count("round"), one.text("status", STATUSES))

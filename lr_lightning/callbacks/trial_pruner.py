@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.rules.checks import check_choice, check_count, check_name
 from lr_lightning.rules.halving import diverged, judge, rungs
+from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search import MODES
 from lr_lightning.search import trial as trials
 
@@ -52,8 +53,12 @@ class TrialPruner(Callback):
         return {"values": list(self._values)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the metrics of an interrupted trial."""
-        self._values = [float(value) for value in state_dict["values"]]
+        """Take over the metrics of an interrupted trial.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        self._values = Saved("TrialPruner", state_dict).floats("values")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""

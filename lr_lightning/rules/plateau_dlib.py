@@ -11,6 +11,7 @@ import numpy as np
 
 from lr_lightning.rules.checks import check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_mode
+from lr_lightning.rules.saved import Saved, load_fields
 
 _CHUNK = 64
 _CHECKS = 20  # a window is judged this often while it passes by: O(1) an observation
@@ -101,10 +102,15 @@ class DlibRule:
         return DlibState()
 
     def load(self, state: Mapping[str, Any]) -> DlibState:
-        """The state that ``to_dict`` wrote."""
-        data = dict(state)
-        values = data.pop("values")
-        return DlibState(**data).keep(values)
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        saved = Saved("dlib rule", state, ("values",))
+        values = saved.floats("values")
+        rest = {key: value for key, value in saved.state.items() if key != "values"}
+        return DlibState(**load_fields("dlib rule", DlibState, rest, skip=("chunks", "tail"))).keep(values)
 
     def restart(self, state: DlibState) -> DlibState:
         """Forget the values."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_mode
+from lr_lightning.rules.saved import load_fields
 
 THRESHOLD_MODES: tuple[str, ...] = ("rel", "abs", "margin")
 
@@ -69,8 +70,12 @@ class PatienceRule:
         return PatienceState()
 
     def load(self, state: Mapping[str, Any]) -> PatienceState:
-        """The state that ``to_dict`` wrote."""
-        return PatienceState(**state)
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        return PatienceState(**load_fields("patience rule", PatienceState, state))
 
     def restart(self, state: PatienceState) -> PatienceState:
         """Forget the best value and the bad ones."""

@@ -12,6 +12,7 @@ from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
 from lr_lightning.rules.plateau_endgame import due_cuts
 from lr_lightning.rules.plateau_stats import Block
+from lr_lightning.rules.saved import Saved, load_fields
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
 _MOST_BLOCKS = 64
@@ -158,10 +159,22 @@ class TrendRule:
         return TrendState()
 
     def load(self, state: Mapping[str, Any]) -> TrendState:
-        """The state that ``to_dict`` wrote."""
-        stage = dict(state["stage"])
-        stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
-        return TrendState(**{**state, "stage": Stage(**stage)})
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        saved = Saved("trend rule", state, ("stage",))
+        counters = load_fields("trend rule", TrendState, state, skip=("stage",))
+        stage = saved.child("stage", ("blocks",))
+        values = load_fields(stage.owner, Stage, stage.state, skip=("blocks",))
+        blocks: list[Block] = []
+        for block in stage.items("blocks"):
+            read = Saved(stage.owner, {"block": block}).floats("block")
+            if len(read) != 3 or not all(map(math.isfinite, read)) or read[1] < 1 or len(blocks) >= _MOST_BLOCKS:
+                raise stage.refuse("blocks", f"at most {_MOST_BLOCKS} triples of mean, observations and place", block)
+            blocks.append((read[0], int(read[1]), read[2]))
+        return TrendState(**counters, stage=Stage(blocks=tuple(blocks), **values))
 
     def restart(self, state: TrendState) -> TrendState:
         """Forget the values of this stage: the LR was changed by something else."""

@@ -15,6 +15,7 @@ from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.surrogate import Array, posterior, squeeze
 
 MODES: tuple[str, ...] = ("min", "max")
+STATUSES: tuple[str, ...] = ("completed", "pruned", "diverged", "crashed")
 MOST_POINTS = 10_000
 """Most points of a search: each decision takes time and memory that grow with the square of their number."""
 
