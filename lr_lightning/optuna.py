@@ -88,10 +88,10 @@ def suggest_lr(trial: "optuna.Trial", space: "Mapping[str, Any]", name: str = "l
         KeyError: If the space has no such name; it names those that there are.
         TypeError: If ``trial`` is no trial or ``space`` no search space.
     """
-    if not isinstance(space, Mapping):
-        raise TypeError(f"space must be what search_space returned, got {shown(space)}")
     if not hasattr(trial, "suggest_float"):
         raise TypeError(f"trial must be a running Optuna trial, got {shown(trial)}")
+    if not isinstance(space, Mapping):
+        raise TypeError(f"space must be what search_space returned, got {shown(space)}")
     if name not in space:
         raise KeyError(f"no {name!r} in the search space; it has {', '.join(space)}")
     return trial.suggest_float(name, space[name].low, space[name].high, log=True)

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.checks import MOST_STEPS, check_count, check_number, shown
 from lr_lightning.rules.formula import Formula, FormulaError, Horizon, Schedule
 
 EPOCHS = 10
 STEPS_PER_EPOCH = 100
 PAGE = "lr_preview.html"
+_MOST_DRAWN = 10_000_000  # steps: a recursive formula is computed at each
 _MARKS = "●○◆◇■□▲△"
 _ASCII_MARKS = "*o+x#%@="
 
@@ -45,8 +47,15 @@ def preview(
 
     Raises:
         FormulaError: If a formula is impossible on this run.
+        ValueError: If an argument is out of its range (so is a FormulaError).
     """
     named = _named(formulas)
+    _check_run(epochs, steps_per_epoch, base_lr, metrics)
+    if width is not None:
+        check_count("width", width, 1, 1000)
+    check_count("height", height, 1, 200)
+    if not (html is None or isinstance(html, (str, Path))):
+        raise ValueError(f"html must be a file's path or None, got {shown(html)}")
     horizon = Horizon.of(epochs, steps_per_epoch)
     schedules = {name: Schedule(formula, horizon) for name, formula in named.items()}
     notes = [warning for schedule in schedules.values() if (warning := schedule.check(base_lr))]
@@ -86,6 +95,7 @@ def figure(
     from lr_lightning.reporting.figures import formula_figure
 
     named = _named(formulas)
+    _check_run(epochs, steps_per_epoch, base_lr, metrics)
     by_epoch = all(formula.interval == "epoch" and not formula.warmup_steps for formula in named.values())
     curves = {}
     for name, formula in named.items():
@@ -94,13 +104,34 @@ def figure(
     return formula_figure(curves, x_title="epoch" if by_epoch else "step")
 
 
+def _check_run(epochs: object, steps_per_epoch: object, base_lr: object, metrics: object) -> None:
+    steps = check_count("epochs", epochs, 1, MOST_STEPS) * check_count(
+        "steps_per_epoch", steps_per_epoch, 1, MOST_STEPS
+    )
+    if steps > _MOST_DRAWN:
+        raise FormulaError(f"epochs={epochs!r} of steps_per_epoch={steps_per_epoch!r} are too long a run to draw")
+    check_number("base_lr", base_lr, 0.0, error=FormulaError)
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise FormulaError(f"metrics must map names to numbers, got {shown(metrics)}")
+    for name, value in metrics.items():
+        check_number(f"metrics[{name!r}]", value, error=FormulaError)
+
+
 def _named(formulas: Formulas) -> dict[str, Formula]:
     if isinstance(formulas, (str, Formula)):
         formulas = [formulas]
+    listed = isinstance(formulas, (Mapping, Sequence)) and not isinstance(formulas, bytes)
+    values = formulas.values() if isinstance(formulas, Mapping) else formulas
+    if not listed or not all(isinstance(formula, (str, Formula)) for formula in values):
+        raise FormulaError(
+            f"formulas must be a formula, a list or a mapping of names to formulas, got {shown(formulas)}"
+        )
+    if not formulas:
+        raise FormulaError(f"no formula to preview: formulas is {formulas!r}")
     if not isinstance(formulas, Mapping):
         formulas = {str(formula): formula for formula in formulas}
-    if not formulas:
-        raise FormulaError("no formula to preview")
     return {name: Formula(formula) if isinstance(formula, str) else formula for name, formula in formulas.items()}
 
 

@@ -63,6 +63,10 @@ class FormulaLR(LRScheduler):
                 f"expression must be a string, got {shown(expression)}; torch's LambdaLR takes functions"
             )
         check_count("last_epoch", last_epoch, -1, error=FormulaError)
+        if last_epoch >= 0 and not all("initial_lr" in group for group in optimizer.param_groups):
+            raise FormulaError(
+                f"last_epoch={shown(last_epoch)} resumes, but the optimizer's groups have no 'initial_lr'"
+            )
         formula = Formula(
             expression,
             preset=preset,

@@ -299,8 +299,8 @@ def _for_group(
 ) -> Formula:
     if not isinstance(name, str) or not name:
         raise FormulaError(f"groups maps names of param groups to formulas, got the name {shown(name)}")
-    if given is None:
-        raise FormulaError(f"groups[{name!r}] must be a formula, a function or a mapping, got None")
+    if not isinstance(given, (str, Mapping)) and not callable(given):
+        raise FormulaError(f"groups[{name!r}] must be a formula, a function or a mapping, got {shown(given)}")
     if isinstance(given, Mapping):
         return Formula(**{"interval": interval, **warmup, **{str(key): value for key, value in given.items()}})
     return Formula(given, interval=interval, allow_unused=True, **warmup, **params)

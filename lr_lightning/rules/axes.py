@@ -41,7 +41,7 @@ class Axis:
         check_choice(f"scale of {self.name}", self.scale, SCALES)
         for flag in ("integer", "widen"):
             check_flag(f"{flag} of {self.name}", getattr(self, flag))
-        if self.choices:
+        if not isinstance(self.choices, tuple) or len(self.choices) > 0:
             self._check_choices()
         elif self.scale == "log":
             check_range(self.low, self.high, (f"{self.name}: low", f"{self.name}: high"))

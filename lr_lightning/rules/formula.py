@@ -21,7 +21,7 @@ from lr_lightning.rules.checks import check_choice, check_count, check_flag, sho
 from lr_lightning.rules.formula_compile import DERIVED, VARIABLES, Program
 from lr_lightning.rules.formula_schedule import Counters, Horizon, Schedule
 from lr_lightning.rules.formula_text import FUNCTIONS, WORDS, FormulaError, nearest, scan
-from lr_lightning.rules.presets import STEPWISE, check_number, expand
+from lr_lightning.rules.presets import STEPWISE, check_number, check_preset, expand
 
 __all__ = ["Counters", "Formula", "FormulaError", "Horizon", "Schedule"]
 
@@ -71,11 +71,13 @@ class Formula:
         **params: Any,
     ):
         if (expression is None) == (preset is None):
-            raise FormulaError("give either an expression or a preset" + (", not both" if preset else ""))
+            both = "" if preset is None else ", not both"
+            raise FormulaError(f"give either an expression or a preset{both}")
         self._arguments = (expression, preset, interval, warmup_steps, warmup_epochs, params)
         check_flag("allow_unused", allow_unused)
         self.interval = _interval(interval, preset)
         if preset is not None:
+            check_preset(preset)
             if preset == "noam" and warmup_steps:
                 params, warmup_steps = {**params, "warmup_steps": warmup_steps}, 0
             expression, params = expand(preset, self.interval, params)

@@ -154,7 +154,8 @@ def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
     fields = [f for f in classes[name].__dataclass_fields__ if not f.startswith("_")]
     for key in settings:
         if key not in fields:
-            raise ValueError(f"rule {name!r} has no setting {key!r}; it has {', '.join(fields)}")
+            value, known = shown(settings[key]), ", ".join(fields)
+            raise ValueError(f"rule {name!r} has no setting {key!r}, got {value}; it has {known}")
     rule: PlateauRule = classes[name](**settings)
     return rule
 
@@ -185,6 +186,7 @@ def configure(
     check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
     check_factor(factor)
     name = rule if rule is not None else "trend" if patience is None else "patience"
+    check_choice("rule", name, rule_classes())
     settings: dict[str, Any] = {"mode": mode, "cooldown": cooldown}
     given = {
         "window": window,

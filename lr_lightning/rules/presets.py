@@ -224,10 +224,7 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
     Raises:
         FormulaError: If the preset or one of the arguments is unknown, missing or impossible.
     """
-    if not isinstance(preset, str):
-        raise FormulaError(f"preset must be one of {', '.join(PRESETS)}, got {shown(preset)}")
-    if preset not in PRESETS:
-        raise FormulaError(f"unknown preset {preset!r}{nearest(str(preset), PRESETS)}; all: {', '.join(PRESETS)}")
+    check_preset(preset)
     known = dict(list(inspect.signature(PRESETS[preset]).parameters.items())[1:])
     for name in params:
         if name not in known:
@@ -239,6 +236,18 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
         if name != "milestones" and not (value is None and known[name].default is None):
             check_number(name, value)
     return PRESETS[preset](UNITS[interval], **params)
+
+
+def check_preset(preset: object) -> None:
+    """Refuse an unknown preset.
+
+    Raises:
+        FormulaError: If ``preset`` isn't a name in :data:`PRESETS`.
+    """
+    if not isinstance(preset, str):
+        raise FormulaError(f"preset must be one of {', '.join(PRESETS)}, got {shown(preset)}")
+    if preset not in PRESETS:
+        raise FormulaError(f"unknown preset {shown(preset)}{nearest(preset, PRESETS)}; all: {', '.join(PRESETS)}")
 
 
 def check_number(name: str, value: object) -> float:

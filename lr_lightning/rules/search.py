@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lr_lightning.rules.axes import Axis, Value
-from lr_lightning.rules.checks import check_choice, check_count, check_number
+from lr_lightning.rules.checks import check_choice, check_count, check_number, shown
 from lr_lightning.rules.surrogate import Array, posterior, squeeze
 
 MODES: tuple[str, ...] = ("min", "max")
@@ -79,8 +79,11 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES)
-        if not self.axes:
-            raise ValueError("axes must name at least one parameter to search, got none")
+        if not isinstance(self.axes, tuple) or not all(isinstance(axis, Axis) for axis in self.axes) or not self.axes:
+            raise ValueError(f"axes must be a tuple of at least one parameter to search, got {shown(self.axes)}")
+        names = [axis.name.lstrip("+") for axis in self.axes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"axes must be different parameters, got {twice[0]!r} more than once")
         check_count("first", self.first, 3, MOST_POINTS)
         check_count("later", self.later, 1, MOST_POINTS)
         check_count("budget", self.budget, self.first, MOST_POINTS)
