@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from lr_lightning.rules.checks import check_count, check_number, shown
+from lr_lightning.rules.checks import MOST_LR, check_count, check_number, shown
 
 CLASSES = 10
 
@@ -27,7 +27,7 @@ class DigitsCNN(L.LightningModule):
         self, lr: float = 1e-3, width: int = 16, optimizer: Callable[..., torch.optim.Optimizer] | None = None
     ):
         super().__init__()
-        check_number("lr", lr, 0.0, open_low=True)
+        check_number("lr", lr, 0.0, MOST_LR, open_low=True)
         check_count("width", width, 1, 4096)
         if not (optimizer is None or callable(optimizer)):
             raise ValueError(f"optimizer must build an optimizer from parameters and lr, got {shown(optimizer)}")

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 MOST_STEPS = 1_000_000
 """Most steps, batches or observations where each of them costs memory: more is a slip of the finger."""
 
+MOST_LR = 1e30
+"""Greatest LR: beyond 3e38 torch can't multiply 32-bit weights by it."""
+
 _LONGEST = 200
 _MOST_DECADES = 30
 
@@ -69,7 +72,7 @@ def check_number(
 
 
 def check_count(
-    name: str, value: object, least: int, most: int | None = None, *, error: type[ValueError] = ValueError
+    name: str, value: object, least: int, most: int = 2**63 - 1, *, error: type[ValueError] = ValueError
 ) -> int:
     """Return ``value`` if it is an int of at least ``least`` and at most ``most``.
 
@@ -78,7 +81,7 @@ def check_count(
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise error(f"{name} must be an integer of at least {least}, got {shown(value)}")
-    if most is not None and value > most:
+    if value > most:
         raise error(f"{name} must be an integer of at most {most}, got {shown(value)}")
     return value
 
@@ -139,6 +142,8 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
             raise ValueError(f"{name} must be a number, got {shown(value)}")
         if not (is_number(value) and value > 0):
             raise ValueError(f"{name} must be finite and greater than 0, got {shown(value)}")
+        if value > MOST_LR:
+            raise ValueError(f"{name} must be at most {MOST_LR:g}, got {shown(value)}")
     low, high = float(min_lr), float(max_lr)  # type: ignore[arg-type]
     if low >= high:
         raise ValueError(f"{names[0]} must be below {names[1]}, got {names[0]}={min_lr!r} and {names[1]}={max_lr!r}")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import lr_lightning
 from lr_lightning import (
@@ -46,7 +48,7 @@ class Kind(NamedTuple):
             return False
 
 
-def whole(least, most=math.inf):
+def whole(least, most=2**63 - 1):
     return Kind(lambda v: type(v) is int and least <= v <= most)
 
 
@@ -74,7 +76,7 @@ NONE = Kind(lambda v: v is None)
 FLAG = Kind(lambda v: type(v) is bool)
 NAME = Kind(lambda v: type(v) is str and v.strip("/ ") and v.isprintable() and len(v) <= 200)
 FOLDER = Kind(lambda v: NAME(v) and v not in (".", "..") and not set(v) & set("/\\:"))
-LR = real(0, open_low=True)
+LR = real(0, 1e30, open_low=True)
 DEVICE = either(NONE, Kind(lambda v: isinstance(v, (str, torch.device)) and torch.device(v)))
 INDEX = either(NONE, whole(0))
 SHARE = real(0, 1, open_low=True, open_high=True)
@@ -122,7 +124,7 @@ TARGETS = {
     }),
     LRSearch: ({}, CALLBACK | {
         "min_lr": LR, "max_lr": LR, "num_steps": whole(4, 10**6), "budget": whole(5, 10**4), "first": whole(3, 15),
-        "later": whole(1, 10**4), "tolerance": LR, "widen": FLAG, "range_test": FLAG,
+        "later": whole(1, 10**4), "tolerance": real(0, open_low=True), "widen": FLAG, "range_test": FLAG,
         "eta": either(NONE, real(1.1)), "num_batches": either(NONE, whole(1, 10**6)), "name": FOLDER,
     }),
     LRCurves: ({}, {
@@ -179,7 +181,8 @@ TARGETS = {
     SearchBracket: ({"min_lr": 1e-6, "max_lr": 1.0}, {"min_lr": LR, "max_lr": LR}),
     SearchSettings: ({"axes": (Axis("lr", 1e-6, 1.0),)}, {
         "axes": OBJECT, "mode": PLATEAU["mode"], "budget": whole(5, 10**4), "first": whole(3, 15),
-        "later": whole(1, 10**4), "tolerance": LR, "widen_by": real(0, 10, open_low=True), "confidence": SHARE,
+        "later": whole(1, 10**4), "tolerance": real(0, open_low=True),
+        "widen_by": real(0, 10, open_low=True), "confidence": SHARE,
         "seed": whole(0),
     }),
     Axis: ({"name": "lr", "low": 1e-6, "high": 1.0}, {
@@ -244,3 +247,80 @@ def test_every_wrong_value_is_refused_by_name(target, name):
         if isinstance(value, str) and name in ("expression", "formulas"):
             continue  # texts are the language's own tests
         refuses(target, name, value, given)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(ARGUMENTS), st.data())
+def test_any_two_values_give_an_object_or_one_clear_error(argument, data):
+    """The second one reaches checks of pairs."""
+    target, name = argument.values
+    if target in (range_test, preview, figure):
+        return  # they run at once: see the tests below
+    given_, kinds = TARGETS[target]
+    chosen = {name: data.draw(wrong.anything()), data.draw(st.sampled_from(sorted(kinds))): data.draw(wrong.anything())}
+    wrong.clear_or_built(target, **{**given_, **chosen})
+
+
+def mse(model, batch):
+    return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries({
+        "min_lr": st.floats(1e-300, 1e300), "max_lr": st.floats(1e-300, 1e300), "num_steps": st.integers(2, 24),
+        "spacing": st.sampled_from(["exponential", "linear"]),
+        "rule": st.sampled_from(["share", "midpoint", "steepest", "valley", "minimum"]), "repeats": st.integers(1, 3),
+        "confirm": st.sampled_from([None, "probes"]), "budget": st.integers(1, 120), "decays": st.booleans(),
+        "train_steps": st.none() | st.integers(1, 2**62),
+    })
+)  # fmt: skip
+def test_a_range_test_ends_with_an_answer_or_one_clear_error(chosen):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.clone()
+    batches = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(3)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    result = wrong.clear_or_built(range_test, model, optimizer, mse, batches, **chosen)
+    assert result is None or result.suggestion is None or 0 < result.suggestion < math.inf
+    assert torch.equal(model.weight, before)
+
+
+PAIRS = [
+    (LRRangeTest, {"min_lr": 1.0, "max_lr": 0.1}, "min_lr must be below max_lr, got min_lr=1.0 and max_lr=0.1"),
+    (LRRangeTest, {"min_lr": 0.1, "max_lr": math.nextafter(0.1, 1)}, "too near for 100 different LRs"),
+    (LRRangeTest, {"min_lr": 1e-300, "max_lr": 1.0}, "at most 30 decades apart"),
+    (LRRangeTest, {"max_lr": 1e300}, "max_lr must be at most 1e\\+30, got 1e\\+300"),
+    (preview, {"formulas": "base_lr * 1e300"}, "the LR is above 1e\\+30"),
+    (LRRangeTest, {"confirm": "probes", "budget": 100}, "budget must leave steps for probes after 100 steps"),
+    (LRSearch, {"first": 6, "budget": 5}, "budget must be an integer of at least 6, got 5"),
+    (PlateauDecay, {"rule": "trend", "patience": 3}, "rule 'trend' has no setting 'patience', got 3"),
+    (PlateauDecay, {"patience": 3, "window": 0.1}, "rule 'patience' has no setting 'window', got 0.1"),
+    (PlateauDecay, {"interval": "step", "restore_best": True}, "restore_best needs interval='epoch'"),
+    (PlateauDecay, {"optimizer": [0, 0]}, "optimizer must name at least one optimizer, each once"),
+    (PlateauDecay, {"rule": "dlib", "window": 0.1, "horizon": "unknown"}, "window=0.1 is a share of the planned run"),
+    (PlateauLR, {"optimizer": SGD, "rule": "dlib", "window": 0.1}, "window=0.1 is a share of the planned run"),
+    (PlateauLR, {"optimizer": SGD, "bogus": 1}, "PlateauLR has no argument 'bogus'; of a rule it takes cooldown"),
+    (PlateauLR, {"optimizer": SGD, "min_lr": [0.0, 0.0]}, "min_lr has 2 values for 1 param groups"),
+    (LRFormula, {"expression": "base_lr", "preset": "cosine"}, "either an expression or a preset, not both"),
+    (LRFormula, {"expression": "base_lr", "decay_rat": 1}, "parameter 'decay_rat' isn't used"),
+    (LRFormula, {"preset": "cosine", "gamma": 1}, "preset 'cosine' has no parameter 'gamma'"),
+    (LRFormula, {"groups": {"head": 5}}, r"groups\['head'\] must be a formula, a function or a mapping, got 5"),
+    (LRFormula, {"preset": "step", "gamma": 10**400}, "parameter 'gamma' must be a finite number"),
+    (Formula, {"expression": "base_lr", "warmup_steps": 1, "warmup_epochs": 1}, "warmup_steps or warmup_epochs"),
+    (SearchSettings, {"axes": (Axis("lr", 0.1, 1.0),) * 2}, "axes must be different parameters, got 'lr' more than"),
+    (preview, {"formulas": "lr", "epochs": 10**6, "steps_per_epoch": 10**6}, "are too long a run to draw"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "arguments", "said"), PAIRS)
+def test_contradictions_are_named(target, arguments, said):
+    with pytest.raises(wrong.CLEAR, match=said) as caught:
+        target(**arguments)
+    assert wrong.raised_in(caught.value).startswith(wrong.PACKAGE)
+
+
+@pytest.mark.parametrize("target", [LRRangeTest, LRSearch, LRCurves, PlateauDecay, TrialPruner, configure])
+def test_an_unknown_argument_is_named(target):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bogus'"):
+        target(bogus=1)
