@@ -109,6 +109,8 @@ class DlibRule:
         """
         saved = Saved("dlib rule", state, ("values",))
         values = saved.floats("values")
+        if not all(map(math.isfinite, values)):
+            raise saved.refuse("values", "finite numbers", values)
         rest = {key: value for key, value in saved.state.items() if key != "values"}
         return DlibState(**load_fields("dlib rule", DlibState, rest, skip=("chunks", "tail"))).keep(values)
 
@@ -175,13 +177,13 @@ def steps_without_decrease(
 
     Values above ``ignore_above`` take up their place but are no evidence.
     """
-    y = values[::-1] - values.mean()
-    n = len(y)
-    used = np.ones(n) if ignore_above is None else (values[::-1] <= ignore_above).astype(float)
-    x = np.cumsum(used) - 1.0  # dlib counts the values that it takes in
-    k = np.cumsum(used)
-    sy, syy, sxy = np.cumsum(used * y), np.cumsum(used * y * y), np.cumsum(used * x * y)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a diverged loss of 1e200 is no error
+        y = values[::-1] - values.mean()
+        n = len(y)
+        used = np.ones(n) if ignore_above is None else (values[::-1] <= ignore_above).astype(float)
+        x = np.cumsum(used) - 1.0  # dlib counts the values that it takes in
+        k = np.cumsum(used)
+        sy, syy, sxy = np.cumsum(used * y), np.cumsum(used * y * y), np.cumsum(used * x * y)
         sxx = (k**3 - k) / 12.0
         mean_x = (k - 1) / 2.0
         slope = (sxy - mean_x * sy) / sxx  # over reversed time: positive = it decreases

@@ -55,7 +55,7 @@ class Saved:
     def count(self, key: str, least: int = 0) -> int:
         """A whole number of at least ``least``."""
         value = self[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
             raise self.refuse(key, f"an integer of at least {least}", value)
         return value
 
