@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lr_lightning.callbacks import _internals
 from lr_lightning.callbacks._lr_names import Track, tracks
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.callbacks._window import Mean, Point, resolve
@@ -76,6 +77,11 @@ class LRCurves(Callback):
         self._written = -1
         self._last_loss = math.nan
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "LRCurves", _internals.STEP)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name the groups and announce the tags to the tab."""
         for mean in self._means.values():
@@ -130,7 +136,7 @@ class LRCurves(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write what is left: the last steps before a crash are the ones to look at. No collective: ranks may hang."""
-        if trainer.training:
+        if trainer.training and self._tracks:  # the fit has begun
             self._rest(trainer, reduce=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks import _internals
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
@@ -125,6 +126,11 @@ class LRFormula(Callback):
         if name in self.formulas:
             return str(name)
         return "" if "" in self.formulas else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "LRFormula", _internals.STEP)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse impossible set-ups, compute the whole run, and note every group's base LR."""

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
+from lr_lightning.callbacks import _internals, _plateau_state, _sandbox
 from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks import _plateau_state, _sandbox
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
@@ -165,6 +165,11 @@ class PlateauDecay(Callback):
         return callback
 
     # Hooks
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "PlateauDecay", (*_internals.STEP, *_internals.METRICS))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""

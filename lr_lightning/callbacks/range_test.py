@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _driver, _sandbox
+from lr_lightning.callbacks import _driver, _internals, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
 from lr_lightning.callbacks._settings import RangeTestSettings, check_device, check_device_is_here, checked_list
 from lr_lightning.callbacks._sweep import Probe
@@ -141,11 +141,7 @@ class LRRangeTest(Callback):
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
         if stage != "fit":
             return
-        if missing := _sandbox.missing_internals(trainer):
-            raise RuntimeError(
-                f"this release of lightning lacks {', '.join(missing)}, which LRRangeTest needs to leave no trace; "
-                "install a release that lr_lightning supports, or take LRRangeTest out"
-            )
+        _internals.require(trainer, type(self).__name__)
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
         self._pending = 0 in self.settings.at_epochs
 

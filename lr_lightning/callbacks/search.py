@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _sandbox
+from lr_lightning.callbacks import _internals, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
 from lr_lightning.callbacks._settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sweep import Probe, take_steps
@@ -142,8 +142,7 @@ class LRSearch(Callback):
         """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
         if stage != "fit":
             return
-        if missing := _sandbox.missing_internals(trainer):
-            raise RuntimeError(f"this release of lightning lacks {', '.join(missing)}, which LRSearch needs")
+        _internals.require(trainer, "LRSearch")
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
         self._pending = True
 
