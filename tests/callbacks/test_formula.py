@@ -249,7 +249,7 @@ def test_a_constant_formula_is_a_warning():
             "'decy'; did you mean 'decay'?",
         ),
         ({"groups": {"": "lr"}}, "groups maps names of param groups to formulas, got the name ''"),
-        ({"groups": {"head": 3}}, "expression must be a string or a function, got 3"),
+        ({"groups": {"head": 3}}, "groups['head'] must be a formula, a function or a mapping, got 3"),
         ({"expression": "lr", "optimizer": -1}, "optimizer must be an integer of at least 0, got -1"),
     ],
 )
