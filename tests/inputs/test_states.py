@@ -55,7 +55,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all")
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=3, limit_train_batches=5, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[*all_callbacks(), ModelCheckpoint(folder, filename="x")],
+        enable_model_summary=False, default_root_dir=folder, callbacks=[*all_callbacks(), ModelCheckpoint(folder, filename="x")],
     )  # fmt: skip
     trainer.fit(Plain(lr=0.01))
     return torch.load(folder / "x.ckpt", weights_only=True)["callbacks"]
@@ -156,7 +156,13 @@ def test_states_of_other_callbacks_are_refused(saved):
 
 def test_a_wrong_state_ends_the_resumed_fit_before_its_first_step(saved, tmp_path):
     folder = tmp_path / "one"
-    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "default_root_dir": tmp_path,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     keep = ModelCheckpoint(folder, filename="x")
     first = L.Trainer(max_epochs=1, limit_train_batches=2, callbacks=[PlateauDecay(), keep], **quiet)
     first.fit(Plain())
