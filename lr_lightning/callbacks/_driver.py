@@ -3,11 +3,8 @@
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lightning.pytorch import Trainer
-
-from lr_lightning.callbacks._plain import DTensor, Restore
+from lr_lightning.callbacks._plain import Restore
 from lr_lightning.callbacks._sandbox import Sandbox, Validation
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.rules import protocol
@@ -72,7 +69,6 @@ def run(box: Sandbox, probe: Probe, todo: Plan, report: Report) -> RangeTestResu
         momentum=todo.momentum,
         min_lr=todo.lrs[0],
         max_lr=todo.lrs[-1],
-        resume=not _is_sharded(box.trainer),
     )
     return confirm(result, _probe(box, probe, trials), train_steps=todo.train_steps, decays=todo.decays)
 
@@ -106,12 +102,3 @@ def _probe(box: Sandbox, probe: Probe, trials: Generator[Trial, Sequence[float],
             box, probe, [trial.lr] * trial.num_steps, protocol.WINDOW, lambda _, losses: math.isfinite(losses[-1])
         )
         kept[trial.lr] = box.state()
-
-
-def _is_sharded(trainer: Trainer) -> bool:
-    """Whether optimizer state is sharded: a trial's state could then not be put back into an emptied optimizer."""
-    strategy: Any = trainer.strategy
-    return (
-        any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in strategy.model.parameters())
-        or "FSDP" in type(strategy).__name__
-    )

@@ -87,12 +87,19 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arguments, state
 
 
-def missing(monitor: str, interval: str, available: dict[str, list[str]]) -> str:
+def missing(monitor: str, interval: str, available: dict[str, list[str]], validates: bool = True) -> str:
     """What to say when the metric never came: what is logged, and when."""
     logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
     if interval == "step" and monitor not in LOSS_NAMES:
         logged += f"; interval='step' also takes {' or '.join(LOSS_NAMES)}, the loss that is trained on"
+    if not validates:
+        logged += "; this fit has no validation (no val_dataloader, or limit_val_batches=0)"
     return f"PlateauDecay(monitor={monitor!r}, interval={interval!r}) never got its metric. Logged {logged}"
+
+
+def warn_of_missing(monitor: str, interval: str, available: dict[str, list[str]]) -> None:
+    """At the end of a fit whose validation never ran."""
+    rank_zero_warn(f"{missing(monitor, interval, available)}; no validation ran, and the LR was never decayed")
 
 
 def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, epoch: int, step: int) -> dict[str, Any]:

@@ -156,3 +156,8 @@ def planned_batches(trainer: Any, batches: int) -> float | None:
     if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch):
         ends.append(float(trainer.max_epochs * per_epoch))
     return min(ends) if ends and min(ends) > 0 else None
+
+
+def reading_interval(end: float | None, accumulate: int) -> int:
+    """Steps between two reads from the device: 1/200 of a run of ``end`` batches, at most 64, 32 where it is open."""
+    return 32 if end is None else max(1, min(64, int(end / accumulate / 200)))

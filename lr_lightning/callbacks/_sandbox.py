@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks import _internals
@@ -85,6 +86,7 @@ class Sandbox:
     def micro_batch(self) -> None:
         """One training batch on Lightning's own path.
 
+        A SIGTERM ends the fit here as it does between two of its own batches, and not when all of the sweep is done.
         A StopIteration must not get out: it would end the fit's own epoch. It comes from a training step that reads
         ``dataloader_iter`` beyond its end, or from an ``on_train_batch_start`` that returns -1: no batch, then.
         """
@@ -96,6 +98,8 @@ class Sandbox:
         except StopIteration:
             if owns_data:
                 self._restart_data()
+        if self.trainer.world_size == 1 and self.trainer.received_sigterm:
+            raise SIGTERMException  # several ranks agree on it inside of advance()
 
     @property
     def window_closed(self) -> bool:
@@ -270,6 +274,10 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
         if hasattr(strategy, "_pl_static_graph_delay_done"):
             strategy._pl_static_graph_delay_done = False
         strategy.configure_ddp()
+        # A strategy registers its own communication hook again; one that a user put on the old wrapper must follow.
+        renewed: Any = strategy.model
+        for hook, state in getattr(wrapper, "_comm_hooks", ())[len(getattr(renewed, "_comm_hooks", ())) :]:
+            renewed.register_comm_hook(state, hook)
 
     return restore
 

@@ -199,7 +199,7 @@ class LRFormula(Callback):
                 key = self._key(group)
                 if key is not None:
                     self._set(self._schedules[key], group, (index, number), now, fresh)
-        self._due = self._read = False
+        self._due = self._read = self._next_due = False
         self._group_count = count
         if self._warming:
             self._warming = now.step < max(schedule.warming for schedule in self._schedules.values())
@@ -275,7 +275,7 @@ class LRFormula(Callback):
             "bases": [list(row) for row in self._bases],
             "metrics": dict(self._metrics),
             "next_metrics": dict(self._next_metrics),
-            "next_due": self._read,
+            "next_due": self._read or self._next_due,
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from lr_lightning import param_groups
 from lr_lightning.callbacks import _internals, _plateau_state, _sandbox
 from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
 from lr_lightning.rules import plateau_diagnosis as diagnosis
@@ -191,7 +190,9 @@ class PlateauDecay(Callback):
             if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
             self._group_counts = groups
-            self._window.size = self._read_every or self._reading_interval(trainer)
+            self._window.size = self._read_every or source.reading_interval(
+                self._end(trainer), trainer.accumulate_grad_batches
+            )
         self._loaded = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -229,7 +230,13 @@ class PlateauDecay(Callback):
         """Take the metric if this training epoch produced it; complain if nobody ever did."""
         self._take(trainer, pl_module, "training epoch end")
         if not self._seen and (self._validated or not trainer.enable_validation):
-            raise MisconfigurationException(settings.missing(self.monitor, self.interval, self._available))
+            why = settings.missing(self.monitor, self.interval, self._available, trainer.enable_validation)
+            raise MisconfigurationException(why)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if the metric never came because validation never ran."""
+        if not self._seen and trainer.current_epoch > 0 and not trainer.fast_dev_run and not trainer.interrupted:
+            settings.warn_of_missing(self.monitor, self.interval, self._available)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
@@ -273,10 +280,6 @@ class PlateauDecay(Callback):
             at = max(self._batches - (len(values) - 1 - place) * parts, self._state.at)
             if self._observe(trainer, pl_module, value, at) and self.history[-1]["cause"] != "endgame":
                 return  # the rest of the window was measured at the old LR
-
-    def _reading_interval(self, trainer: Trainer) -> int:
-        end = self._end(trainer)
-        return 32 if end is None else max(1, min(64, int(end / trainer.accumulate_grad_batches / 200)))
 
     # Decisions
 
@@ -338,15 +341,15 @@ class PlateauDecay(Callback):
     def _record(
         self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, multiplier: float
     ) -> None:
-        entry = settings.entry_of(decision, reason, change, multiplier, trainer.current_epoch, logging_step(trainer))
+        entry = settings.entry_of(
+            decision, reason, change, multiplier, trainer.current_epoch, _sandbox.logging_step(trainer)
+        )
         self.history.append(entry)
         kind = "restore" if decision.action == "unkick" else decision.action
         name = f"PlateauDecay({self.monitor})"
         write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
         if self.verbose:
             rank_zero_info(f"{name}: {settings.line_of(entry)}")
-
-    # Optimizers
 
     def _optimizers(self, trainer: Trainer) -> list[Any]:
         chosen = trainer.optimizers
@@ -355,12 +358,8 @@ class PlateauDecay(Callback):
         return [param_groups.unwrap(optimizer) for optimizer in chosen]
 
     def _total_factor(self, trainer: Trainer, torch_optimizer: Any) -> float:
-        mine = [
-            c for c in trainer.callbacks if isinstance(c, PlateauDecay) and torch_optimizer in c._optimizers(trainer)
-        ]
-        return math.prod(callback.factor_so_far for callback in mine)
-
-    # State
+        others = [c for c in trainer.callbacks if isinstance(c, PlateauDecay)]
+        return math.prod(c.factor_so_far for c in others if torch_optimizer in c._optimizers(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on: plain types, and weights with ``restore_best="memory"``."""

@@ -151,13 +151,15 @@ class LRRangeTest(Callback):
         at_start = trainer.global_step == 0
         if at_start and not self._resumed:
             self._done = []
+        # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
+        due = 0 in self.settings.at_epochs and 0 not in self._done
+        self._pending = self._may_run and (due if at_start else self.rerun_on_resume)
         if not self._may_run:
-            self._pending = False
             rank_zero_info("LRRangeTest: skipped, fast_dev_run only checks the code")
-        elif self.rerun_on_resume and not at_start:
-            self._pending = True
-        elif self._done and self._resumed:
+        elif self._done and self._resumed and not self._pending:
             rank_zero_info(f"LRRangeTest: already done before the checkpoint, {_in_words(self.result)}")
+            if self.apply and self.result is not None and self.result.suggestion is not None:
+                note_in_hparams(trainer, self.result.suggestion)  # the module was built anew, with the LR before
         elif not at_start:
             rank_zero_info("LRRangeTest: training goes on from a checkpoint, no test (rerun_on_resume=True runs one)")
         if self._may_run:

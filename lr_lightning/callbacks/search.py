@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from lr_lightning.callbacks._settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.callbacks._trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
-from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.axes import Axis
 from lr_lightning.rules.bracket import bracket
@@ -151,6 +152,8 @@ class LRSearch(Callback):
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
+            if self._resumed and self.apply and self.best_lr is not None:
+                note_in_hparams(trainer, self.best_lr)  # the module was built anew, with the LR before
         else:
             check_device_is_here("snapshot_device", self.snapshot_device)
 
@@ -179,7 +182,7 @@ class LRSearch(Callback):
             note_in_hparams(trainer, self.best_lr)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
-            self._write(Path(folder) / self.name, plan)
+            guard(self, partial(self._write, Path(folder) / self.name, plan))
         write_event(sight, LREvent("search", step, epoch, previous, new, plan.reason, self.name))
         rank_zero_info(f"LRSearch: {self._in_words(plan)}; LR {previous:.4g} -> {new:.4g}")
         return plan

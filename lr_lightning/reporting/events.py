@@ -7,6 +7,7 @@ A logger that fails must not end a training, nor go unseen: the failure is a ``R
 and the error, once for each kind of error, the other loggers still get theirs, and the next write tries again.
 """
 
+import contextlib
 import json
 import warnings
 import weakref
@@ -147,11 +148,20 @@ def guard(logger: Any, action: Callable[[], Any]) -> Any:
         if type(error).__name__ not in seen:
             seen.add(type(error).__name__)
             warnings.warn(
-                f"{type(logger).__name__} failed ({type(error).__name__}: {error}); training goes on without it",
+                f"{type(logger).__name__} failed ({type(error).__name__}: {error}{_where(logger, error)}); "
+                "training goes on without it",
                 RuntimeWarning,
                 stacklevel=3,
             )
         return None
+
+
+def _where(logger: Any, error: Exception) -> str:
+    """The folder of a logger whose file can't be written: a full disk doesn't say where it is."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        with contextlib.suppress(Exception):
+            return f", in {_folder(logger)}"
+    return ""
 
 
 def log_folders(loggers: Iterable[Any]) -> list[Path]:

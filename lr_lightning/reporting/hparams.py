@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lr_lightning.reporting.events import add_summary, guard, tensorboards
+from lr_lightning.reporting.files import replace_file
 
 FINAL = "final"
 
@@ -91,4 +92,4 @@ def _renew_yaml(logger: Any, name: str, lr: float) -> None:
     logger.hparams[name] = lr
     path = Path(logger.log_dir) / "hparams.yaml"
     if path.is_file():
-        save_hparams_to_yaml(path, logger.hparams)
+        replace_file(path, lambda half: save_hparams_to_yaml(half, logger.hparams))

@@ -9,6 +9,7 @@ from typing import Any
 
 from lr_lightning.reporting import records
 from lr_lightning.reporting.events import add_summary, as_text, guard, log_folders, log_scalars, tensorboards
+from lr_lightning.reporting.files import whole_or_none
 
 FLUSH_EVERY = 10
 """Points between two flushes: what a kill loses at most."""
@@ -140,11 +141,13 @@ class RangeTestWriter:
     def _save_in(self, folder: Path, result: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^\w.-]+", "_", self._tag)  # a tag may have slashes; it names no folder here
-        result.save(folder / f"{stem}.json")
+        with whole_or_none(folder / f"{stem}.json") as path:
+            result.save(path)
         if self._html:
             from lr_lightning.reporting.figures import CONFIG, range_test_figure
 
-            range_test_figure(result).write_html(folder / f"{stem}.html", include_plotlyjs=True, config=CONFIG)
+            with whole_or_none(folder / f"{stem}.html") as path:
+                range_test_figure(result).write_html(path, include_plotlyjs=True, config=CONFIG)
 
 
 def curve_rows(result: Any) -> list[tuple[float, float, float]]:

@@ -14,8 +14,7 @@ driver owns the weights; this module only says what to run and reads the losses:
             return stop.value          # ProbeResult
 
 A trial with ``start_step > 0`` goes on from where it was: the driver keeps weights, optimizer and random numbers of
-each living trial (six at first, then three). One that has no room for them passes ``resume=False``: every stage then
-starts from the starting weights again, which makes trials shorter at the same budget.
+each living trial (six at first, then three).
 """
 
 import math
@@ -81,9 +80,7 @@ class ProbeResult:
     steps: int
 
 
-def schedule(
-    budget: int, momentum: float = 0.0, resume: bool = True
-) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
+def schedule(budget: int, momentum: float = 0.0) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
     """Offsets and stages ``(end step, survivors)`` that fit into ``budget`` steps.
 
     The first stage lasts at least as long as momentum needs to unfold, ``1 / (1 - momentum)`` steps, and the longest
@@ -98,20 +95,20 @@ def schedule(
     least = max(LEAST_STEPS, math.ceil(1 / (1 - min(momentum, 0.999)) - 1e-9))
     offsets = list(OFFSETS)
     while len(offsets) >= 2:
-        stages = _stages(len(offsets), budget, resume, least)
+        stages = _stages(len(offsets), budget, least)
         if stages and stages[-1][0] >= (3 * least if len(offsets) > 2 else least):
             return tuple(offsets), stages
         offsets.remove(max(offsets, key=lambda d: (abs(d - 0.01), d)))
     return (), ()
 
 
-def _stages(candidates: int, budget: int, resume: bool, least: int) -> tuple[tuple[int, int], ...]:
+def _stages(candidates: int, budget: int, least: int) -> tuple[tuple[int, int], ...]:
     """The longest trial that keeps the sum of all stages within the budget."""
     for longest in range(budget, least - 1, -1):
         ends = [(max(least, round(part * longest)), keep) for part, keep in STAGES]
         cost, alive, last = 0, candidates, 0
         for end, keep in ends:
-            cost, alive, last = cost + alive * (end - last), min(alive, max(keep, 2)), end if resume else 0
+            cost, alive, last = cost + alive * (end - last), min(alive, max(keep, 2)), end
         if cost <= budget:
             return tuple(ends)
     return ()
@@ -124,7 +121,6 @@ def plan(
     momentum: float = 0.0,
     min_lr: float = 0.0,
     max_lr: float = math.inf,
-    resume: bool = True,
 ) -> Generator[Trial, Sequence[float], ProbeResult]:
     """Successive halving around ``center``; yields trials, takes their losses, returns the answer.
 
@@ -134,9 +130,8 @@ def plan(
         momentum: The optimizer's largest momentum or first beta.
         min_lr: No candidate below (the swept range).
         max_lr: No candidate above.
-        resume: Whether the driver can continue a trial.
     """
-    offsets, stages = schedule(budget, momentum, resume)
+    offsets, stages = schedule(budget, momentum)
     lrs = sorted({min(max(center * 10**d, min_lr), max_lr) for d in offsets})
     seen: dict[float, list[float]] = {lr: [] for lr in lrs}
     alive, last, spent = lrs, 0, 0
@@ -144,10 +139,9 @@ def plan(
         if end == last:
             continue
         for lr in alive:
-            start = last if resume else 0
-            losses = [float(loss) for loss in (yield Trial(lr, start, end - start))]
+            losses = [float(loss) for loss in (yield Trial(lr, last, end - last))]
             spent += len(losses)
-            seen[lr] = seen[lr][:start] + losses
+            seen[lr] = seen[lr][:last] + losses
         alive = sorted(sorted(alive, key=lambda lr: (score(seen[lr], end), lr))[: max(keep, 2)])
         alive = [lr for lr in alive if math.isfinite(score(seen[lr], end))]
         last = end

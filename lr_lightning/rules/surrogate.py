@@ -86,6 +86,8 @@ def posterior(points: Array, values: Array, candidates: Array, count: int, seed:
     Returns:
         Mean, samples and the noise of one trial.
     """
+    trials = len(values)
+    points, values = merge(points, values)
     grid = _hyper_grid(points.shape[1])
     logs, fits = zip(*(_fit(points, values, lengths, noise) for lengths, noise in grid), strict=True)
     weights = np.exp(np.array(logs) - max(logs))
@@ -105,7 +107,29 @@ def posterior(points: Array, values: Array, candidates: Array, count: int, seed:
         noise += weight * scale * ratio
         if share:
             draws.append(one + _samples(candidates, cross, lengths, scale, factor, int(share), random))
-    return Posterior(mean, np.concatenate(draws), float(np.sqrt(noise)))
+    # The noise of a mean is less than that of one trial.
+    return Posterior(mean, np.concatenate(draws), float(np.sqrt(noise * trials / len(values))))
+
+
+def merge(points: Array, values: Array, most: int = 200) -> tuple[Array, Array]:
+    """At most ``most`` trials: where there are more, those in one cell of an ever coarser grid become their mean.
+
+    The cost of a Gaussian process grows with the cube of its points, and a thousand trials say no more of an LR than a
+    few hundred. A mean counts as one trial, so the answer is rather less sure of itself than it could be.
+
+    >>> merge(np.array([[0.1], [0.1], [0.9]]), np.array([1.0, 3.0, 5.0]), most=2)[1].tolist()
+    [2.0, 5.0]
+    """
+    parts = 1024
+    while len(values) > most:
+        _, cell = np.unique(np.round(points * parts), axis=0, return_inverse=True)
+        cell = cell.reshape(-1)
+        if cell.max() < most:
+            counts = np.bincount(cell)
+            values = np.bincount(cell, values) / counts
+            points = np.stack([np.bincount(cell, column) / counts for column in points.T], axis=1)
+        parts //= 2
+    return points, values
 
 
 def _hyper_grid(axes: int) -> list[tuple[tuple[float, ...], float]]:

@@ -1,4 +1,7 @@
-"""Files that are whole or absent, and lines that are whole or ignored: what is left after kill -9 can be read."""
+"""Files that are whole or ignored, also line by line: what is left after kill -9 or on a full disk can be read.
+
+No temporary files where a file is written once: they are what a kill leaves behind.
+"""
 
 import json
 import math
@@ -7,27 +10,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.reporting.files import naming
+
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON file at once: a reader sees the old file, the new one or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(json.dumps(plain(data), allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(half, path)
+    """Write a JSON file that is written once; until its last byte is there, it doesn't count.
+
+    Raises:
+        OSError: If it can't be written; names the path.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain(data), allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's mapping, or None if it is absent."""
+    """The file's mapping, or None if it is absent or was cut short."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+    return dict(json.loads(text)) if text.endswith("\n") else None
 
 
 def append_line(path: Path, data: Mapping[str, Any]) -> None:
-    """Append one JSON line, on disk before this returns; a torn last line of an earlier life is cut off first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append one JSON line, on disk before this returns; a torn last line of an earlier life is cut off first.
+
+    Raises:
+        OSError: If it can't be written; names the path.
+    """
     line = (json.dumps(plain(data), allow_nan=False) + "\n").encode()
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, line)
+
+
+def _append(path: Path, line: bytes) -> None:
     with open(path, "ab+") as file:
         end = file.seek(0, os.SEEK_END)
         if end:

@@ -10,15 +10,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lr_lightning.search.files import read_json, write_json
+from lr_lightning.search.orphans import end_with
 
 RESULT = "LR_LIGHTNING_RESULT"
 OVERRIDES = "LR_LIGHTNING_OVERRIDES"
+PARENT = "LR_LIGHTNING_PARENT"
 FILE = "trial_result.json"
+GRACE = 10.0
+"""Seconds between asking a trial to end and ending it."""
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
 _FOREIGN = (
     "LOCAL_RANK",
@@ -44,6 +49,7 @@ def isolated_trials(task: Task) -> Task:
     ... def main(cfg): ...
     """
     line = entry_point(task)
+    end_with_parent()
 
     @functools.wraps(task)
     def run(config: Any) -> Any:
@@ -52,6 +58,22 @@ def isolated_trials(task: Task) -> Task:
         return leave(task(config))
 
     return run  # type: ignore[return-value]
+
+
+def end_with_parent() -> None:
+    """In a trial's process, watch the process that waits for it; does nothing elsewhere.
+
+    A search that is killed -9 can't stop its trials. They would run on for nobody, beside those of the resumed search.
+    """
+    parent = os.environ.pop(PARENT, None)  # not for what this process starts: ranks, workers, other apps
+    if parent is not None:
+        end_with(int(parent), _end_group)
+
+
+def _end_group() -> None:
+    os.killpg(0, signal.SIGTERM)  # this trial's own group with its ranks, see _wait()
+    time.sleep(GRACE)
+    os.killpg(0, signal.SIGKILL)
 
 
 def entry_point(task: Callable[..., Any]) -> list[str]:
@@ -124,7 +146,7 @@ def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) ->
     overrides.append("hydra/job_logging=trial")
     where = ["--config-path", str(out / ".hydra"), "--config-name", "config"]
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task))}
+    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task)), PARENT: str(os.getpid())}
     code = _wait([*line, *where, *overrides, *extra], environment, job.runtime.cwd)
     left = read_json(result)
     if code != 0 or left is None:
@@ -140,7 +162,7 @@ def _wait(line: Sequence[str], environment: dict[str, str], folder: str) -> int:
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(GRACE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         raise

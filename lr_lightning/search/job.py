@@ -1,12 +1,15 @@
 """The job of one trial: the app's task, with its outcome on disk before the launcher hears of it."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lr_lightning.search.files import read_json, write_json
+from lr_lightning.search.orphans import end_with
 from lr_lightning.search.trial import Here, as_trial
 
 
@@ -33,7 +36,7 @@ class SearchTask:
     """
 
     def __init__(self, task: Callable[[Any], Any], folder: str, score: str | None = None) -> None:
-        self.task, self.folder, self.score = task, folder, score
+        self.task, self.folder, self.score, self.home = task, folder, score, os.getpid()
         self.__module__ = getattr(task, "__module__", type(self).__module__)
         self.__doc__ = getattr(task, "__doc__", None)
 
@@ -45,6 +48,8 @@ class SearchTask:
         """
         from hydra.core.hydra_config import HydraConfig
 
+        if os.getppid() == self.home:  # a worker of joblib's, which would wait for a killed search for ever
+            end_with(self.home, partial(os._exit, 1))
         number = int(HydraConfig.get().job.num)
         output = str(HydraConfig.get().runtime.output_dir)
         folder, started = Path(self.folder), time.monotonic()

@@ -4,10 +4,12 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lr_lightning.reporting.files import replace_file
 from lr_lightning.rules.search import Plan, SearchSettings
 from lr_lightning.search.hparams import write_rows
 from lr_lightning.search.journal import Journal
@@ -63,7 +65,8 @@ def write_results(settings: SearchSettings, plan: Plan, journal: Journal, status
     from omegaconf import OmegaConf
 
     folder = journal.path.parent
-    OmegaConf.save(OmegaConf.create(summary(settings, plan, journal, status)), folder / "optimization_results.yaml")
+    found = OmegaConf.create(summary(settings, plan, journal, status))
+    replace_file(folder / "optimization_results.yaml", partial(OmegaConf.save, found))
     write_tensorboard(settings, journal, status, rows)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from lr_lightning.reporting.files import naming
 from lr_lightning.rules.axes import Axis, Value, axis_from
 from lr_lightning.rules.checks import check_count, check_flag, check_name, shown
 from lr_lightning.rules.search import Plan, SearchSettings
 from lr_lightning.search.adapt import bracket_first, conflicts, pruner, quoted
 from lr_lightning.search.engine import Job, run_search
-from lr_lightning.search.files import write_json
+from lr_lightning.search.files import read_json, write_json
 from lr_lightning.search.job import SearchTask, failure, outcome, outcome_file
 from lr_lightning.search.journal import Journal, settings_record
 from lr_lightning.search.results import folder_of, write_results
@@ -58,7 +59,8 @@ class Sweep:
     def run(self, arguments: list[str], check: Callable[[Any], None]) -> dict[str, Value] | None:
         """Search, with ``arguments`` as the overrides of the command line."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        with naming(self.folder / "multirun.yaml") as path:
+            OmegaConf.save(self.config, path)
         settings, repeats = self.split(arguments)
         if not self.journal.lines:
             self.journal.write("begin", {"arguments": arguments})
@@ -114,7 +116,7 @@ class Sweep:
     def keep(self, job: int, returned: Any) -> None:
         """Write an outcome that the job could not write itself: a launcher without a shared file system."""
         path = outcome_file(self.journal.folder, job)
-        if path.exists():
+        if read_json(path) is not None:
             return
         try:
             result = outcome(returned.return_value, self.options["score"])

@@ -1,150 +1,245 @@
-"""What a range test costs over the optimizer steps it takes.
+"""What a range test of 100 steps costs beside 100 bare training steps: ours, Lightning's finder and torch-lr-finder.
 
-Compares a sweep of 100 steps (snapshot, second data iterator, 100 steps at rising LRs, losses read each 10 steps,
-restore) with 100 bare steps of the same Lightning trainer, taken in turn in one process::
+    python -m recipes.benchmarks.range_test_cost [--repetitions 5] [--models tiny small large]
+    python -m recipes.benchmarks.range_test_cost --strategy ddp --devices 2     # ours alone
 
-    python -m recipes.benchmarks.range_test_cost
-    python -m recipes.benchmarks.range_test_cost --strategy ddp --devices 2
-
-Prints ratios by wall and processor time: median over the repetitions, minimum and maximum.
-Nothing logs, validates, saves or shows a bar.
+Time: the whole test (snapshot, its own data iterator, 100 steps at rising LRs so low that nothing diverges, losses
+read, everything restored) over 100 bare steps of the same Lightning trainer, all taken in turn in one process: median
+of the repetitions, minimum and maximum. Memory and disk: each tool in a fresh process of its own at the start of a fit
+that goes on for 10 steps; peak resident memory above that of the bare fit, in sizes of the parameters (of which a tiny
+model is no measure), and bytes written above the bare fit's.
 """
 
+from __future__ import annotations
+
 import argparse
+import io
 import json
-import logging
-import statistics
-import time
-import warnings
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from lightning.pytorch.callbacks import LearningRateFinder
 
 from lr_lightning import LRRangeTest
-from lr_lightning.callbacks._snapshot import Snapshot
+from recipes.benchmarks.harness import (
+    MODELS,
+    Perceptron,
+    bare_trainer,
+    clocks,
+    machine,
+    print_table,
+    quiet,
+    since,
+    spread,
+)
 
-STEPS = 100
-MODELS = {  # hidden width, batch size: about 20 thousand and 2 million parameters
-    "tiny": (128, 32),
-    "small": (1024, 128),
-}
-
-
-def clocks() -> tuple[float, float]:
-    """Wall and processor time: the latter says more on a busy machine, but leaves out waiting for other ranks."""
-    return time.perf_counter(), time.process_time()
-
-
-def since(start: tuple[float, float]) -> tuple[float, float]:
-    """Seconds by both clocks."""
-    now = clocks()
-    return now[0] - start[0], now[1] - start[1]
-
-
-class Perceptron(L.LightningModule):
-    """Three hidden layers with BatchNorm, trained by AdamW on random numbers."""
-
-    def __init__(self, width: int, batch: int):
-        super().__init__()
-        layers: list[nn.Module] = [nn.Linear(32, width), nn.BatchNorm1d(width), nn.ReLU()]
-        for _ in range(2):
-            layers += [nn.Linear(width, width), nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.Linear(width, 10))
-        self.batch = batch
-
-    def training_step(self, batch, batch_idx):
-        """Cross-entropy."""
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        """AdamW."""
-        return torch.optim.AdamW(self.parameters(), lr=1e-3)
-
-    def train_dataloader(self):
-        """Enough batches for all ranks."""
-        n = 4 * STEPS * self.batch
-        return DataLoader(TensorDataset(torch.randn(n, 32), torch.randint(10, (n,))), self.batch, shuffle=True)
+STEPS, LOW, HIGH = 100, 1e-9, 1e-7
+Seconds = tuple[float, float]
 
 
 class Timed(LRRangeTest):
-    """A range test that times itself; its LRs are so low that nothing diverges and all steps are taken."""
+    """A range test that times itself."""
 
-    def __init__(self):
-        super().__init__(min_lr=1e-9, max_lr=1e-7, num_steps=STEPS, apply=False, confirm=None, progress_bar=False)
-        self.copies = 0.0
+    def __init__(self) -> None:
+        super().__init__(min_lr=LOW, max_lr=HIGH, num_steps=STEPS, apply=False, confirm=None, progress_bar=False)
 
-    def run(self, trainer):
-        """Time the whole test, and of it the share of a snapshot."""
+    def run(self, trainer: L.Trainer) -> Any:
+        """Time the whole test."""
         start = clocks()
         result = super().run(trainer)
         self.seconds = since(start)
         assert result.coverage.visited == STEPS
-        snapshot = Snapshot(trainer.strategy.model, trainer.optimizers)
-        parameters = sum(p.numel() * p.element_size() for p in trainer.lightning_module.parameters())
-        self.copies = snapshot.nbytes() / parameters
         return result
+
+
+class TimedFinder(LearningRateFinder):
+    """Lightning's finder, timed."""
+
+    def __init__(self) -> None:
+        super().__init__(min_lr=LOW, max_lr=HIGH, num_training_steps=STEPS, early_stop_threshold=None)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Time the whole search; its suggestion isn't used, so that all train on alike."""
+        start, before = clocks(), pl_module.lr
+        super().on_fit_start(trainer, pl_module)
+        self.seconds = since(start)
+        pl_module.lr = before
+
+
+class TimedTorchFinder(L.Callback):
+    """torch-lr-finder on the same model, optimizer and loader, at the same moment; it keeps its copy in memory."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Run it as its README shows."""
+        from torch_lr_finder import LRFinder
+
+        start = clocks()
+        optimizer = torch.optim.AdamW(pl_module.parameters(), lr=LOW)  # it refuses one that has a scheduler's marks
+        finder = LRFinder(pl_module.net, optimizer, torch.nn.functional.cross_entropy, device="cpu")
+        loader = pl_module.train_dataloader()
+        finder.range_test(loader, end_lr=HIGH, num_iter=STEPS, diverge_th=1e9)
+        finder.reset()
+        self.seconds = since(start)
 
 
 class Stopwatch(L.Callback):
     """Seconds from the first batch's start to the last one's end."""
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Start."""
         if batch_idx == 0:
             self.start = clocks()
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop."""
         self.seconds = since(self.start)
 
 
-def fit(model, callback, steps, strategy, devices):
-    """A fit without anything else."""
-    trainer = L.Trainer(
-        accelerator="cpu", devices=devices, strategy=strategy, max_steps=steps, callbacks=[callback], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-    )  # fmt: skip
-    trainer.fit(Perceptron(*MODELS[model]))
-    return callback, trainer
+TOOLS: dict[str, Callable[[], Any]] = {
+    "bare": Stopwatch,
+    "lr_lightning LRRangeTest": Timed,
+    "Lightning LearningRateFinder": TimedFinder,
+    "torch-lr-finder": TimedTorchFinder,
+}
 
 
-def spread(values) -> list[float]:
-    """Median, minimum, maximum."""
-    values = sorted(values)
-    return [round(x, 3) for x in (statistics.median(values), values[0], values[-1])]
+def fit(model: str, tool: str, steps: int, root: str, **settings: Any) -> Any:
+    """A fit with one tool at its start; returns the tool."""
+    callback = TOOLS[tool]()
+    # Lightning's finder leaves its checkpoint behind only if it crashes, but writes it where the trainer lives.
+    trainer = bare_trainer([callback], max_steps=steps, default_root_dir=root, **settings)
+    with _muted():
+        trainer.fit(Perceptron(model, 4 * STEPS))
+    callback.rank = trainer.global_rank
+    return callback
 
 
-def main():
+class _muted:
+    """torch-lr-finder and Lightning's finder draw bars; writes to /dev/null would count as bytes written."""
+
+    def __enter__(self) -> None:
+        self.kept = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = _Nowhere()
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout, sys.stderr = self.kept
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def times(model: str, repetitions: int, tools: list[str], **settings: Any) -> tuple[dict[str, list[Seconds]], float]:
+    """Ratios of each tool to the bare steps of its round, by wall and processor time, and the bare ms a step."""
+    ratios: dict[str, list[Seconds]] = {tool: [] for tool in tools}
+    bare = []
+    with tempfile.TemporaryDirectory() as root:
+        for tool in ("bare", *tools):
+            fit(model, tool, 5, root, **settings)  # caches, imports
+        for _ in range(repetitions):
+            base = fit(model, "bare", STEPS, root, **settings).seconds
+            bare.append(base[0])
+            for tool in tools:
+                seconds = fit(model, tool, 1, root, **settings).seconds
+                ratios[tool].append((seconds[0] / base[0], seconds[1] / base[1]))
+    return ratios, 1e3 * sorted(bare)[len(bare) // 2] / STEPS
+
+
+def footprint(model: str, tool: str) -> tuple[int, int]:
+    """Peak resident bytes of this process and bytes it wrote to files, after one fit with the tool."""
+    files = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and set(str(arguments[1])) & set("wax+"):
+            files.append(arguments[0])
+
+    with tempfile.TemporaryDirectory() as root:
+        sys.addaudithook(note)
+        before = _written()
+        fit(model, tool, 10, root)
+        wrote = _written() - before
+    # Threads wake each other through pipes, which count as written too.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, wrote if files else 0
+
+
+def _written() -> int:
+    """Bytes that this process handed to write() so far (Linux)."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counters["wchar"])
+
+
+def footprints(model: str, tools: list[str], repetitions: int = 3) -> dict[str, tuple[list[float], int]]:
+    """Each tool's peak above the bare fit in sizes of the parameters (one a repetition), and its bytes written."""
+    size = sum(p.numel() * p.element_size() for p in Perceptron(model, 1).parameters())
+    found: dict[str, tuple[list[float], int]] = {}
+    rounds: dict[str, list[tuple[int, int]]] = {tool: [] for tool in ("bare", *tools)}
+    for _ in range(repetitions):
+        for tool in rounds:
+            rounds[tool].append(_elsewhere(model, tool))
+    base = sorted(peak for peak, _ in rounds["bare"])[repetitions // 2]
+    for tool in tools:
+        wrote = max(written for _, written in rounds[tool]) - min(written for _, written in rounds["bare"])
+        found[tool] = ([(peak - base) / size for peak, _ in rounds[tool]], wrote)
+    return found
+
+
+def _elsewhere(model: str, tool: str) -> tuple[int, int]:
+    """``footprint`` in a process of its own: a peak can't be taken back."""
+    command = [sys.executable, "-m", "recipes.benchmarks.range_test_cost", "--models", model, "--footprint", tool]
+    peak, wrote = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
+    return peak, wrote
+
+
+def report(models: list[str], repetitions: int) -> None:
+    """Both tables."""
+    tools = [tool for tool in TOOLS if tool != "bare"]
+    rows = []
+    for model in models:
+        count = sum(p.numel() for p in Perceptron(model, 1).parameters())
+        ratios, milliseconds = times(model, repetitions, tools)
+        memory = footprints(model, tools)
+        for tool in tools:
+            wall, processor = (spread(r[i] for r in ratios[tool]) for i in (0, 1))
+            peaks, wrote = memory[tool]
+            size = f"{count:,} parameters, {milliseconds:.1f} ms a step"
+            rows.append((f"{model} ({size})", tool, wall, processor, spread(peaks, 2), f"{wrote:,}"))
+    head = ("model", "tool", "wall", "processor time", "peak memory / parameters", "bytes written")
+    print_table(f"A range test of {STEPS} steps over {STEPS} bare steps", head, rows)
+
+
+def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategy", default="auto")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--footprint", choices=list(TOOLS), help="one fit with this tool: peak memory, bytes written")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    for model in MODELS:
-        ratios, bare = [], []
-        fit(model, Stopwatch(), 10, options.strategy, options.devices)  # caches, imports
-        for _ in range(options.repetitions):
-            watch, _ = fit(model, Stopwatch(), STEPS, options.strategy, options.devices)
-            test, trainer = fit(model, Timed(), 1, options.strategy, options.devices)
-            bare.append(watch.seconds)
-            ratios.append([ours / theirs for ours, theirs in zip(test.seconds, watch.seconds, strict=True)])
-        if trainer.global_rank == 0:
-            record = {
-                "model": model,
-                "strategy": f"{options.strategy} x {options.devices}",
-                "wall": spread(r[0] for r in ratios),
-                "processor": spread(r[1] for r in ratios),
-                "bare_ms_per_step": round(1e3 * statistics.median(b[0] for b in bare) / STEPS, 2),
-                "snapshot_over_parameters": round(test.copies, 3),
-            }
-            print(json.dumps(record), flush=True)
+    quiet()
+    if options.footprint:
+        print(json.dumps(footprint(options.models[0], options.footprint)))
+        return
+    if options.strategy == "auto":
+        print(machine())
+        report(options.models, options.repetitions)
+        return
+    name = "lr_lightning LRRangeTest"
+    for model in options.models:
+        where = {"strategy": options.strategy, "devices": options.devices}
+        ratios, milliseconds = times(model, options.repetitions, [name], **where)
+        wall, processor = (spread(r[i] for r in ratios[name]) for i in (0, 1))
+        print(f"{model}, {options.strategy} x {options.devices}, {milliseconds:.1f} ms a step: {wall}; CPU {processor}")
 
 
 if __name__ == "__main__":

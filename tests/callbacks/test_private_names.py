@@ -147,7 +147,8 @@ def test_strategy_hooks_and_results(live):
 
 
 OPTIONAL = {"_pl_static_graph_delay_done"}  # looked for, used where it is
-NOT_LIGHTNINGS = {"_iterator"}  # set on a copy; its readers are tested above
+# Set on a copy, its readers are tested above; an attribute of torch's DDP.
+NOT_LIGHTNINGS = {"_iterator", "_comm_hooks"}
 
 
 def private_names(path):

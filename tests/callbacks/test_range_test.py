@@ -247,6 +247,24 @@ def test_a_finished_test_is_not_repeated_on_resume(tmp_path, caplog):
     assert resumed.global_step == 16
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_a_finished_test_is_not_repeated_within_its_epoch(tmp_path):
+    class Save(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    L.seed_everything(3, verbose=False)
+    test = LRRangeTest(**RANGE)
+    trainer([test, Save()]).fit(Classifier())
+    for step in (1, 3):
+        again, module = LRRangeTest(**RANGE), Classifier()
+        resumed = trainer([again])
+        resumed.fit(module, ckpt_path=tmp_path / f"{step}.ckpt", weights_only=True)
+        assert again.state_dict() == test.state_dict()
+        assert resumed.global_step == 8
+        assert module.hparams["lr"] == module.lr == test.result.suggestion, "a checkpoint will be rebuilt with it"
+
+
 @pytest.mark.parametrize("rerun", [False, True])
 def test_a_test_new_in_a_resumed_fit(tmp_path, rerun):
     runner = trainer([])

@@ -261,6 +261,18 @@ class OnFailure(L.Callback):
         print(f"rank {trainer.global_rank} restored={restored} {type(exception).__name__}", flush=True)
 
 
+class Halved(L.Callback):
+    """A communication hook that a user puts on the DDP wrapper: half of the mean gradient."""
+
+    def on_fit_start(self, trainer, module):
+        def halve(state, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+            share = bucket.buffer() / (2 * trainer.world_size)
+            sent = torch.distributed.all_reduce(share, async_op=True).get_future()
+            return sent.then(lambda done: done.value()[0])
+
+        trainer.strategy.model.register_comm_hook(None, halve)
+
+
 def model_parallel(data, tensor):
     return lambda: ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor)
 
@@ -307,6 +319,8 @@ CASES = {
     "ddp_fork2": Case(strategy=lambda: "ddp_fork"),
     "ddp2-unused": Case(strategy=lambda: "ddp_find_unused_parameters_true"),
     "ddp2-static": Case(strategy=lambda: DDPStrategy(static_graph=True)),
+    "ddp2-hook": Case(callbacks=lambda: [Halved()]),
+    "fsdp2-probes": Case(strategy=model_parallel(2, 1), module=LayerNorm, test={**RANGE, "confirm": "probes"}),
     "ddp2-views": Case(strategy=lambda: DDPStrategy(gradient_as_bucket_view=True)),
     "fsdp1-accumulate": Case(strategy=fsdp1, settings=lambda: {"accumulate_grad_batches": 2}),
     "fsdp2-batchnorm": Case(strategy=model_parallel(2, 1), module=FSDP2),

@@ -37,7 +37,7 @@ def long(folder, *cases):
 
 @slow
 def test_ddp_on_two_processes(tmp_path):
-    cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views")]
+    cases = [f"ddp2-{what}" for what in ("busy", "manual", "wide", "workers", "unused", "static", "views", "hook")]
     identical(long(tmp_path, *cases), *cases)
 
 
@@ -65,6 +65,7 @@ def test_fsdp(tmp_path):
         "ddp2-mid",
         "fsdp2-batchnorm",
         "fsdp2-busy",
+        "fsdp2-probes",
     ]
     identical(long(tmp_path, *cases), *cases)
 

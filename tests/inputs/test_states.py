@@ -55,7 +55,8 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all")
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=3, limit_train_batches=5, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder, callbacks=[*all_callbacks(), ModelCheckpoint(folder, filename="x")],
+        enable_model_summary=False, default_root_dir=folder,
+        callbacks=[*all_callbacks(), ModelCheckpoint(folder, filename="x")],
     )  # fmt: skip
     trainer.fit(Plain(lr=0.01))
     return torch.load(folder / "x.ckpt", weights_only=True)["callbacks"]

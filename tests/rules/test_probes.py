@@ -33,13 +33,13 @@ def quadratic(best):
     return loss
 
 
-@given(st.integers(1, 2000), st.floats(0, 0.999), st.booleans())
-def test_trials_never_cost_more_than_the_budget(budget, momentum, resume):
-    offsets, stages = schedule(budget, momentum, resume)
+@given(st.integers(1, 2000), st.floats(0, 0.999))
+def test_trials_never_cost_more_than_the_budget(budget, momentum):
+    offsets, stages = schedule(budget, momentum)
     if not offsets:
         assert stages == ()
         return
-    result, asked = drive(plan(1e-2, budget, momentum=momentum, resume=resume), quadratic(1e-2))
+    result, asked = drive(plan(1e-2, budget, momentum=momentum), quadratic(1e-2))
     assert result.steps == sum(trial.num_steps for trial in asked) <= budget
     assert stages[0][0] >= 1 / (1 - momentum) - 1e-6
     assert {round(math.log10(trial.lr / 1e-2), 6) for trial in asked} <= set(OFFSETS)
@@ -65,13 +65,6 @@ def test_every_trial_of_a_stage_sees_the_same_steps_and_goes_on_where_it_was():
     _, asked = drive(plan(1e-2, 206), quadratic(1e-2))
     spans = [(trial.start_step, trial.num_steps) for trial in asked]
     assert spans == [(0, 12)] * 6 + [(12, 18)] * 3 + [(30, 40)] * 2
-
-
-def test_without_resuming_every_stage_starts_over():
-    result, asked = drive(plan(1e-2, 206, resume=False), quadratic(1e-2))
-    assert {trial.start_step for trial in asked} == {0}
-    assert result.steps <= 206
-    assert result.suggestion == pytest.approx(1e-2 * 10**SHORT_RUN_SHIFT)
 
 
 def test_diverging_trials_drop_out_and_nothing_left_gives_no_answer():

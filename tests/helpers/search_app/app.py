@@ -3,9 +3,12 @@
 import math
 import os
 import random
+import time
 
 import hydra
 from omegaconf import DictConfig
+
+from lr_lightning.search.isolated import isolated_trials
 
 
 def score(cfg: DictConfig) -> float | None:
@@ -23,12 +26,17 @@ def score(cfg: DictConfig) -> float | None:
     return math.log10(cfg.lr / cfg.optimum) ** 2 + 10 * cfg.wd + noise
 
 
-@hydra.main(version_base="1.3", config_path=".", config_name="config")
-def main(cfg: DictConfig) -> float | None:
+def task(cfg: DictConfig) -> float | None:
+    with open(os.environ.get("PIDS", os.devnull), "a") as file:
+        file.write(f"{os.getpid()}\n")
     with open(os.environ.get("RAN", os.devnull), "a") as file:
         file.write(f"{cfg.lr} {cfg.seed}\n")
+    time.sleep(cfg.seconds)
     return score(cfg)
 
+
+wrapped = isolated_trials(task) if "ISOLATED" in os.environ else task
+main = hydra.main(version_base="1.3", config_path=".", config_name="config")(wrapped)
 
 if __name__ == "__main__":
     main()
