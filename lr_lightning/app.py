@@ -9,6 +9,7 @@ import hydra
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from lr_lightning.app_settings import check_optimizer, check_settings
 from lr_lightning.search.isolated import isolated_trials, task_overrides
 
 
@@ -53,15 +54,21 @@ def train(cfg: DictConfig) -> float | None:
 
     Returns:
         The metric named by ``cfg.score`` as last logged, or None if it wasn't.
+
+    Raises:
+        ValueError: If a setting of the command's own makes no sense; what is built checks its own.
     """
     import lightning as L
 
+    check_settings(cfg)
     if cfg.seed is not None:
         L.seed_everything(cfg.seed, workers=True, verbose=False)
     callbacks = [instantiate(entry) for entry in _entries(cfg.callbacks)]
     loggers = [instantiate(entry) for entry in _entries(cfg.logger)]
     data = build(cfg.data)
-    model = build(cfg.model, optimizer=instantiate(cfg.optimizer) if cfg.optimizer else None)
+    optimizer = instantiate(cfg.optimizer) if cfg.optimizer else None
+    check_optimizer(optimizer, cfg.optimizer)
+    model = build(cfg.model, optimizer=optimizer)
     trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
     trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path)
     if trainer.is_global_zero:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from lr_lightning.rules.checks import MOST_LR, check_count, check_number, shown
+
 CLASSES = 10
 
 
@@ -25,6 +27,10 @@ class DigitsCNN(L.LightningModule):
         self, lr: float = 1e-3, width: int = 16, optimizer: Callable[..., torch.optim.Optimizer] | None = None
     ):
         super().__init__()
+        check_number("lr", lr, 0.0, MOST_LR, open_low=True)
+        check_count("width", width, 1, 4096)
+        if not (optimizer is None or callable(optimizer)):
+            raise ValueError(f"optimizer must build an optimizer from parameters and lr, got {shown(optimizer)}")
         self.save_hyperparameters("lr", "width")
         self.lr, self.optimizer = lr, optimizer or torch.optim.AdamW
         self.net = nn.Sequential(
@@ -64,6 +70,8 @@ class DigitsData(L.LightningDataModule):
 
     def __init__(self, batch_size: int = 64, num_workers: int = 0):
         super().__init__()
+        check_count("batch_size", batch_size, 1)
+        check_count("num_workers", num_workers, 0, 64)
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def setup(self, stage: str | None = None) -> None:

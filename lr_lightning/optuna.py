@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lr_lightning.rules.bracket import bracket
+from lr_lightning.rules.checks import check_name, check_range, shown
 from lr_lightning.rules.range_test import RangeTestResult
-from lr_lightning.rules.sweep import check_range
 
 if TYPE_CHECKING:
     import optuna
@@ -55,9 +55,15 @@ def search_space(
 
     Raises:
         ValueError: If the range is empty.
+        TypeError: If ``study`` is no study or ``result`` no range test's result.
         ImportError: If Optuna is not installed.
     """
-    check_range(low, high)
+    check_range(low, high, ("low", "high"))
+    check_name("name", name, "the LR among the trial's parameters")
+    if not hasattr(study, "user_attrs"):
+        raise TypeError(f"study must be an Optuna study, got {shown(study)}")
+    if not (result is None or isinstance(result, RangeTestResult)):
+        raise TypeError(f"result must be a RangeTestResult or None, got {shown(result)}")
     distribution = _optuna().distributions.FloatDistribution
     key = _KEY.format(name=name)
     stored = study.user_attrs.get(key)
@@ -80,7 +86,12 @@ def suggest_lr(trial: "optuna.Trial", space: "Mapping[str, Any]", name: str = "l
 
     Raises:
         KeyError: If the space has no such name; it names those that there are.
+        TypeError: If ``trial`` is no trial or ``space`` no search space.
     """
+    if not hasattr(trial, "suggest_float"):
+        raise TypeError(f"trial must be a running Optuna trial, got {shown(trial)}")
+    if not isinstance(space, Mapping):
+        raise TypeError(f"space must be what search_space returned, got {shown(space)}")
     if name not in space:
         raise KeyError(f"no {name!r} in the search space; it has {', '.join(space)}")
     return trial.suggest_float(name, space[name].low, space[name].high, log=True)
@@ -102,6 +113,9 @@ class PruneWithOptuna(Callback):
     """
 
     def __init__(self, trial: "optuna.Trial | None", monitor: str = "val_loss") -> None:
+        check_name("monitor", monitor, "the name of a metric")
+        if not (trial is None or hasattr(trial, "should_prune")):
+            raise TypeError(f"trial must be a running Optuna trial or None, got {shown(trial)}")
         self.trial, self.monitor = trial, monitor
         self.pruned, self.value = False, math.nan
         self._count = 0

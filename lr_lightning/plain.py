@@ -14,11 +14,13 @@ from lr_lightning.callbacks._plain import rng_state
 from lr_lightning.callbacks._snapshot import Snapshot
 from lr_lightning.param_groups import reference_lr, set_lr, unwrap
 from lr_lightning.rules import protocol
+from lr_lightning.rules.checks import check_choice, check_count, check_flag, shown
 from lr_lightning.rules.probes import ProbeResult, Trial, plan, schedule
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult, analyze, check_rule, diverged
 from lr_lightning.rules.range_test import confirm as confirm_result
-from lr_lightning.rules.sweep import check_count, ladder
+from lr_lightning.rules.sweep import ladder
 
+MOST_REPEATS = 1000
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
 
@@ -174,8 +176,12 @@ def range_test(
         ValueError: If an argument is out of range, the loader empty or an iterator, or the rule unknown.
     """
     check_rule(rule)
-    check_count("num_steps", num_steps, 2)
-    check_count("repeats", repeats, 1)
+    check_count("repeats", repeats, 1, MOST_REPEATS)
+    check_flag("decays", decays)
+    for name, value in (("batch_size", batch_size), ("train_steps", train_steps)):
+        if value is not None:
+            check_count(name, value, 1)
+    _check_parties(model, optimizer, loss_fn, loader)
     lrs = ladder(min_lr, max_lr, num_steps, spacing)
     check_confirm(confirm, budget, num_steps * repeats)
     most = max(protocol.CYCLED_BATCHES * repeats, protocol.PROBE_BATCHES if confirm else 0)
@@ -201,17 +207,27 @@ def range_test(
         sandbox.close()
 
 
+def _check_parties(model: object, optimizer: object, loss_fn: object, loader: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch module, got {shown(model)}")
+    if not isinstance(unwrap(optimizer), Optimizer):
+        raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+    if not callable(loss_fn):
+        raise ValueError(f"loss_fn must be a function of model and batch, got {shown(loss_fn)}")
+    if isinstance(loader, (str, bytes)) or not isinstance(loader, Iterable):
+        raise ValueError(f"loader must be an iterable of batches, such as a DataLoader, got {shown(loader)}")
+
+
 def check_confirm(confirm: str | None, budget: int, sweep_steps: int) -> None:
     """Refuse an unknown ``confirm`` and a budget that leaves nothing for trials.
 
     Raises:
         ValueError: Then.
     """
+    check_choice("confirm", confirm, (None, "probes"))
+    check_count("budget", budget, 1)
     if confirm is None:
         return
-    if confirm != "probes":
-        raise ValueError(f"confirm must be None or 'probes', got {confirm!r}")
-    check_count("budget", budget, 1)
     if not schedule(budget - sweep_steps)[0]:
         raise ValueError(
             f"budget must leave steps for trials after {sweep_steps} sweep steps, got {budget}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from torch.optim import Optimizer
 
 from lr_lightning import param_groups
 from lr_lightning.rules import plateau
+from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.saved import Saved
 
 
 class PlateauLR:
@@ -54,17 +57,30 @@ class PlateauLR:
         schedulers: Sequence[Any] = (),
         **rule: Any,
     ) -> None:
-        if total is not None and (isinstance(total, bool) or not isinstance(total, int) or total < 1):
-            raise ValueError(f"total must be a number of observations or None, got {total!r}")
-        self.optimizer, self.factor, self.total, self.min_lr = optimizer, factor, total, min_lr
-        self.schedulers = list(schedulers)
-        self.rule = plateau.configure(mode=mode, factor=factor, interval=interval, **rule)
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+        if total is not None:
+            check_count("total", total, 1)
+        self.optimizer, self.factor, self.total = optimizer, factor, total
+        self.min_lr = _floors(min_lr, len(optimizer.param_groups))
+        self.schedulers = _schedulers(schedulers)
+        self.rule = plateau.configure(
+            mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
+        )
         self.state = self.rule.start()
         self.last_decision: Decision | None = None
 
     def step(self, metric: float) -> Decision:
-        """Take one observation; the LR may change. Returns the decision with its reason."""
-        self.state, decision = self.rule.observe(self.state, float(metric), None, self.total)
+        """Take one observation; the LR may change. Returns the decision with its reason.
+
+        Raises:
+            ValueError: If ``metric`` isn't one number; NaN and infinity are no evidence, but no error.
+        """
+        try:
+            value = float(metric)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise ValueError(f"metric must be a number, got {shown(metric)}") from None
+        self.state, decision = self.rule.observe(self.state, value, None, self.total)
         self.last_decision = decision
         if decision.action != "keep":
             multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
@@ -79,8 +95,32 @@ class PlateauLR:
         """Go on where ``state_dict`` was taken.
 
         Raises:
-            ValueError: If it comes from another rule.
+            ValueError: If it comes from another rule, or isn't what ``state_dict`` gives.
         """
-        if state_dict["rule"] != self.rule.name:
-            raise ValueError(f"the state is of rule {state_dict['rule']!r}, this is {self.rule.name!r}")
-        self.state = self.rule.load(state_dict["state"])
+        saved = Saved("PlateauLR", state_dict)
+        if saved["rule"] != self.rule.name:
+            raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
+        self.state = self.rule.load(saved["state"])
+
+
+def _known(rule: dict[str, Any]) -> dict[str, Any]:
+    known = set(inspect.signature(plateau.configure).parameters) - {"mode", "factor", "interval", "horizon_known"}
+    for name in rule:
+        if name not in known:
+            raise TypeError(f"PlateauLR has no argument {name!r}; of a rule it takes {', '.join(sorted(known))}")
+    return rule
+
+
+def _floors(min_lr: Any, groups: int) -> float | list[float]:
+    if isinstance(min_lr, (str, bytes)) or not isinstance(min_lr, Sequence):
+        return check_number("min_lr", min_lr, 0.0)
+    if len(min_lr) != groups:
+        raise ValueError(f"min_lr has {len(min_lr)} values for {groups} param groups: {shown(min_lr)}")
+    return [check_number("min_lr", value, 0.0) for value in min_lr]
+
+
+def _schedulers(schedulers: Any) -> list[Any]:
+    listed = isinstance(schedulers, Sequence) and not isinstance(schedulers, (str, bytes))
+    if not listed or not all(hasattr(scheduler, "step") for scheduler in schedulers):
+        raise ValueError(f"schedulers must be a list of torch schedulers, got {shown(schedulers)}")
+    return list(schedulers)

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.checks import MOST_LR, MOST_STEPS, check_count, check_number, shown
 from lr_lightning.rules.formula import Formula, FormulaError, Horizon, Schedule
 
 EPOCHS = 10
 STEPS_PER_EPOCH = 100
 PAGE = "lr_preview.html"
+_MOST_DRAWN = 10_000_000  # steps: a recursive formula is computed at each
 _MARKS = "●○◆◇■□▲△"
 _ASCII_MARKS = "*o+x#%@="
 
@@ -45,8 +47,15 @@ def preview(
 
     Raises:
         FormulaError: If a formula is impossible on this run.
+        ValueError: If an argument is out of its range (so is a FormulaError).
     """
     named = _named(formulas)
+    _check_run(epochs, steps_per_epoch, base_lr, metrics)
+    if width is not None:
+        check_count("width", width, 1, 1000)
+    check_count("height", height, 1, 200)
+    if not (html is None or isinstance(html, (str, Path))):
+        raise ValueError(f"html must be a file's path or None, got {shown(html)}")
     horizon = Horizon.of(epochs, steps_per_epoch)
     schedules = {name: Schedule(formula, horizon) for name, formula in named.items()}
     notes = [warning for schedule in schedules.values() if (warning := schedule.check(base_lr))]
@@ -86,6 +95,7 @@ def figure(
     from lr_lightning.reporting.figures import formula_figure
 
     named = _named(formulas)
+    _check_run(epochs, steps_per_epoch, base_lr, metrics)
     by_epoch = all(formula.interval == "epoch" and not formula.warmup_steps for formula in named.values())
     curves = {}
     for name, formula in named.items():
@@ -94,13 +104,34 @@ def figure(
     return formula_figure(curves, x_title="epoch" if by_epoch else "step")
 
 
+def _check_run(epochs: object, steps_per_epoch: object, base_lr: object, metrics: object) -> None:
+    steps = check_count("epochs", epochs, 1, MOST_STEPS) * check_count(
+        "steps_per_epoch", steps_per_epoch, 1, MOST_STEPS
+    )
+    if steps > _MOST_DRAWN:
+        raise FormulaError(f"epochs={epochs!r} of steps_per_epoch={steps_per_epoch!r} are too long a run to draw")
+    check_number("base_lr", base_lr, 0.0, error=FormulaError)
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise FormulaError(f"metrics must map names to numbers, got {shown(metrics)}")
+    for name, value in metrics.items():
+        check_number(f"metrics[{name!r}]", value, error=FormulaError)
+
+
 def _named(formulas: Formulas) -> dict[str, Formula]:
     if isinstance(formulas, (str, Formula)):
         formulas = [formulas]
+    listed = isinstance(formulas, (Mapping, Sequence)) and not isinstance(formulas, bytes)
+    values = formulas.values() if isinstance(formulas, Mapping) else formulas
+    if not listed or not all(isinstance(formula, (str, Formula)) for formula in values):
+        raise FormulaError(
+            f"formulas must be a formula, a list or a mapping of names to formulas, got {shown(formulas)}"
+        )
+    if not formulas:
+        raise FormulaError(f"no formula to preview: formulas is {formulas!r}")
     if not isinstance(formulas, Mapping):
         formulas = {str(formula): formula for formula in formulas}
-    if not formulas:
-        raise FormulaError("no formula to preview")
     return {name: Formula(formula) if isinstance(formula, str) else formula for name, formula in formulas.items()}
 
 
@@ -173,7 +204,7 @@ def preview_command(cfg: Any) -> None:
             "callbacks.formula.preset"
         )
     epochs, steps_per_epoch, base_lr, assumed = _run_of(cfg)
-    page = Path((cfg.get("preview") or {}).get("html") or PAGE)
+    page = Path(_page(_mapping(cfg, "preview").get("html")))
     print(preview(formulas, epochs=epochs, steps_per_epoch=steps_per_epoch, base_lr=base_lr, html=page))
     if assumed:
         print(f"assumed: {', '.join(assumed)} (set preview.epochs, preview.steps_per_epoch, preview.base_lr)")
@@ -182,19 +213,19 @@ def preview_command(cfg: Any) -> None:
 
 def _run_of(cfg: Any) -> tuple[int, int, float, list[str]]:
     """Length of the run and base LR, and what had to be assumed."""
-    given, trainer, model, optimizer = (cfg.get(name) or {} for name in ("preview", "trainer", "model", "optimizer"))
-    per_epoch = given.get("steps_per_epoch")
+    given, trainer, model, optimizer = (_mapping(cfg, name) for name in ("preview", "trainer", "model", "optimizer"))
+    per_epoch = _count(given, "preview", "steps_per_epoch")
     limit = trainer.get("limit_train_batches")
     if per_epoch is None and isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
         per_epoch = max(1, limit // int(trainer.get("accumulate_grad_batches") or 1))
-    epochs = given.get("epochs") or trainer.get("max_epochs")
-    max_steps = trainer.get("max_steps") or -1
+    epochs = _count(given, "preview", "epochs") or _count(trainer, "trainer", "max_epochs", -1)
+    max_steps = _count(trainer, "trainer", "max_steps", -1) or -1
     if max_steps > 0 and not given.get("epochs"):
         reached = -(-max_steps // (per_epoch or STEPS_PER_EPOCH))
         epochs = reached if epochs is None or epochs < 0 else min(epochs, reached)
     if epochs is not None and epochs < 0:
         epochs = None
-    lr = given.get("base_lr") or model.get("lr") or optimizer.get("lr")
+    lr = _lr(given, "preview.base_lr", "base_lr") or _lr(model, "model.lr") or _lr(optimizer, "optimizer.lr")
     assumed = [
         f"{name}={value}"
         for name, value, known in (
@@ -205,3 +236,26 @@ def _run_of(cfg: Any) -> tuple[int, int, float, list[str]]:
         if known is None
     ]
     return int(epochs or EPOCHS), int(per_epoch or STEPS_PER_EPOCH), float(lr or 1.0), assumed
+
+
+def _mapping(cfg: Any, name: str) -> Any:
+    found = cfg.get(name)
+    if found is not None and not hasattr(found, "get"):
+        raise ValueError(f"{name} must be a mapping, got {shown(found)}")
+    return found or {}
+
+
+def _count(settings: Any, group: str, key: str, least: int = 1) -> int | None:
+    value = settings.get(key)
+    return None if value is None else check_count(f"{group}.{key}", value, least)
+
+
+def _lr(settings: Any, name: str, key: str = "lr") -> float | None:
+    value = settings.get(key)
+    return None if value is None else check_number(name, value, 0.0, MOST_LR, open_low=True)
+
+
+def _page(html: Any) -> str:
+    if not (html is None or isinstance(html, str)):
+        raise ValueError(f"preview.html must be a file's path, got {shown(html)}")
+    return html or PAGE

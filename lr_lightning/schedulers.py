@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_lightning.param_groups import base_lr, lr_factor, record_base_lr
+from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Horizon, Interval, Schedule
+from lr_lightning.rules.saved import Saved
+
+_COUNTERS = ("last_epoch", "_step_count", "_valued_at")
+_LRS = ("base_lrs", "_last_lr", "_values", "_bases")
 
 
 class FormulaLR(LRScheduler):
@@ -50,8 +56,17 @@ class FormulaLR(LRScheduler):
         last_epoch: int = -1,
         **params: Any,
     ):
+        if not isinstance(optimizer, Optimizer):
+            raise FormulaError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
         if not (expression is None or isinstance(expression, str)):
-            raise FormulaError(f"FormulaLR takes a string, got {expression!r}; torch's LambdaLR takes functions")
+            raise FormulaError(
+                f"expression must be a string, got {shown(expression)}; torch's LambdaLR takes functions"
+            )
+        check_count("last_epoch", last_epoch, -1, error=FormulaError)
+        if last_epoch >= 0 and not all("initial_lr" in group for group in optimizer.param_groups):
+            raise FormulaError(
+                f"last_epoch={shown(last_epoch)} resumes, but the optimizer's groups have no 'initial_lr'"
+            )
         formula = Formula(
             expression,
             preset=preset,
@@ -104,14 +119,32 @@ class FormulaLR(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and values as plain types; the formula itself comes from the constructor."""
-        names = ("last_epoch", "_step_count", "base_lrs", "_last_lr", "_values", "_bases", "_valued_at")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*_COUNTERS, *_LRS)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the scheduler stays as it is then.
+        """
+        saved = Saved("FormulaLR", state_dict)
+        found: dict[str, Any] = {name: saved.count(name, -1) for name in _COUNTERS}
+        for name in _LRS:
+            found[name] = [_lr(saved, name, value) for value in saved.items(name)]
+        vars(self).update(found)
+
+
+def _lr(saved: Saved, name: str, value: Any) -> float | Tensor:
+    """A saved LR; torch keeps a tensor where the LR is one."""
+    if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
+        return value
+    return Saved(saved.owner, {name: value}).number(name, 0.0)
 
 
 def _horizon(epochs: int | None, steps: int | None, batches: int | None) -> Horizon:
     for name, value in (("epochs", epochs), ("steps", steps), ("batches", batches)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise FormulaError(f"{name} must be an integer of at least 1 or None, got {value!r}")
+        if value is not None:
+            check_count(name, value, 1, error=FormulaError)
     if steps is None and epochs is not None and batches is not None:
         steps = epochs * batches
     return Horizon(epochs, steps, batches, batches)

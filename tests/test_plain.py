@@ -185,7 +185,7 @@ def test_the_suggestion_trains_better_than_ten_times_less_and_ten_times_more():
         ({"rule": "newest"}, "rule must be one of share, .*got 'newest'"),
         ({"spacing": "cubic"}, "spacing must be one of .*got 'cubic'"),
         ({"repeats": 0}, "repeats .*got 0"),
-        ({"confirm": "luck"}, "confirm must be None or 'probes', got 'luck'"),
+        ({"confirm": "luck"}, "confirm must be one of None, probes, got 'luck'"),
         ({"confirm": "probes", "num_steps": 290}, "budget must leave steps .*got 300"),
     ],
 )

@@ -69,8 +69,8 @@ def test_state_goes_through_a_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"total": 0}, "total must be a number of observations or None, got 0"),
-        ({"factor": 0.0}, "factor must be above 0 and below 1, got 0.0"),
+        ({"total": 0}, "total must be an integer of at least 1, got 0"),
+        ({"factor": 0.0}, "factor must be a number above 0 and below 1, got 0.0"),
         ({"rule": "patience", "window": 4}, "rule 'patience' has no setting 'window'"),
     ],
 )

@@ -120,14 +120,14 @@ def test_counters_of_both_kinds():
     ("arguments", "message"),
     [
         ({"expression": "base_lr * epok"}, "position 11: unknown name 'epok'"),
-        ({"expression": lambda epoch: 1.0}, "torch's LambdaLR takes functions"),
+        ({"expression": lambda epoch: 1.0}, "LambdaLR takes functions"),
         ({"expression": 'lr * metric("loss")'}, "FormulaLR cannot see metrics"),
         ({"expression": "base_lr * epochs"}, "position 11: 'epochs' isn't known"),
         ({"expression": "base_lr * step"}, "position 11: 'step' isn't known with interval='epoch'"),
         ({"expression": "base_lr * batch", "interval": "step"}, "position 11: 'batch' isn't known"),
         ({"expression": "base_lr", "warmup_steps": 3}, "warmup_steps with interval='epoch' needs batches="),
         ({"expression": "base_lr", "warmup_epochs": 3, "interval": "step"}, "needs to know the steps of an epoch"),
-        ({"expression": "base_lr", "steps": 0}, "steps must be an integer of at least 1 or None, got 0"),
+        ({"expression": "base_lr", "steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"expression": "base_lr * (2 - epoch)", "epochs": 5}, "the LR is negative (-0.1) at epoch 3"),
     ],
 )

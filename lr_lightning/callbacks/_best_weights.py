@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from lr_lightning.rules.saved import Saved
+
 
 class BestWeights:
     """Keeps the weights and buffers of the best value so far.
@@ -76,6 +78,15 @@ class BestWeights:
         """The best value and its weights."""
         return {"value": self.value, "weights": dict(self.weights)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
-        self.value, self.weights = state["value"], dict(state["weights"])
+    def with_state(self, saved: Saved) -> BestWeights:
+        """The same keeper with what ``state_dict`` gave.
+
+        Raises:
+            ValueError: If the state is something else.
+        """
+        weights = saved.child("weights").state
+        if not all(isinstance(key, str) and isinstance(item, Tensor) for key, item in weights.items()):
+            raise saved.refuse("weights", "tensors by name", weights)
+        keeper = BestWeights(self.mode, self.source, self.monitor)
+        keeper.value, keeper.weights = saved.optional("value", saved.number), dict(weights)
+        return keeper

@@ -24,7 +24,7 @@ def twin(loader: Any, isolate_data: bool) -> Any:
     """A loader over the same dataset with samplers of its own and no iterator yet.
 
     Raises:
-        TypeError: If the loader is a one-shot iterator.
+        TypeError: If the loader is a one-shot iterator, or a sampler of it can't be copied.
     """
     if not isinstance(loader, DataLoader):
         if isinstance(loader, Iterator):
@@ -38,10 +38,20 @@ def twin(loader: Any, isolate_data: bool) -> Any:
     shared = {id(g): g for g in generators(loader)} | {id(d): d for d in datasets(loader)}
     for name in ("sampler", "batch_sampler"):
         if copied.__dict__.get(name) is not None:
-            copied.__dict__[name] = copy.deepcopy(copied.__dict__[name], shared)
+            copied.__dict__[name] = _copied(copied.__dict__[name], shared, name)
     if isolate_data and copied.num_workers == 0:
         copied.__dict__.update(num_workers=1, prefetch_factor=2)
     return copied
+
+
+def _copied(sampler: Any, shared: dict[int, Any], name: str) -> Any:
+    try:
+        return copy.deepcopy(sampler, shared)
+    except TypeError as error:  # a generator that runs, such as torchdata's before 0.11
+        raise TypeError(
+            f"the dataloader's {name} {type(sampler).__name__} can't be copied, which a range test needs to leave its "
+            f"position alone: {error}"
+        ) from None
 
 
 def samplers(loader: Any) -> Iterator[Any]:

@@ -9,7 +9,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lr_lightning.param_groups import unwrap
-from lr_lightning.rules.formula import FormulaError, Horizon
+from lr_lightning.rules.formula import Counters, FormulaError, Horizon
+from lr_lightning.rules.saved import Saved
 
 if TYPE_CHECKING:
     from lr_lightning.callbacks.formula import LRFormula
@@ -98,3 +99,33 @@ def read_metrics(trainer: Trainer, names: Sequence[str]) -> dict[str, float]:
         both = torch.tensor([values, found], dtype=kind, device=device)
         values, found = trainer.strategy.reduce(both, reduce_op="sum").tolist()
     return {name: value / count for name, value, count in zip(names, values, found, strict=True) if count}
+
+
+def restored(saved: Saved) -> dict[str, Any]:
+    """LRFormula's attributes from its saved state.
+
+    Raises:
+        ValueError: If the state isn't what ``LRFormula.state_dict`` gives.
+    """
+    at = None if saved["at"] is None else saved.counts("at")
+    if at is not None and len(at) != len(Counters._fields):
+        raise saved.refuse("at", f"None or {', '.join(Counters._fields)}", at)
+    return {
+        "_at": None if at is None else Counters(*at),
+        "_values": _rows(saved, "values"),
+        "_bases": _rows(saved, "bases"),
+        "_metrics": saved.named_floats("metrics"),
+        "_next_metrics": saved.named_floats("next_metrics"),
+        "_next_due": saved.flag("next_due"),
+    }
+
+
+def _rows(saved: Saved, key: str) -> list[list[float | None]]:
+    """LRs by optimizer and group; None for groups that the formula leaves alone."""
+    rows = []
+    for row in saved.items(key):
+        if not isinstance(row, (list, tuple)):
+            raise saved.refuse(key, "lists of LRs", row)
+        ones = [Saved(saved.owner, {key: value}) for value in row]
+        rows.append([None if one[key] is None else one.number(key, 0.0) for one in ones])
+    return rows

@@ -11,18 +11,18 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lr_lightning.callbacks._best_weights import BestWeights
 from lr_lightning.callbacks._plateau_source import LOSS_NAMES
 from lr_lightning.param_groups import LRChange
-from lr_lightning.rules.plateau import Decision, check_choice, check_number
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_choice, check_count, check_name, check_number, shown
+from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_patience import PatienceState
 
 NONFINITE_ROW = 5
 CORRELATED = 0.35
+_OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode")
 
 
 def checked_monitor(monitor: object) -> str:
     """The monitor, if it is a name."""
-    if not isinstance(monitor, str) or not monitor:
-        raise ValueError(f"monitor must be the name of a metric, got {monitor!r}")
-    return monitor
+    return check_name("monitor", monitor, "the name of a metric")
 
 
 def checked_warmup(warmup: Any) -> int | float:
@@ -36,6 +36,8 @@ def checked_floors(min_lr: Any) -> float | list[float]:
     """One floor, or one a param group."""
     if isinstance(min_lr, (str, bytes)) or not isinstance(min_lr, Sequence):
         return check_number("min_lr", min_lr, 0.0)
+    if not min_lr:
+        raise ValueError(f"min_lr must be a number, or a list with one a param group, got {min_lr!r}")
     return [check_number("min_lr", value, 0.0) for value in min_lr]
 
 
@@ -43,11 +45,12 @@ def checked_indices(optimizer: Any) -> list[int] | None:
     """Indices of optimizers, each once; None means all."""
     if optimizer is None:
         return None
-    indices = [optimizer] if isinstance(optimizer, int) else list(optimizer)
+    listed = isinstance(optimizer, Sequence) and not isinstance(optimizer, (str, bytes))
+    indices = list(optimizer) if listed else [optimizer]
     for index in indices:
         check_count("optimizer", index, 0)
     if not indices or len(set(indices)) != len(indices):
-        raise ValueError(f"optimizer must name at least one optimizer, each once, got {optimizer!r}")
+        raise ValueError(f"optimizer must name at least one optimizer, each once, got {shown(optimizer)}")
     return indices
 
 
@@ -63,19 +66,19 @@ def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> B
 
 def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments, and the patience rule's state, that go on where a ReduceLROnPlateau stands."""
+    wanted = ("min_lrs", "best", "num_bad_epochs", "cooldown_counter", "last_epoch", *_OF_TORCH)
+    if lacking := [name for name in wanted if not hasattr(scheduler, name)]:
+        raise ValueError(f"scheduler must be a ReduceLROnPlateau, got {shown(scheduler)}: no {lacking[0]}")
     floors = [float(x) for x in scheduler.min_lrs]
     arguments = {
-        "mode": scheduler.mode,
-        "factor": scheduler.factor,
+        **{name: getattr(scheduler, name) for name in _OF_TORCH},
         "rule": "patience",
-        "patience": scheduler.patience,
-        "threshold": scheduler.threshold,
-        "threshold_mode": scheduler.threshold_mode,
         "cooldown": scheduler.cooldown,
         "min_lr": floors[0] if len(set(floors)) == 1 else floors,
     }
     best = float(scheduler.best)
     state = {
+        **PatienceState().to_dict(),
         "seen": int(scheduler.last_epoch),
         "best": best if math.isfinite(best) else None,
         "bad": int(scheduler.num_bad_epochs),

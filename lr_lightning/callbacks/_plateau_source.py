@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lr_lightning.rules.checks import MOST_STEPS
+from lr_lightning.rules.saved import Saved
+
 LOSS_NAMES = ("train_loss", "loss")
 
 
@@ -69,12 +72,21 @@ class LossWindow:
         double = self.sums is not None and self.sums.dtype == torch.float64
         return {"size": self.size, "sums": sums, "counts": list(self.counts), "open": self._open, "double": double}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        self.size = int(state["size"])
-        self.counts, self._open = list(state["counts"]), bool(state["open"])
-        self.sums = torch.zeros(self.size, dtype=torch.float64 if state["double"] else torch.float32)
-        self.sums[: len(state["sums"])] = torch.tensor(state["sums"], dtype=self.sums.dtype)
+    @classmethod
+    def from_state(cls, saved: Saved) -> LossWindow:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If the state is something else.
+        """
+        size, sums, counts = saved.count("size", 1), saved.floats("sums"), saved.counts("counts")
+        if size > MOST_STEPS or len(counts) > size or len(sums) > size:
+            raise saved.refuse("size", f"a window of at most {MOST_STEPS} steps that holds its sums", size)
+        window = cls(size)
+        window.counts, window._open = counts, saved.flag("open")
+        window.sums = torch.zeros(size, dtype=torch.float64 if saved.flag("double") else torch.float32)
+        window.sums[: len(sums)] = torch.tensor(sums, dtype=window.sums.dtype)
+        return window
 
 
 class TrainLosses:
@@ -99,10 +111,17 @@ class TrainLosses:
         """The means and the running sum."""
         return {"means": list(self.means), "running": self._running.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        self.means = list(state["means"])
-        self._running.load_state_dict(state["running"])
+    @classmethod
+    def from_state(cls, saved: Saved) -> TrainLosses:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If the state is something else.
+        """
+        losses = cls()
+        losses.means = saved.floats("means")
+        losses._running = LossWindow.from_state(saved.child("running"))
+        return losses
 
 
 def loss_of(outputs: Any) -> Tensor | None:

@@ -17,21 +17,24 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.loops.utilities import _select_data_fetcher
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.trainer import call
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
+from lr_lightning.callbacks import _internals
 from lr_lightning.callbacks._data import clone_batch, samplers, states_of_data, twin
 from lr_lightning.callbacks._plain import Restore, rng_state
 from lr_lightning.callbacks._snapshot import Snapshot
 
+# Found by name: where a release has moved one, this import still works and the fit is refused with words.
+_DataLoaderIterDataFetcher = _internals.find("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher")
+_TrainingEpochLoop = _internals.find("lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop")
+_select_data_fetcher = _internals.find("lightning.pytorch.loops.utilities._select_data_fetcher")
+_call_strategy_hook = _internals.find("lightning.pytorch.trainer.call._call_strategy_hook")
+
 # What is swapped out and put back.
-_CONNECTOR_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
+_CONNECTOR_FIELDS = _internals.CONNECTOR
 _LOOP_FIELDS = ("epoch_loop",)
 _TRAINER_FIELDS = ("callbacks", "loggers", "should_stop", "profiler")
 _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
@@ -40,21 +43,6 @@ _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 def logging_step(trainer: Trainer) -> int:
     """The step under which Lightning itself logs: batches that led to an optimizer step so far."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-def missing_internals(trainer: Trainer) -> list[str]:
-    """Names of the private Lightning attributes that this package needs and this Lightning release lacks."""
-    needed = {
-        "trainer._logger_connector": [(trainer, "_logger_connector")],
-        "trainer.fit_loop": [(trainer.fit_loop, name) for name in ("epoch_loop", "_combined_loader")],
-        "_TrainingEpochLoop": [
-            (_TrainingEpochLoop, name)
-            for name in ("advance", "_update_learning_rates", "_num_ready_batches_reached", "total_batch_idx")
-        ],
-        "epoch_loop": [(trainer.fit_loop.epoch_loop, name) for name in ("_batches_that_stepped", "batch_progress")],
-        "_logger_connector": [(getattr(trainer, "_logger_connector", None), name) for name in _CONNECTOR_FIELDS],
-    }
-    return [f"{owner}.{name}" for owner, pairs in needed.items() for obj, name in pairs if not hasattr(obj, name)]
 
 
 def fresh_metrics(trainer: Trainer) -> dict[str, Any]:
@@ -349,11 +337,11 @@ class Validation:
         trainer = self._trainer
         batch = trainer.precision_plugin.convert_input(batch)
         batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
-        batch = call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
+        batch = _call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
         assert trainer._results is not None
         trainer._results.batch = batch
         takes_index = len(inspect.signature(trainer.lightning_module.validation_step).parameters) > 1
-        output = call._call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))
+        output = _call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))
         loss = output.get("loss") if isinstance(output, dict) else output
         if not isinstance(loss, torch.Tensor):
             raise ValueError(

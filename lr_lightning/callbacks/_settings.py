@@ -1,21 +1,59 @@
 """A range test's settings, checked when it is built."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
+from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, shown
 from lr_lightning.rules.probes import schedule
 from lr_lightning.rules.range_test import check_rule
-from lr_lightning.rules.sweep import SPACINGS, check_count, check_range
+from lr_lightning.rules.sweep import ladder
+
+MOST_REPEATS = 1000
 
 
-def check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
-    """Refuse a value that isn't one of ``choices``.
+def checked_list(name: str, values: Any) -> tuple[Any, ...]:
+    """The items of a list, for arguments that take several.
 
     Raises:
-        ValueError: The message quotes the value and lists the choices.
+        ValueError: If it is no list, tuple or other sequence; a string is none.
     """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise ValueError(f"{name} must be a list, got {shown(values)}")
+    return tuple(values)
+
+
+def check_device(name: str, device: object) -> None:
+    """Refuse what torch knows no device by.
+
+    Raises:
+        ValueError: If ``device`` is neither None nor a device's name.
+    """
+    if device is None or isinstance(device, torch.device):
+        return
+    try:
+        known = isinstance(device, str) and torch.device(device) is not None
+    except RuntimeError:
+        known = False
+    if not known:
+        raise ValueError(f"{name} must be a device such as 'cpu' or 'cuda:0', or None, got {shown(device)}")
+
+
+def check_device_is_here(name: str, device: Any) -> None:
+    """Refuse a device that this machine lacks, before anything is copied to it.
+
+    Raises:
+        ValueError: If nothing can be put there.
+    """
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError: as the backend likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{name}={device!r} can't be used on this machine: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -40,32 +78,29 @@ class RangeTestSettings:
     name: str
 
     def __post_init__(self) -> None:
-        check_range(self.min_lr, self.max_lr)
-        check_count("num_steps", self.num_steps, 2)
-        check_choice("spacing", self.spacing, SPACINGS)
+        ladder(self.min_lr, self.max_lr, self.num_steps, self.spacing)
         check_rule(self.rule)
-        check_count("repeats", self.repeats, 1)
-        check_count("val_batches", self.val_batches, 1)
+        check_count("repeats", self.repeats, 1, MOST_REPEATS)
+        check_count("val_batches", self.val_batches, 1, MOST_STEPS)
+        check_count("budget", self.budget, 1)
         check_choice("confirm", self.confirm, (None, "probes"))
         check_choice("horizon", self.horizon, ("auto", "decay", "constant"))
         check_choice("evaluate", self.evaluate, ("train", "val"))
         if self.num_batches is not None:
-            check_count("num_batches", self.num_batches, 1)
+            check_count("num_batches", self.num_batches, 1, MOST_STEPS)
         if self.optimizer is not None:
             check_count("optimizer", self.optimizer, 0)
         for epoch in self.at_epochs:
             check_count("at_epochs", epoch, 0)
         for kind in self.keep_callbacks:
             if not isinstance(kind, type):
-                raise ValueError(f"keep_callbacks takes callback classes, got {kind!r}")
-        if not isinstance(self.name, str) or not self.name.strip("/"):
-            raise ValueError(f"name must be a tag such as 'range_test', got {self.name!r}")
+                raise ValueError(f"keep_callbacks takes callback classes, got {shown(kind)}")
+        check_name("name", self.name, "a tag such as 'range_test'")
         self._check_budget()
 
     def _check_budget(self) -> None:
         if self.confirm is None:
             return
-        check_count("budget", self.budget, 1)
         swept = self.num_steps * self.repeats
         if not schedule(self.budget - swept)[0]:
             raise ValueError(f"budget must leave steps for probes after {swept} steps of sweeping, got {self.budget}")

@@ -11,12 +11,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lr_lightning.callbacks import _internals
 from lr_lightning.callbacks._lr_names import Track, tracks
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.callbacks._window import Mean, Point, resolve
 from lr_lightning.reporting import events, records
 from lr_lightning.reporting.hparams import write_hparams
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_count, check_flag
 
 LOSS = "curves/loss"
 GRAD_NORM = "curves/grad_norm"
@@ -64,8 +65,7 @@ class LRCurves(Callback):
     ) -> None:
         flags = {"loss": loss, "momentum": momentum, "weight_decay": weight_decay, "grad_norm": grad_norm}
         for name, value in {**flags, "effective_lr": effective_lr, "hparams": hparams}.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, got {value!r}")
+            check_flag(name, value)
         if every_n_steps is not None:
             check_count("every_n_steps", every_n_steps, 1)
         self.loss, self.momentum, self.weight_decay, self.grad_norm = loss, momentum, weight_decay, grad_norm
@@ -76,6 +76,11 @@ class LRCurves(Callback):
         self._stepped = False
         self._written = -1
         self._last_loss = math.nan
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "LRCurves", _internals.STEP)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name the groups and announce the tags to the tab."""
@@ -131,7 +136,7 @@ class LRCurves(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write what is left: the last steps before a crash are the ones to look at. No collective: ranks may hang."""
-        if trainer.training:
+        if trainer.training and self._tracks:  # the fit has begun
             self._rest(trainer, reduce=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

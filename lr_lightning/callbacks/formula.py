@@ -6,12 +6,15 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals
+from lr_lightning.callbacks import _internals
+from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import logging_step
 from lr_lightning.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula import Counters, Formula, FormulaError, Interval, Schedule, check_used
 from lr_lightning.rules.formula_text import nearest
+from lr_lightning.rules.saved import Saved
 
 # Different pairs of formula and base LR to check; layer-wise LRs make many, alike but for a factor.
 _MOST_CHECKS = 16
@@ -69,8 +72,10 @@ class LRFormula(Callback):
         warmup_epochs: int = 0,
         **params: Any,
     ):
-        if isinstance(optimizer, bool) or not (optimizer is None or (isinstance(optimizer, int) and optimizer >= 0)):
-            raise FormulaError(f"optimizer must be the index of an optimizer or None, got {optimizer!r}")
+        if optimizer is not None:
+            check_count("optimizer", optimizer, 0, error=FormulaError)
+        if not (groups is None or isinstance(groups, Mapping)):
+            raise FormulaError(f"groups must map names of param groups to formulas, got {shown(groups)}")
         self.optimizer = optimizer
         warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_epochs": warmup_epochs}
         self.formulas: dict[str, Formula] = {}
@@ -121,6 +126,11 @@ class LRFormula(Callback):
         if name in self.formulas:
             return str(name)
         return "" if "" in self.formulas else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "LRFormula", _internals.STEP)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse impossible set-ups, compute the whole run, and note every group's base LR."""
@@ -277,14 +287,16 @@ class LRFormula(Callback):
             }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the values in force when the checkpoint was written."""
-        self._at = None if state_dict["at"] is None else Counters(*state_dict["at"])
-        self._values = [list(row) for row in state_dict["values"]]
-        self._bases = [list(row) for row in state_dict["bases"]]
-        self._metrics = dict(state_dict["metrics"])
-        self._next_metrics, self._next_due = dict(state_dict["next_metrics"]), bool(state_dict["next_due"])
+        """Go on from the values in force when the checkpoint was written.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRFormula", state_dict)
+        found, formulas = restored(saved), saved.child("formulas").state
+        vars(self).update(found)
         for name, formula in self.formulas.items():
-            if (before := state_dict["formulas"].get(name)) != str(formula):
+            if (before := formulas.get(name)) != str(formula):
                 rank_zero_info(f"LRFormula: goes on as {str(formula)!r}, before the checkpoint it was {before!r}")
 
 
@@ -292,7 +304,9 @@ def _for_group(
     name: object, given: Any, interval: Interval, warmup: Mapping[str, Any], params: Mapping[str, Any]
 ) -> Formula:
     if not isinstance(name, str) or not name:
-        raise FormulaError(f"groups maps names of param groups to formulas, got the name {name!r}")
+        raise FormulaError(f"groups maps names of param groups to formulas, got the name {shown(name)}")
+    if not isinstance(given, (str, Mapping)) and not callable(given):
+        raise FormulaError(f"groups[{name!r}] must be a formula, a function or a mapping, got {shown(given)}")
     if isinstance(given, Mapping):
         return Formula(**{"interval": interval, **warmup, **{str(key): value for key, value in given.items()}})
     return Formula(given, interval=interval, allow_unused=True, **warmup, **params)

@@ -9,17 +9,17 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
+from lr_lightning.callbacks import _internals, _plateau_state, _sandbox
 from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks import _sandbox
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules import plateau
 from lr_lightning.rules import plateau_diagnosis as diagnosis
+from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
-from lr_lightning.rules.sweep import check_count
 
 
 class PlateauDecay(Callback):
@@ -97,7 +97,7 @@ class PlateauDecay(Callback):
         verbose: bool = True,
     ) -> None:
         self.monitor = settings.checked_monitor(monitor)
-        self.mode, self.interval, self.verbose = mode, interval, verbose
+        self.mode, self.interval, self.verbose = mode, interval, check_flag("verbose", verbose)
         self._settings: dict[str, Any] = {
             "factor": factor,
             "rule": rule,
@@ -109,20 +109,21 @@ class PlateauDecay(Callback):
             "endgame": endgame,
             "on_flat_region": on_flat_region,
         }
-        self._configure(self._settings)
+        check_choice("horizon", horizon, ("auto", "unknown"))
+        self._rule = plateau.configure(mode=mode, interval=interval, horizon_known=horizon == "auto", **self._settings)
+        self.factor = float(factor)
         self.warmup = settings.checked_warmup(warmup)
         self.min_lr = settings.checked_floors(min_lr)
-        plateau.check_choice("horizon", horizon, ("auto", "unknown"))
-        plateau.check_choice("on_resume", on_resume, ("keep", "override"))
+        check_choice("on_resume", on_resume, ("keep", "override"))
         self.horizon, self.on_resume = horizon, on_resume
         self.optimizer = settings.checked_indices(optimizer)
         self._best = settings.best_weights(restore_best, mode, monitor, interval)
         if read_every is not None:
-            check_count("read_every", read_every, 1)
+            check_count("read_every", read_every, 1, MOST_STEPS)
         self._read_every = read_every
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
-        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
+        self._train_losses = source.TrainLosses() if check_flag("diagnose", diagnose) and interval == "epoch" else None
         self._begin()
 
     def _begin(self) -> None:
@@ -137,11 +138,6 @@ class PlateauDecay(Callback):
         self._warned: set[str] = set()
         self._available: dict[str, list[str]] = {}
         self._last_step_value: Any = None
-
-    def _configure(self, chosen: dict[str, Any]) -> None:
-        self._rule = plateau.configure(mode=self.mode, interval=self.interval, **chosen)
-        self._settings = dict(chosen)
-        self.factor = float(chosen["factor"])
 
     @property
     def rule(self) -> plateau.PlateauRule:
@@ -169,6 +165,11 @@ class PlateauDecay(Callback):
 
     # Hooks
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that this release of Lightning has what is read from it."""
+        if stage == "fit":
+            _internals.require(trainer, "PlateauDecay", (*_internals.STEP, *_internals.METRICS))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         count = len(trainer.optimizers)
@@ -178,6 +179,10 @@ class PlateauDecay(Callback):
             )
         if self._best:
             self._best.check(trainer)
+        if self._rule.name == "dlib" and isinstance(self._settings["window"], float) and self._end(trainer) is None:
+            raise MisconfigurationException(
+                f"window={self._settings['window']} is a share of the run, whose end isn't planned; give an int"
+            )
         groups = [len(optimizer.param_groups) for optimizer in self._optimizers(trainer)]
         if not isinstance(self.min_lr, float) and len(self.min_lr) != sum(groups):
             raise MisconfigurationException(f"min_lr has {len(self.min_lr)} values for {sum(groups)} param groups")
@@ -375,25 +380,9 @@ class PlateauDecay(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken; the LRs themselves come back with the optimizer."""
-        saved = state_dict["settings"]
-        if saved != self._settings:
-            changed = sorted(key for key in saved if saved[key] != self._settings.get(key))
-            chosen = "the checkpoint's are kept" if self.on_resume == "keep" else "the new ones are taken"
-            rank_zero_warn(f"PlateauDecay: {', '.join(changed)} differ from the checkpoint's; {chosen} (on_resume)")
-            if self.on_resume == "keep":
-                self._configure(saved)
-        fits = state_dict["rule"] == self._rule.name
-        self._state = self._rule.load(state_dict["state"]) if fits else self._rule.start()
-        self.factor_so_far = state_dict["factor_so_far"]
-        self.history = [dict(entry) for entry in state_dict["history"]]
-        self._batches = state_dict["batches"]
-        self._group_counts = list(state_dict["group_counts"])
-        self._schedule_lr = state_dict["schedule_lr"]
-        self._window.load_state_dict(state_dict["window"])
-        self._seen, self._warned = state_dict["seen"], set(state_dict["warned"])
-        if self._best is not None and state_dict["best"] is not None:
-            self._best.load_state_dict(state_dict["best"])
-        if self._train_losses is not None and state_dict["train_losses"] is not None:
-            self._train_losses.load_state_dict(state_dict["train_losses"])
-        self._loaded = True
+        """Go on where ``state_dict`` was taken; the LRs themselves come back with the optimizer.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        vars(self).update(_plateau_state.attributes(self, state_dict), _loaded=True)

@@ -10,14 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _driver, _sandbox
+from lr_lightning.callbacks import _driver, _internals, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
-from lr_lightning.callbacks._settings import RangeTestSettings
+from lr_lightning.callbacks._settings import RangeTestSettings, check_device, check_device_is_here, checked_list
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.rules import protocol
+from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
+from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.sweep import ladder
 
 HPARAMS = ("lr", "learning_rate")
@@ -96,8 +98,15 @@ class LRRangeTest(Callback):
     ) -> None:
         self.settings = RangeTestSettings(
             min_lr, max_lr, num_steps, spacing, rule, num_batches, repeats, confirm, budget, horizon, evaluate,
-            val_batches, tuple(at_epochs), optimizer, tuple(keep_callbacks), name,
+            val_batches, checked_list("at_epochs", at_epochs), optimizer,
+            checked_list("keep_callbacks", keep_callbacks), name,
         )  # fmt: skip
+        for flag, value in {
+            "apply": apply, "force": force, "isolate_data": isolate_data, "rerun_on_resume": rerun_on_resume,
+            "progress_bar": progress_bar,
+        }.items():  # fmt: skip
+            check_flag(flag, value)
+        check_device("snapshot_device", snapshot_device)
         self.apply, self.force = apply, force
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
@@ -118,22 +127,21 @@ class LRRangeTest(Callback):
         return {"result": result, "previous_lr": self.previous_lr, "done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over finished tests: they aren't run again."""
-        self._resumed = True
-        self._done = list(state_dict["done"])
-        self.previous_lr = state_dict["previous_lr"]
-        result = state_dict["result"]
-        self.result = None if result is None else RangeTestResult.from_dict(result)
+        """Take over finished tests: they aren't run again.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRRangeTest", state_dict)
+        done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
+        result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
+        self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
         if stage != "fit":
             return
-        if missing := _sandbox.missing_internals(trainer):
-            raise RuntimeError(
-                f"this release of lightning lacks {', '.join(missing)}, which LRRangeTest needs to leave no trace; "
-                "install a release that lr_lightning supports, or take LRRangeTest out"
-            )
+        _internals.require(trainer, type(self).__name__)
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
         self._pending = 0 in self.settings.at_epochs
 
@@ -155,6 +163,7 @@ class LRRangeTest(Callback):
         elif not at_start:
             rank_zero_info("LRRangeTest: training goes on from a checkpoint, no test (rerun_on_resume=True runs one)")
         if self._may_run:
+            check_device_is_here("snapshot_device", self.snapshot_device)
             self._swept(trainer)  # refuses what can't be swept before the first step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

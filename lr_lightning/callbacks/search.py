@@ -11,8 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
-from lr_lightning.callbacks import _sandbox
+from lr_lightning.callbacks import _internals, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
+from lr_lightning.callbacks._settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sweep import Probe, take_steps
 from lr_lightning.callbacks._trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
@@ -20,9 +21,11 @@ from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.rules import protocol
 from lr_lightning.rules.axes import Axis
 from lr_lightning.rules.bracket import bracket
+from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import analyze, diverged
-from lr_lightning.rules.search import Plan, SearchSettings, Trial, next_round
-from lr_lightning.rules.sweep import check_count, ladder
+from lr_lightning.rules.saved import Saved
+from lr_lightning.rules.search import STATUSES, Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.sweep import ladder
 from lr_lightning.search.journal import Journal, plan_record, settings_record
 from lr_lightning.search.results import write_results
 
@@ -87,9 +90,19 @@ class LRSearch(Callback):
         progress_bar: bool = True,
         name: str = "lr_search",
     ) -> None:
-        check_count("num_steps", num_steps, 4)
+        check_range(min_lr, max_lr)
+        check_count("num_steps", num_steps, 4, MOST_STEPS)
         if num_batches is not None:
-            check_count("num_batches", num_batches, 1)
+            check_count("num_batches", num_batches, 1, MOST_STEPS)
+        for flag, value in {
+            "widen": widen, "range_test": range_test, "apply": apply, "isolate_data": isolate_data,
+            "progress_bar": progress_bar,
+        }.items():  # fmt: skip
+            check_flag(flag, value)
+        check_device("snapshot_device", snapshot_device)
+        check_name("name", name, "a folder")
+        if name in (".", "..") or any(sign in name for sign in "/\\:"):
+            raise ValueError(f"name must be the name of one folder, without / \\ and :, got {name!r}")
         axis = Axis("lr", min_lr, max_lr, widen=widen)
         self.settings = SearchSettings((axis,), budget=budget, first=first, later=later, tolerance=tolerance)
         self.short = ShortTrials(num_steps, protocol.WINDOW, eta)
@@ -115,18 +128,22 @@ class LRSearch(Callback):
         return {"best_lr": self.best_lr, "previous_lr": self.previous_lr, "steps": self.steps, "trials": trials}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a finished search: it isn't run again."""
-        self.best_lr, self.previous_lr = state_dict["best_lr"], state_dict["previous_lr"]
-        self.steps = state_dict["steps"]
-        self.trials = [Trial((lr,), score, number, status) for lr, score, number, status in state_dict["trials"]]
-        self._resumed = bool(self.trials)
+        """Take over a finished search: it isn't run again.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        saved = Saved("LRSearch", state_dict)
+        lrs = {key: saved.optional(key, saved.number) for key in ("best_lr", "previous_lr")}
+        steps, trials = saved.count("steps"), [_trial(saved, trial) for trial in saved.items("trials")]
+        self.best_lr, self.previous_lr = lrs["best_lr"], lrs["previous_lr"]
+        self.steps, self.trials, self._resumed = steps, trials, bool(trials)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
         if stage != "fit":
             return
-        if missing := _sandbox.missing_internals(trainer):
-            raise RuntimeError(f"this release of lightning lacks {', '.join(missing)}, which LRSearch needs")
+        _internals.require(trainer, "LRSearch")
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
         self._pending = True
 
@@ -137,6 +154,8 @@ class LRSearch(Callback):
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
             if self._resumed and self.apply and self.best_lr is not None:
                 note_in_hparams(trainer, self.best_lr)  # the module was built anew, with the LR before
+        else:
+            check_device_is_here("snapshot_device", self.snapshot_device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Search on the first batch: everything is restored and set up by then, on every strategy."""
@@ -230,3 +249,11 @@ class LRSearch(Callback):
         low, high = plan.interval
         spent = f"{len(self.trials)} trials, {self.steps} steps"
         return f"best LR {plan.best[0]:.4g} (interval {low:.3g} to {high:.3g}; {spent}; {plan.reason})"
+
+
+def _trial(saved: Saved, trial: object) -> Trial:
+    if not isinstance(trial, (list, tuple)) or len(trial) != 4:
+        raise saved.refuse("trials", "a list of LR, score, round and status", trial)
+    one = Saved(f"{saved.owner}: trials", dict(zip(("lr", "score", "round", "status"), trial, strict=True)))
+    score = one.optional("score", one.number)
+    return Trial((one.number("lr"),), score, one.count("round"), one.text("status", STATUSES))

@@ -6,9 +6,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.rules.checks import check_choice, check_count, check_name
 from lr_lightning.rules.halving import diverged, judge, rungs
+from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search import MODES
-from lr_lightning.rules.sweep import check_count
 from lr_lightning.search import trial as trials
 
 
@@ -26,7 +27,7 @@ class TrialPruner(Callback):
         monitor: Metric, as logged.
         mode: ``"min"`` or ``"max"``.
         first: Validations before the first rung.
-        eta: The best ``1 / eta`` go on; also the factor between rungs.
+        eta: The best ``1 / eta`` go on; also the factor between rungs, at least 1.1.
         least: With fewer other trials at a rung nobody is stopped for being worse.
 
     Attributes:
@@ -39,8 +40,8 @@ class TrialPruner(Callback):
     def __init__(
         self, monitor: str = "val_loss", mode: str = "min", first: int = 1, eta: float = 2.0, least: int = 3
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        check_name("monitor", monitor, "the name of a metric")
+        check_choice("mode", mode, MODES)
         rungs(first, eta, 1)
         check_count("least", least, 1)
         self.monitor, self.mode, self.first, self.eta, self.least = monitor, mode, first, eta, least
@@ -52,8 +53,12 @@ class TrialPruner(Callback):
         return {"values": list(self._values)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the metrics of an interrupted trial."""
-        self._values = [float(value) for value in state_dict["values"]]
+        """Take over the metrics of an interrupted trial.
+
+        Raises:
+            ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
+        """
+        self._values = Saved("TrialPruner", state_dict).floats("values")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lr_lightning.reporting.records import PLUGIN
+from lr_lightning.rules.checks import check_count
 
 HOST = "127.0.0.1"
 _TITLES = {"range_test": "Range test", "training": "Training", "search": "Search"}
@@ -54,7 +55,10 @@ def review(
 
     Raises:
         FileNotFoundError: If ``logdir`` is no directory.
+        ValueError: If ``port`` is no port.
+        OSError: If TensorBoard can't be started there.
     """
+    check_count("port", port, 0, 65535)
     folder = Path(logdir)
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {str(logdir)!r}: give the directory that the logger wrote to")
@@ -82,7 +86,7 @@ def review_command(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         where = review(given.logdir, given.export, port=given.port, open_browser=not given.no_browser)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"lr-lightning review: {error}", file=sys.stderr)
         return 2
     if given.export:
@@ -101,7 +105,10 @@ def launch(logdir: Path, port: int = 0) -> str:
         plugins.append(LRPlugin)
     board = program.TensorBoard(plugins=plugins)
     board.configure(argv=[None, "--logdir", str(logdir), "--host", HOST, "--port", str(port)])
-    return str(board.launch())
+    try:
+        return str(board.launch())
+    except program.TensorBoardServerException as error:
+        raise OSError(str(error)) from None
 
 
 def wait() -> None:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lr_lightning.rules.sweep import check_range
+from lr_lightning.rules.checks import check_choice, check_flag, check_name, check_number, check_range, is_number, shown
 
 SCALES: tuple[str, ...] = ("log", "linear")
 Value = float | int | str
@@ -37,15 +37,26 @@ class Axis:
     widen: bool = True
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ValueError(f"scale of {self.name} must be one of {', '.join(SCALES)}, got {self.scale!r}")
-        if self.choices:
-            if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
-                raise ValueError(f"choices of {self.name} must be at least 2 different values, got {self.choices!r}")
+        check_name("param", self.name, "the key of a parameter")
+        check_choice(f"scale of {self.name}", self.scale, SCALES)
+        for flag in ("integer", "widen"):
+            check_flag(f"{flag} of {self.name}", getattr(self, flag))
+        if not isinstance(self.choices, tuple) or len(self.choices) > 0:
+            self._check_choices()
         elif self.scale == "log":
-            _named(self.name, lambda: check_range(self.low, self.high))
-        elif not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"{self.name}: low must be below high, got low={self.low!r} and high={self.high!r}")
+            check_range(self.low, self.high, (f"{self.name}: low", f"{self.name}: high"))
+        else:
+            for end in ("low", "high"):
+                check_number(f"{self.name}: {end}", getattr(self, end))
+            if self.low >= self.high:
+                raise ValueError(f"{self.name}: low must be below high, got low={self.low!r} and high={self.high!r}")
+
+    def _check_choices(self) -> None:
+        plain = isinstance(self.choices, tuple) and all(isinstance(c, str) or is_number(c) for c in self.choices)
+        if not plain or len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
+            raise ValueError(
+                f"choices of {self.name} must be at least 2 different numbers or strings, got {shown(self.choices)}"
+            )
 
     @property
     def can_widen(self) -> bool:
@@ -87,20 +98,16 @@ def axis_from(name: str, settings: dict[str, Any]) -> Axis:
     Raises:
         ValueError: If a key is unknown or a value does not fit.
     """
+    if not isinstance(settings, dict):
+        raise ValueError(f"{name} must be a mapping such as {{low: 0, high: 0.5}}, got {shown(settings)}")
     known = ("low", "high", "scale", "integer", "choices", "widen")
-    unknown = sorted(set(settings) - set(known))
+    unknown = [key for key in settings if key not in known]
     if unknown:
-        raise ValueError(f"{name}: unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+        raise ValueError(f"{name}: unknown setting {shown(unknown[0])}; known are {', '.join(known)}")
     if "choices" in settings:
-        return Axis(name, **{**settings, "choices": tuple(settings["choices"])})
+        listed = settings["choices"]
+        return Axis(name, **{**settings, "choices": tuple(listed) if isinstance(listed, (list, tuple)) else listed})
     for key in ("low", "high"):
-        if isinstance(settings.get(key), bool) or not isinstance(settings.get(key), (int, float)):
-            raise ValueError(f"{name}: {key} must be a number (or give choices), got {settings.get(key)!r}")
+        if not is_number(settings.get(key)):
+            raise ValueError(f"{name}: {key} must be a number (or give choices), got {shown(settings.get(key))}")
     return Axis(name, **{**settings, "low": float(settings["low"]), "high": float(settings["high"])})
-
-
-def _named(name: str, check: Any) -> None:
-    try:
-        check()
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None

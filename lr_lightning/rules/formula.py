@@ -17,10 +17,11 @@ import keyword
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from lr_lightning.rules.checks import check_choice, check_count, check_flag, shown
 from lr_lightning.rules.formula_compile import DERIVED, VARIABLES, Program
 from lr_lightning.rules.formula_schedule import Counters, Horizon, Schedule
 from lr_lightning.rules.formula_text import FUNCTIONS, WORDS, FormulaError, nearest, scan
-from lr_lightning.rules.presets import STEPWISE, check_number, expand
+from lr_lightning.rules.presets import STEPWISE, check_number, check_preset, expand
 
 __all__ = ["Counters", "Formula", "FormulaError", "Horizon", "Schedule"]
 
@@ -70,10 +71,13 @@ class Formula:
         **params: Any,
     ):
         if (expression is None) == (preset is None):
-            raise FormulaError("give either an expression or a preset" + (", not both" if preset else ""))
+            both = "" if preset is None else ", not both"
+            raise FormulaError(f"give either an expression or a preset{both}")
         self._arguments = (expression, preset, interval, warmup_steps, warmup_epochs, params)
+        check_flag("allow_unused", allow_unused)
         self.interval = _interval(interval, preset)
         if preset is not None:
+            check_preset(preset)
             if preset == "noam" and warmup_steps:
                 params, warmup_steps = {**params, "warmup_steps": warmup_steps}, 0
             expression, params = expand(preset, self.interval, params)
@@ -85,7 +89,7 @@ class Formula:
         elif callable(expression):
             self.program = FunctionProgram(expression, per_step=self.interval == "step")
         else:
-            raise FormulaError(f"a formula is a string or a function, got {expression!r}")
+            raise FormulaError(f"expression must be a string or a function, got {shown(expression)}")
         self.expression = self.program.text
         self.names = frozenset(self.program.names)
         self.metrics = tuple(self.program.metrics)
@@ -193,21 +197,17 @@ def check_used(params: Mapping[str, float], formulas: Sequence[Formula]) -> None
 
 def _interval(interval: str | None, preset: str | None) -> Interval:
     if interval is None:
-        return "step" if preset in STEPWISE else "epoch"
-    if interval not in ("epoch", "step"):
-        raise FormulaError(f"interval must be 'epoch' or 'step', got {interval!r}")
+        return "step" if isinstance(preset, str) and preset in STEPWISE else "epoch"
+    check_choice("interval", interval, ("epoch", "step"), error=FormulaError)
     return "epoch" if interval == "epoch" else "step"
 
 
 def _check_warmup(steps: object, epochs: object) -> tuple[int, int]:
-    for name, value in (("warmup_steps", steps), ("warmup_epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise FormulaError(f"{name} must be an integer of at least 0, got {value!r}")
+    whole_steps = check_count("warmup_steps", steps, 0, error=FormulaError)
+    whole_epochs = check_count("warmup_epochs", epochs, 0, error=FormulaError)
     if steps and epochs:
         raise FormulaError(f"give warmup_steps or warmup_epochs, not both, got {steps!r} and {epochs!r}")
-    assert isinstance(steps, int)
-    assert isinstance(epochs, int)
-    return steps, epochs
+    return whole_steps, whole_epochs
 
 
 def _check_params(params: Mapping[str, Any]) -> dict[str, float]:

@@ -76,6 +76,12 @@ def _strict(function: Callable[..., Any]) -> Callable[..., Any]:
     return evaluate
 
 
+def _pow_vector(base: Any, exponent: Any) -> Any:
+    """A power that keeps NaN: numpy's ``nan ** 0`` is 1, and would hide what could not be computed."""
+    result = _strict(np.power)(base, exponent)
+    return np.where(np.isnan(base) | np.isnan(exponent), np.nan, result)
+
+
 def _compare_vector(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """A comparison that keeps NaN: what could not be computed is neither smaller nor greater."""
     return lambda left, right: np.where(np.isnan(left) | np.isnan(right), np.nan, function(left, right))
@@ -123,7 +129,7 @@ VECTOR = Backend(
         ast.Div: _strict(np.divide),
         ast.FloorDiv: _strict(np.floor_divide),
         ast.Mod: _strict(np.mod),
-        ast.Pow: _strict(np.power),
+        ast.Pow: _pow_vector,
     },
     compare={kind: _compare_vector(function) for kind, function in SCALAR.compare.items()},
     functions={

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lr_lightning.rules.checks import MOST_LR
 from lr_lightning.rules.formula_compile import METRICS, VARIABLES, MissingMetricError
 from lr_lightning.rules.formula_text import FormulaError
 
@@ -133,7 +134,7 @@ class Schedule:
             if isinstance(error, FormulaError):
                 raise
             raise self.formula.program.failure(env, error, _where(now)) from error
-        if 0.0 <= value < math.inf:
+        if 0.0 <= value <= MOST_LR:
             return value
         return self._correct(value, now, base_lr, lr)
 
@@ -149,7 +150,7 @@ class Schedule:
     def _correct(self, value: float, now: Counters, base_lr: float, lr: float) -> float:
         if -_ROUNDING * abs(base_lr) <= value < 0:
             return 0.0
-        kind = "negative" if value < 0 and math.isfinite(value) else "not finite"
+        kind = "not finite" if not math.isfinite(value) else "negative" if value < 0 else f"above {MOST_LR:g}"
         values = f"base_lr={base_lr:g}" + (f", lr={lr:g}" if self.formula.recursive else "")
         raise FormulaError(f"the LR is {kind} ({value:g}) at {_where(now)} with {values} in {str(self.formula)!r}")
 
@@ -246,7 +247,7 @@ class Schedule:
 
     def _checked(self, index: NDArray[np.float64], base_lr: float) -> NDArray[np.float64]:
         values = self._vector(index, base_lr)
-        for place in np.flatnonzero(~((values >= 0) & (values < math.inf))):
+        for place in np.flatnonzero(~((values >= 0) & (values <= MOST_LR))):
             # numpy and math may differ in the last bit: the value that counts is the one that training will use
             values[place] = self.value(self._counters(int(index[place])), base_lr, base_lr)
         return values

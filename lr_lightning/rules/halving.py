@@ -7,7 +7,10 @@ rung if it is among the best ``1 / eta`` of those that reached the rung. Jamieso
 import math
 from collections.abc import Sequence
 
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_count, check_number
+
+LEAST_ETA = 1.1
+"""Nearer to 1 there would be a rung at nearly every observation."""
 
 
 def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
@@ -15,7 +18,7 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
 
     Args:
         first: Observations before the first judgement, at least 1.
-        eta: Factor between rungs, above 1.
+        eta: Factor between rungs, at least 1.1.
         last: Observations of a whole trial.
 
     Returns:
@@ -28,8 +31,7 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
     (1, 3, 9, 27)
     """
     check_count("first", first, 1)
-    if not (math.isfinite(eta) and eta > 1):
-        raise ValueError(f"eta must be finite and greater than 1, got {eta!r}")
+    check_number("eta", eta, LEAST_ETA)
     found: list[int] = []
     at = float(first)
     while at < last:

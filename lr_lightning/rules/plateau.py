@@ -17,10 +17,11 @@ grows; by default the number of observations), ``horizon`` where the run is plan
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from lr_lightning.rules.checks import check_choice, check_number, is_number, shown
 
 Action = Literal["keep", "decay", "kick", "unkick"]
 Mode = Literal["min", "max"]
@@ -104,17 +105,13 @@ def check_mode(mode: object) -> None:
     check_choice("mode", mode, MODES)
 
 
-def check_number(name: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
-    """Return ``value`` as a float if it is a finite number in ``[low, high]``.
+def check_factor(factor: object) -> None:
+    """Refuse a multiplier that doesn't lower an LR.
 
     Raises:
-        ValueError: If it is not; the message quotes the name and the value.
+        ValueError: If ``factor`` isn't a number above 0 and below 1.
     """
-    number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
-    if number and (value > low if open_low else value >= low) and value <= high:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
-    upper = f" and at most {high:g}" if math.isfinite(high) else ""
-    raise ValueError(f"{name} must be a number {'above' if open_low else 'of at least'} {low:g}{upper}, got {value!r}")
+    check_number("factor", factor, 0.0, 1.0, open_low=True, open_high=True)
 
 
 def check_at(at: float | None, seen: int, last: float) -> float:
@@ -125,8 +122,8 @@ def check_at(at: float | None, seen: int, last: float) -> float:
     """
     if at is None:
         return float(seen)
-    if not math.isfinite(at) or at < last:
-        raise ValueError(f"at must be finite and not before the last observation's {last:g}, got {at!r}")
+    if not is_number(at) or at < last:
+        raise ValueError(f"at must be finite and not before the last observation's {last:g}, got {shown(at)}")
     return float(at)
 
 
@@ -153,12 +150,12 @@ def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
     'min'
     """
     classes = rule_classes()
-    if name not in classes:
-        raise ValueError(f"rule must be one of {', '.join(classes)}, got {name!r}")
+    check_choice("rule", name, classes)
     fields = [f for f in classes[name].__dataclass_fields__ if not f.startswith("_")]
     for key in settings:
         if key not in fields:
-            raise ValueError(f"rule {name!r} has no setting {key!r}; it has {', '.join(fields)}")
+            value, known = shown(settings[key]), ", ".join(fields)
+            raise ValueError(f"rule {name!r} has no setting {key!r}, got {value}; it has {known}")
     rule: PlateauRule = classes[name](**settings)
     return rule
 
@@ -176,17 +173,20 @@ def configure(
     cooldown: int = 0,
     endgame: float | None = None,
     on_flat_region: str = "keep",
+    horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
+
+    ``horizon_known`` is False where the run's end is known to be unknown: dlib's window can't be a share of it then.
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
     """
     check_choice("interval", interval, ("epoch", "step"))
     check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
-    if not 0.0 < check_number("factor", factor, 0.0) < 1.0:
-        raise ValueError(f"factor must be above 0 and below 1, got {factor!r}")
+    check_factor(factor)
     name = rule if rule is not None else "trend" if patience is None else "patience"
+    check_choice("rule", name, rule_classes())
     settings: dict[str, Any] = {"mode": mode, "cooldown": cooldown}
     given = {
         "window": window,
@@ -200,14 +200,7 @@ def configure(
     if name == "trend":
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
         settings.update(factor=factor, open_least=200 if interval == "step" else 5)
-    return make_rule(name, **settings)
-
-
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse what isn't among the choices.
-
-    Raises:
-        ValueError: If ``value`` isn't; the message quotes it and lists the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+    made = make_rule(name, **settings)
+    if name == "dlib" and isinstance(window, float) and not horizon_known:
+        raise ValueError(f"window={window!r} is a share of the planned run, whose end isn't known; give an int")
+    return made

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_count, check_number
+from lr_lightning.rules.plateau import Decision, check_at, check_mode
+from lr_lightning.rules.saved import Saved, load_fields
 
 _CHUNK = 64
 _CHECKS = 20  # a window is judged this often while it passes by: O(1) an observation
@@ -101,10 +102,17 @@ class DlibRule:
         return DlibState()
 
     def load(self, state: Mapping[str, Any]) -> DlibState:
-        """The state that ``to_dict`` wrote."""
-        data = dict(state)
-        values = data.pop("values")
-        return DlibState(**data).keep(values)
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        saved = Saved("dlib rule", state, ("values",))
+        values = saved.floats("values")
+        if not all(map(math.isfinite, values)):
+            raise saved.refuse("values", "finite numbers", values)
+        rest = {key: value for key, value in saved.state.items() if key != "values"}
+        return DlibState(**load_fields("dlib rule", DlibState, rest, skip=("chunks", "tail"))).keep(values)
 
     def restart(self, state: DlibState) -> DlibState:
         """Forget the values."""
@@ -169,13 +177,13 @@ def steps_without_decrease(
 
     Values above ``ignore_above`` take up their place but are no evidence.
     """
-    y = values[::-1] - values.mean()
-    n = len(y)
-    used = np.ones(n) if ignore_above is None else (values[::-1] <= ignore_above).astype(float)
-    x = np.cumsum(used) - 1.0  # dlib counts the values that it takes in
-    k = np.cumsum(used)
-    sy, syy, sxy = np.cumsum(used * y), np.cumsum(used * y * y), np.cumsum(used * x * y)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a diverged loss of 1e200 is no error
+        y = values[::-1] - values.mean()
+        n = len(y)
+        used = np.ones(n) if ignore_above is None else (values[::-1] <= ignore_above).astype(float)
+        x = np.cumsum(used) - 1.0  # dlib counts the values that it takes in
+        k = np.cumsum(used)
+        sy, syy, sxy = np.cumsum(used * y), np.cumsum(used * y * y), np.cumsum(used * x * y)
         sxx = (k**3 - k) / 12.0
         mean_x = (k - 1) / 2.0
         slope = (sxy - mean_x * sy) / sxx  # over reversed time: positive = it decreases

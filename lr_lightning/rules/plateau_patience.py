@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.checks import check_choice, check_count, check_number
+from lr_lightning.rules.plateau import Decision, check_at, check_mode
+from lr_lightning.rules.saved import load_fields
 
 THRESHOLD_MODES: tuple[str, ...] = ("rel", "abs", "margin")
 
@@ -62,16 +63,19 @@ class PatienceRule:
         check_count("patience", self.patience, 0)
         check_count("cooldown", self.cooldown, 0)
         check_number("threshold", self.threshold, 0.0)
-        if self.threshold_mode not in THRESHOLD_MODES:
-            raise ValueError(f"threshold_mode must be one of {', '.join(THRESHOLD_MODES)}, got {self.threshold_mode!r}")
+        check_choice("threshold_mode", self.threshold_mode, THRESHOLD_MODES)
 
     def start(self) -> PatienceState:
         """The state before the first observation."""
         return PatienceState()
 
     def load(self, state: Mapping[str, Any]) -> PatienceState:
-        """The state that ``to_dict`` wrote."""
-        return PatienceState(**state)
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        return PatienceState(**load_fields("patience rule", PatienceState, state))
 
     def restart(self, state: PatienceState) -> PatienceState:
         """Forget the best value and the bad ones."""

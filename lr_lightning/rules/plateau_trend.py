@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from lr_lightning.rules import plateau_evidence as evidence_of
 from lr_lightning.rules import plateau_stats as stats
-from lr_lightning.rules.plateau import Decision, check_at, check_mode, check_number
+from lr_lightning.rules.checks import check_choice, check_count, check_number
+from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
 from lr_lightning.rules.plateau_endgame import due_cuts, most_cuts
 from lr_lightning.rules.plateau_stats import Block
-from lr_lightning.rules.plateau_trend_state import Stage, TrendState, state_of
-from lr_lightning.rules.sweep import check_count
+from lr_lightning.rules.plateau_trend_state import MOST_BLOCKS, Stage, TrendState, state_of
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
-_MOST_BLOCKS, _LEAST_BLOCKS = 128, 8
+_LEAST_BLOCKS = 8
 _MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3
 _MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
 _RAMP = 30
@@ -85,17 +85,19 @@ class TrendRule:
         check_number("resolution", self.resolution, 0.0)
         check_count("cooldown", self.cooldown, 0)
         check_number("endgame", self.endgame, 0.0, 1.0)
-        if not 0.0 < check_number("factor", self.factor, 0.0) < 1.0:
-            raise ValueError(f"factor must be above 0 and below 1, got {self.factor!r}")
-        if self.on_flat not in ON_FLAT:
-            raise ValueError(f"on_flat must be one of {', '.join(ON_FLAT)}, got {self.on_flat!r}")
+        check_factor(self.factor)
+        check_choice("on_flat", self.on_flat, ON_FLAT)
 
     def start(self) -> TrendState:
         """The state before the first observation."""
         return TrendState()
 
     def load(self, state: Mapping[str, Any]) -> TrendState:
-        """The state that ``to_dict`` wrote."""
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
         return state_of(state)
 
     def restart(self, state: TrendState) -> TrendState:
@@ -151,12 +153,12 @@ class TrendRule:
 
     def _bound(self, stage: Stage, at: float, horizon: float | None) -> Stage:
         """Keep at most 128 blocks: merge neighbours while a window keeps 4 or more, else drop the oldest."""
-        if len(stage.blocks) < _MOST_BLOCKS:
+        if len(stage.blocks) < MOST_BLOCKS:
             return stage
         window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, 1.0))
         if window is not None and len(window) < _LEAST_BLOCKS:
-            dropped = stage.blocks[: _MOST_BLOCKS // 4]
-            return replace(stage, blocks=stage.blocks[_MOST_BLOCKS // 4 :], begin=dropped[-1][2])
+            dropped = stage.blocks[: MOST_BLOCKS // 4]
+            return replace(stage, blocks=stage.blocks[MOST_BLOCKS // 4 :], begin=dropped[-1][2])
         merged = stats.halve(stage.blocks)
         return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lr_lightning.rules.plateau_evidence import STILL, Swings
 from lr_lightning.rules.plateau_stats import Block
+from lr_lightning.rules.saved import Saved, load_fields
+
+MOST_BLOCKS = 128
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,25 @@ class TrendState:
         return data
 
 
-def state_of(data: Mapping[str, Any]) -> TrendState:
-    """The state that ``to_dict`` wrote."""
-    stage = dict(data["stage"])
-    stage["blocks"] = tuple((float(mean), int(n), float(at)) for mean, n, at in stage["blocks"])
-    stage["swings"] = tuple(stage["swings"])
-    return TrendState(**{**data, "stage": Stage(**stage)})
+def state_of(state: Mapping[str, Any]) -> TrendState:
+    """The state that ``to_dict`` wrote.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    saved = Saved("trend rule", state, ("stage",))
+    counters = load_fields("trend rule", TrendState, state, skip=("stage",))
+    stage = saved.child("stage", ("blocks", "swings"))
+    values = load_fields(stage.owner, Stage, stage.state, skip=("blocks", "swings"))
+    blocks: list[Block] = []
+    for block in stage.items("blocks"):
+        read = Saved(stage.owner, {"block": block}).floats("block")
+        if len(read) != 3 or not all(map(math.isfinite, read)) or read[1] < 1 or len(blocks) >= MOST_BLOCKS:
+            raise stage.refuse("blocks", f"at most {MOST_BLOCKS} triples of mean, observations and place", block)
+        blocks.append((read[0], int(read[1]), read[2]))
+    swings = stage.floats("swings")
+    if len(swings) != 4 or not all(map(math.isfinite, swings)):
+        raise stage.refuse("swings", "four finite numbers", swings)
+    total, squares, products, weight = swings
+    held = Stage(blocks=tuple(blocks), swings=(total, squares, products, weight), **values)
+    return TrendState(**counters, stage=held)

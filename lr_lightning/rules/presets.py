@@ -7,11 +7,15 @@ formula that somebody has already written down. In the docstrings ``t`` is the c
 count from 1 there: ``epoch + 1``, ``step + 1``.
 """
 
+import contextlib
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from lr_lightning.rules import checks
+from lr_lightning.rules.checks import shown
 from lr_lightning.rules.formula_text import FormulaError, nearest
 
 
@@ -23,6 +27,7 @@ class Unit(NamedTuple):
 
 
 UNITS = {"epoch": Unit("epoch", "epochs"), "step": Unit("step", "steps")}
+_MOST_MILESTONES = 100  # each is a term of the formula
 Preset = tuple[str, dict[str, float]]
 
 
@@ -70,12 +75,11 @@ def step(unit: Unit, step_size: int = 10, gamma: float = 0.1) -> Preset:
 
 def multistep(unit: Unit, milestones: Iterable[int], gamma: float = 0.1) -> Preset:
     """``base_lr * gamma ** ((t >= m1) + (t >= m2) + …)`` (torch: MultiStepLR)."""
-    try:
-        places = [_count("milestones", m, 0) for m in milestones]
-    except TypeError:
-        raise FormulaError(f"milestones must be a list of integers, got {milestones!r}") from None
-    if not places:
-        raise FormulaError("milestones must hold at least one integer, got none")
+    if isinstance(milestones, (str, bytes)) or not isinstance(milestones, Iterable):
+        raise FormulaError(f"milestones must be a list of integers, got {shown(milestones)}")
+    places = [_count("milestones", m, 0) for m in milestones]
+    if not 0 < len(places) <= _MOST_MILESTONES:
+        raise FormulaError(f"milestones must hold 1 to {_MOST_MILESTONES} integers, got {shown(milestones)}")
     passed = " + ".join(f"({unit.t} >= {m})" for m in places)
     return f"base_lr * gamma ** ({passed})", {"gamma": gamma}
 
@@ -220,8 +224,7 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
     Raises:
         FormulaError: If the preset or one of the arguments is unknown, missing or impossible.
     """
-    if preset not in PRESETS:
-        raise FormulaError(f"unknown preset {preset!r}{nearest(str(preset), PRESETS)}; all: {', '.join(PRESETS)}")
+    check_preset(preset)
     known = dict(list(inspect.signature(PRESETS[preset]).parameters.items())[1:])
     for name in params:
         if name not in known:
@@ -235,21 +238,33 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
     return PRESETS[preset](UNITS[interval], **params)
 
 
+def check_preset(preset: object) -> None:
+    """Refuse an unknown preset.
+
+    Raises:
+        FormulaError: If ``preset`` isn't a name in :data:`PRESETS`.
+    """
+    if not isinstance(preset, str):
+        raise FormulaError(f"preset must be one of {', '.join(PRESETS)}, got {shown(preset)}")
+    if preset not in PRESETS:
+        raise FormulaError(f"unknown preset {shown(preset)}{nearest(preset, PRESETS)}; all: {', '.join(PRESETS)}")
+
+
 def check_number(name: str, value: object) -> float:
     """Return a parameter's value as a float.
 
     Raises:
         FormulaError: If it isn't a finite number.
     """
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not math.isfinite(float(value)):
-        raise FormulaError(f"parameter {name!r} must be a finite number, got {value!r}")
-    return float(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(float(value)):
+                return float(value)
+    raise FormulaError(f"parameter {name!r} must be a finite number, got {shown(value)}")
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise FormulaError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
+    return checks.check_count(name, value, least, error=FormulaError)
 
 
 def _total(unit: Unit, total: int | None) -> tuple[str, dict[str, float]]:

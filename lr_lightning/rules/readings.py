@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lr_lightning.rules.checks import check_choice
 from lr_lightning.rules.curve import Curve
 
 Reading = Callable[[Curve], float]
@@ -95,8 +96,7 @@ def check_rule(rule: str) -> str:
     Raises:
         ValueError: If it isn't; the message lists the valid ones.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    check_choice("rule", rule, RULES)
     return rule
 
 

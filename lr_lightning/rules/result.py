@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.saved import Saved
+
 Bounds = tuple[float, float] | None
+_WORDS: tuple[str, ...] = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
@@ -116,16 +120,30 @@ class RangeTestResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "RangeTestResult":
-        """Inverse of :meth:`to_dict`; keys of a newer version are ignored."""
-        known = {item.name for item in fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
-        for name in ("lrs", "losses", "smoothed"):
-            values[name] = tuple(float(v) for v in values[name])
-        zones = {name: _pair(bounds) for name, bounds in values["zones"].items()}
-        values.update(zones=Zones(**zones), interval=_pair(values["interval"]), coverage=Coverage(**values["coverage"]))
-        values["horizon"] = {key: float(lr) for key, lr in values.get("horizon", {}).items()}
-        values["probes"] = tuple({k: float(v) for k, v in probe.items()} for probe in values.get("probes", ()))
-        return cls(**values)
+        """Inverse of :meth:`to_dict`; keys of a newer version are ignored, what this one added may be missing.
+
+        Raises:
+            ValueError: If a value is missing or isn't what :meth:`to_dict` gives; the message names it.
+        """
+        newer = {item.name: item.default for item in fields(cls) if item.default is not MISSING}
+        saved = Saved("RangeTestResult", data)
+        saved = Saved("RangeTestResult", {**newer, "horizon": {}, **saved.state})
+        zones, coverage = saved.child("zones"), saved.child("coverage")
+        bounds = {name: zones.optional(name, partial(_pair, zones)) for name in ("flat", "descending", "diverging")}
+        values: dict[str, Any] = {name: tuple(_floats(saved, name)) for name in ("lrs", "losses", "smoothed")}
+        values.update({name: saved.text(name) for name in ("status", "reason", "rule", "spacing")})
+        values.update({name: saved.count(name) for name in ("num_steps", "steps", "cycle")})
+        return cls(
+            **values,
+            zones=Zones(**bounds),
+            suggestion=saved.optional("suggestion", saved.number),
+            interval=saved.optional("interval", partial(_pair, saved)),
+            coverage=Coverage(coverage.count("visited"), coverage.count("planned")),
+            batch_size=saved.optional("batch_size", saved.count),
+            momentum=saved.optional("momentum", saved.number),
+            horizon=saved.named_floats("horizon"),
+            probes=tuple(_probe(saved, probe) for probe in saved.items("probes")),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write JSON. NaN and infinity are written as strings, so that any JSON reader takes the file."""
@@ -134,8 +152,16 @@ class RangeTestResult:
 
     @classmethod
     def load(cls, path: str | Path) -> "RangeTestResult":
-        """Read what :meth:`save` wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds something else; the message names the file.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_bytes().decode("utf-8")))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no range test's record: {error}") from None
 
     def figure(self, peers: bool = False) -> Any:
         """The interactive picture (a plotly Figure): losses, smoothed curve, zones, suggestion and interval."""
@@ -144,8 +170,26 @@ class RangeTestResult:
         return range_test_figure(self, peers=peers)
 
 
-def _pair(bounds: Any) -> Bounds:
-    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+def _floats(saved: Saved, key: str) -> list[float]:
+    """Numbers, and the words that :func:`_encode` writes for those that JSON lacks."""
+    return Saved(saved.owner, {key: [_float(item) for item in saved.items(key)]}).floats(key)
+
+
+def _float(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and value in _WORDS else value
+
+
+def _pair(saved: Saved, key: str) -> tuple[float, float]:
+    found = _floats(saved, key)
+    if len(found) != 2:
+        raise saved.refuse(key, "two LRs", found)
+    return found[0], found[1]
+
+
+def _probe(saved: Saved, probe: Any) -> dict[str, float]:
+    if isinstance(probe, Mapping):
+        probe = {key: _float(value) for key, value in probe.items()}
+    return Saved(saved.owner, {"probes": probe}).named_floats("probes")
 
 
 def _plain(value: Any) -> Any:

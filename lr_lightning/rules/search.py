@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lr_lightning.rules.axes import Axis, Value
+from lr_lightning.rules.checks import check_choice, check_count, check_number, shown
 from lr_lightning.rules.surrogate import Array, posterior, squeeze
-from lr_lightning.rules.sweep import check_count
 
 MODES: tuple[str, ...] = ("min", "max")
+STATUSES: tuple[str, ...] = ("completed", "pruned", "diverged", "crashed")
+MOST_POINTS = 10_000
+"""Most points of a search: each decision takes time and memory that grow with the square of their number."""
+
 _DRAWS = 400
 _GRID = 161
 _OUTSIDE = 400
@@ -74,18 +78,19 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
-        if not self.axes:
-            raise ValueError("axes must name at least one parameter to search, got none")
-        check_count("first", self.first, 3)
-        check_count("later", self.later, 1)
-        check_count("budget", self.budget, self.first)
-        for name, value in (("tolerance", self.tolerance), ("widen_by", self.widen_by)):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be finite and greater than 0, got {value!r}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must lie between 0 and 1, got {self.confidence!r}")
+        check_choice("mode", self.mode, MODES)
+        if not isinstance(self.axes, tuple) or not all(isinstance(axis, Axis) for axis in self.axes) or not self.axes:
+            raise ValueError(f"axes must be a tuple of at least one parameter to search, got {shown(self.axes)}")
+        names = [axis.name.lstrip("+") for axis in self.axes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"axes must be different parameters, got {twice[0]!r} more than once")
+        check_count("first", self.first, 3, MOST_POINTS)
+        check_count("later", self.later, 1, MOST_POINTS)
+        check_count("budget", self.budget, self.first, MOST_POINTS)
+        check_number("tolerance", self.tolerance, 0.0, open_low=True)
+        check_number("widen_by", self.widen_by, 0.0, 10.0, open_low=True)
+        check_number("confidence", self.confidence, 0.0, 1.0, open_low=True, open_high=True)
+        check_count("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

@@ -1,41 +1,14 @@
 """Learning-rate ladders: the LRs that a range test visits, in order."""
 
+import itertools
 import math
 import random
 from typing import Literal
 
+from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_range
+
 Spacing = Literal["exponential", "linear"]
 SPACINGS: tuple[str, ...] = ("exponential", "linear")
-
-
-def check_range(min_lr: float, max_lr: float) -> None:
-    """Refuse an LR range that cannot be swept.
-
-    Args:
-        min_lr: Lower end of the range.
-        max_lr: Upper end of the range.
-
-    Raises:
-        ValueError: If a bound is not a finite positive number or ``min_lr >= max_lr``.
-    """
-    for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be finite and greater than 0, got {value!r}")
-    if min_lr >= max_lr:
-        raise ValueError(f"min_lr must be below max_lr, got min_lr={min_lr!r} and max_lr={max_lr!r}")
-
-
-def check_count(name: str, value: object, least: int) -> int:
-    """Return ``value`` if it is an int of at least ``least``.
-
-    Raises:
-        ValueError: If it is not; the message quotes ``name`` and the value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
 
 
 def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponential") -> tuple[float, ...]:
@@ -61,16 +34,18 @@ def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponen
     [0.001, 0.01, 0.1, 1.0]
     """
     check_range(min_lr, max_lr)
-    check_count("num_steps", num_steps, 2)
-    if spacing not in SPACINGS:
-        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    check_count("num_steps", num_steps, 2, MOST_STEPS)
+    check_choice("spacing", spacing, SPACINGS)
     last = num_steps - 1
     if spacing == "linear":
         inner = [min_lr + (max_lr - min_lr) * i / last for i in range(1, last)]
     else:
         low, high = math.log(min_lr), math.log(max_lr)
         inner = [math.exp(low + (high - low) * i / last) for i in range(1, last)]
-    return (min_lr, *inner, max_lr)
+    lrs = (float(min_lr), *inner, float(max_lr))
+    if any(low >= high for low, high in itertools.pairwise(lrs)):
+        raise ValueError(f"min_lr={min_lr!r} and max_lr={max_lr!r} are too near for {num_steps} different LRs between")
+    return lrs
 
 
 def log_grid(min_lr: float, max_lr: float, count: int) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """What a search changes in an app's config: a range test first, pruned trials, no other choice of the LR."""
 
 import logging
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ def pruner(metric: str | None, config: DictConfig, mode: str) -> list[str]:
     has_place = OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None))
     if not isinstance(metric, str) or not has_place or any(t.endswith(".TrialPruner") for t in targets.values()):
         return []
-    return [f"+callbacks.trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{metric},mode:{mode}}}"]
+    return [f"+callbacks.trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{quoted(metric)},mode:{mode}}}"]
 
 
 def bracket_first(sweep: Any, settings: SearchSettings, repeat: list[str]) -> SearchSettings:
@@ -99,3 +100,9 @@ def _callbacks(config: DictConfig) -> dict[str, str]:
         for key, item in dict(plain).items()  # type: ignore[arg-type]
         if isinstance(item, dict) and "_target_" in item
     }
+
+
+def quoted(text: str) -> str:
+    """A string as Hydra's override grammar takes it, whatever it holds: a backslash is special before a quote alone."""
+    inner = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return f"'{inner}{inner[len(inner.rstrip(chr(92))) :]}'"

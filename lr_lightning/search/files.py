@@ -58,12 +58,24 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; a torn last line is left out. Absent file: no lines."""
+    """All whole lines; a torn last line is left out. Absent file: no lines.
+
+    Raises:
+        ValueError: If a line is no JSON; the message has its number.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines() if line.strip()]
+    whole = text[: text.rfind(b"\n") + 1].splitlines()
+    return [_parsed(line, number) for number, line in enumerate(whole, 1) if line.strip()]
+
+
+def _parsed(line: bytes, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: no JSON: {error}") from None
 
 
 def plain(value: Any) -> Any:

@@ -10,11 +10,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.checks import shown
 from lr_lightning.rules.halving import finished
 from lr_lightning.rules.search import Plan, SearchSettings, Trial
 from lr_lightning.search.files import append_line, plain, read_json, read_lines
 from lr_lightning.search.job import outcome_file, started_file
 from lr_lightning.search.trial import Here
+
+_NUMBER = (int, float)
+_KEYS: dict[str, dict[str, Any]] = {
+    "range_test_launch": {"job": int},
+    "range_test": {"low": _NUMBER, "high": _NUMBER, "reason": str},
+    "search": {"settings": dict},
+    "round": {"round": int, "points": list},
+    "launch": {"jobs": list},
+    "trial": {"job": int, "round": int, "values": list, "repeat": list, "status": str, "score": (*_NUMBER, type(None))},
+}
 
 
 class Journal:
@@ -22,11 +33,14 @@ class Journal:
 
     Args:
         path: The journal; its folder is the sweep's.
+
+    Raises:
+        ValueError: If it holds lines that no search wrote; the message names the first one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = read_lines(path)
+        self.lines = checked_lines(path)
 
     @property
     def folder(self) -> Path:
@@ -126,6 +140,25 @@ class Journal:
         """What a trial reported, by rung."""
         lines = read_lines(Here(self.folder, job).curve)
         return {int(line["rung"]): float(line["value"]) for line in lines if line["value"] is not None}
+
+
+def checked_lines(path: Path) -> list[dict[str, Any]]:
+    """The journal's lines, each with the keys that its kind has.
+
+    Raises:
+        ValueError: If one isn't what a search writes.
+    """
+    try:
+        lines: list[Any] = read_lines(path)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+            raise ValueError(f"{path}, line {number}: no line of a search's journal: {shown(line)}")
+        for key, kind in _KEYS.get(line["kind"], {}).items():
+            if not isinstance(line.get(key), kind):
+                raise ValueError(f"{path}, line {number}: {line['kind']!r} lacks a proper {key!r}: {shown(line)}")
+    return lines
 
 
 def _key(line: Mapping[str, Any]) -> tuple[int, tuple[Any, ...], tuple[str, ...]]:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lr_lightning.reporting.files import naming
 from lr_lightning.rules.axes import Axis, Value, axis_from
+from lr_lightning.rules.checks import check_count, check_flag, check_name, shown
 from lr_lightning.rules.search import Plan, SearchSettings
-from lr_lightning.search.adapt import bracket_first, conflicts, pruner
+from lr_lightning.search.adapt import bracket_first, conflicts, pruner, quoted
 from lr_lightning.search.engine import Job, run_search
 from lr_lightning.search.files import read_json, write_json
 from lr_lightning.search.job import SearchTask, failure, outcome, outcome_file
@@ -139,11 +140,31 @@ def settings_from(options: dict[str, Any]) -> SearchSettings:
     Raises:
         ValueError: If a value is out of its bounds.
     """
-    first = Axis(str(options["param"]), float(options["low"]), float(options["high"]), widen=bool(options["widen"]))
-    params = options["params"] or {}
+    first = Axis(options["param"], options["low"], options["high"], widen=options["widen"])
+    params = {} if options["params"] is None else options["params"]
     more: Any = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
-    axes = [axis_from(str(name), dict(item)) for name, item in more.items()]
+    if not isinstance(more, dict):
+        raise ValueError(f"params must map keys to {{low, high}} or {{choices}}, got {shown(more)}")
+    _check_rest(options)
+    try:
+        axes = [axis_from(str(name), item) for name, item in more.items()]
+    except ValueError as error:
+        raise ValueError(f"params: {error}") from None
     return SearchSettings((first, *axes), **{name: options[name] for name in _RULE})
+
+
+def _check_rest(options: dict[str, Any]) -> None:
+    """What isn't the rule's."""
+    for name, what in (("score", "a score"), ("prune", "a metric, auto or null"), ("resume", "a sweep's folder")):
+        if options[name] is not None:
+            check_name(name, options[name], what)
+    check_flag("range_test", options["range_test"])
+    if options["max_batch_size"] is not None:
+        check_count("max_batch_size", options["max_batch_size"], 1)
+    given = options["range_test_overrides"]
+    given = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    if given is not None and not (isinstance(given, (list, tuple)) and all(isinstance(x, str) for x in given)):
+        raise ValueError(f"range_test_overrides must be a list of overrides, got {shown(given)}")
 
 
 def _interval(key: str, sweep: Any) -> Axis:
@@ -154,7 +175,7 @@ def _interval(key: str, sweep: Any) -> Axis:
 
 def _text(value: Value) -> str:
     """A value as Hydra's override grammar takes it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else repr(value)
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _go_back_to(config: DictConfig, folder: Path) -> None:

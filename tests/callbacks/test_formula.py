@@ -249,8 +249,8 @@ def test_a_constant_formula_is_a_warning():
             "'decy'; did you mean 'decay'?",
         ),
         ({"groups": {"": "lr"}}, "groups maps names of param groups to formulas, got the name ''"),
-        ({"groups": {"head": 3}}, "a formula is a string or a function, got 3"),
-        ({"expression": "lr", "optimizer": -1}, "optimizer must be the index of an optimizer or None, got -1"),
+        ({"groups": {"head": 3}}, "groups['head'] must be a formula, a function or a mapping, got 3"),
+        ({"expression": "lr", "optimizer": -1}, "optimizer must be an integer of at least 0, got -1"),
     ],
 )
 def test_bad_arguments(arguments, message):

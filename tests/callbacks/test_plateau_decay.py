@@ -333,7 +333,7 @@ def test_from_torch_goes_on_where_the_scheduler_stood():
     [
         ({"monitor": ""}, "monitor must be the name of a metric, got ''"),
         ({"mode": "auto"}, "mode must be one of min, max, got 'auto'"),
-        ({"factor": 1.5}, "factor must be above 0 and below 1, got 1.5"),
+        ({"factor": 1.5}, "factor must be a number above 0 and below 1, got 1.5"),
         ({"interval": "batch"}, "interval must be one of epoch, step, got 'batch'"),
         ({"rule": "slope"}, "rule must be one of trend, patience, dlib, got 'slope'"),
         ({"rule": "trend", "patience": 3}, "rule 'trend' has no setting 'patience'"),

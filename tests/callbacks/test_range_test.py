@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRRangeTest, RangeTestResult
-from lr_lightning.callbacks import _sandbox
 from tests.helpers.modules import Classifier, Noisy
 
 RANGE = {"min_lr": 1e-5, "max_lr": 10.0, "num_steps": 40}
@@ -315,12 +314,6 @@ def test_an_exception_in_the_sweep_restores_everything_and_propagates(error):
     assert runner.callbacks[:2] == [test, rng]
     assert test.result is None
     assert torch.equal(rng.before, rng.after)
-
-
-def test_a_missing_internal_of_lightning_is_named(monkeypatch):
-    monkeypatch.setattr(_sandbox, "_CONNECTOR_FIELDS", (*_sandbox._CONNECTOR_FIELDS, "_moved_away"))
-    with pytest.raises(RuntimeError, match=r"lacks _logger_connector\._moved_away, which LRRangeTest needs"):
-        fit(LRRangeTest(**RANGE))
 
 
 def test_it_goes_first_whatever_the_order():

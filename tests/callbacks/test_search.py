@@ -13,7 +13,7 @@ from lr_lightning import LRSearch
 from lr_lightning.callbacks.trial_pruner import TrialPruner
 from lr_lightning.search.files import read_json
 from lr_lightning.search.trial import as_trial, report
-from tests.helpers.modules import Classifier
+from tests.helpers.modules import WEIGHTS_ONLY, Classifier
 
 
 class Valley(L.LightningModule):
@@ -84,7 +84,7 @@ def test_a_finished_search_is_not_repeated_on_resume(tmp_path: Path) -> None:
     fit.save_checkpoint(tmp_path / "x.ckpt")
     again = LRSearch(1e-3, 10.0, num_steps=8, budget=5, range_test=False)
     resumed = trainer(tmp_path, again, max_steps=20)
-    resumed.fit(Valley(), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    resumed.fit(Valley(), ckpt_path=tmp_path / "x.ckpt", **WEIGHTS_ONLY)
     assert (again.best_lr, again.steps) == (search.best_lr, search.steps)
     assert resumed.optimizers[0].param_groups[0]["lr"] == pytest.approx(search.best_lr)
 
@@ -107,7 +107,7 @@ def test_no_finite_trial_keeps_the_users_lr(tmp_path: Path) -> None:
         ({"num_steps": 3}, "num_steps must be an integer of at least 4, got 3"),
         ({"min_lr": 1.0, "max_lr": 0.1}, "min_lr=1.0 and max_lr=0.1"),
         ({"budget": 4}, "budget must be an integer of at least 5, got 4"),
-        ({"eta": 1.0}, "eta must be finite and greater than 1, got 1.0"),
+        ({"eta": 1.0}, "eta must be a number of at least 1.1, got 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, said: str) -> None:

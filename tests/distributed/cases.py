@@ -142,7 +142,10 @@ class FSDP2(Classifier):
         self.net = None
 
     def configure_model(self):
-        from torch.distributed.fsdp import fully_shard
+        try:
+            from torch.distributed.fsdp import fully_shard
+        except ImportError:  # torch 2.4 and 2.5
+            from torch.distributed._composable.fsdp import fully_shard
 
         if self.net is not None:
             return

@@ -4,6 +4,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.helpers.modules import WEIGHTS_ONLY
+
 
 class Net(L.LightningModule):
     """Two named param groups with LRs 1:10."""
@@ -101,5 +103,5 @@ def fit(callbacks=(), net=None, ckpt_path=None, **options):
         **options,
     }
     trainer = L.Trainer(callbacks=[*callbacks, lrs], **settings)
-    trainer.fit(net, ckpt_path=ckpt_path, **({"weights_only": True} if ckpt_path else {}))
+    trainer.fit(net, ckpt_path=ckpt_path, **(WEIGHTS_ONLY if ckpt_path else {}))
     return lrs, net, trainer

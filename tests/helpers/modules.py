@@ -1,5 +1,7 @@
 """Small modules and data that hold every kind of state a training step can touch."""
 
+import inspect
+
 import lightning as L
 import torch
 import torchmetrics
@@ -7,6 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 FEATURES, CLASSES = 16, 3
+# Lightning 2.5 reads checkpoints with pickle and has no such argument.
+WEIGHTS_ONLY = {"weights_only": True} if "weights_only" in inspect.signature(L.Trainer.fit).parameters else {}
 
 
 class Noisy(Dataset):

@@ -106,7 +106,7 @@ def test_refusals_say_why(tmp_path: Path, overrides: tuple[str, ...], said: str)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"low": 2.0}, "min_lr=2.0 and max_lr=1.0"),
+        ({"low": 2.0}, "low=2.0 and lr: high=1.0"),
         ({"mode": "less"}, "mode must be one of min, max, got 'less'"),
         ({"params": {"wd": {"low": 0, "hihg": 1}}}, "wd: unknown setting 'hihg'; known are low, high"),
         ({"params": {"wd": {"low": 0}}}, "wd: high must be a number"),

@@ -102,10 +102,10 @@ def test_each_message_has_a_legal_sibling(illegal, message, legal):
     [
         ({}, "give either an expression or a preset", {"expression": "lr"}),
         ({"expression": "lr", "preset": "step"}, "not both", {"preset": "step"}),
-        ({"expression": 3}, "a formula is a string or a function, got 3", {"expression": "3"}),
+        ({"expression": 3}, "expression must be a string or a function, got 3", {"expression": "3"}),
         (
             {"expression": "lr", "interval": "batch"},
-            "interval must be 'epoch' or 'step', got 'batch'",
+            "interval must be one of epoch, step, got 'batch'",
             {"preset": "step"},
         ),
         ({"expression": "lr*batch"}, "position 4: 'batch' is always 0", {"expression": "lr*batch", "interval": "step"}),
@@ -136,7 +136,11 @@ def test_each_message_has_a_legal_sibling(illegal, message, legal):
             {"preset": "step", "gamma": 1},
         ),
         ({"preset": "multistep"}, "preset 'multistep' needs milestones", {"preset": "multistep", "milestones": [2]}),
-        ({"preset": "multistep", "milestones": []}, "at least one", {"preset": "multistep", "milestones": (2, 3)}),
+        (
+            {"preset": "multistep", "milestones": []},
+            "milestones must hold 1 to 100 integers, got",
+            {"preset": "multistep", "milestones": (2, 3)},
+        ),
         (
             {"preset": "multistep", "milestones": 3},
             "must be a list of integers",

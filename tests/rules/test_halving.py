@@ -11,7 +11,7 @@ from lr_lightning.rules.halving import diverged, finished, judge, rungs
 def test_rungs_grow_by_eta_and_leave_out_the_end() -> None:
     assert rungs(1, 2.0, 16) == (1, 2, 4, 8)
     assert rungs(3, 1.5, 10) == (3, 4, 7)
-    with pytest.raises(ValueError, match="eta must be finite and greater than 1, got 1"):
+    with pytest.raises(ValueError, match=r"eta must be a number of at least 1\.1, got 1"):
         rungs(1, 1, 10)
 
 

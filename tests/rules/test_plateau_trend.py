@@ -262,7 +262,7 @@ def test_mann_kendall_against_scipy(values):
         ("window", 2, "window must be an integer of at least 3, got 2"),
         ("mode", "exp", "mode must be one of min, max, got 'exp'"),
         ("endgame", 1.5, "endgame must be a number of at least 0 and at most 1, got 1.5"),
-        ("factor", 1.0, "factor must be above 0 and below 1, got 1.0"),
+        ("factor", 1.0, "factor must be a number above 0 and below 1, got 1.0"),
         ("on_flat", "jump", "on_flat must be one of keep, kick, decay, got 'jump'"),
         ("cooldown", -1, "cooldown must be an integer of at least 0, got -1"),
         ("speed", 1, "rule 'trend' has no setting 'speed'"),

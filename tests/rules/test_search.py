@@ -143,17 +143,20 @@ def test_further_axes_are_searched_with_their_own_scales() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Axis("lr", 0.0, 1.0), "lr: min_lr must be finite and greater than 0, got 0.0"),
-        (lambda: Axis("lr", 1.0, 0.1), "min_lr=1.0 and max_lr=0.1"),
+        (lambda: Axis("lr", 0.0, 1.0), "lr: low must be finite and greater than 0, got 0.0"),
+        (lambda: Axis("lr", 1.0, 0.1), "low=1.0 and lr: high=0.1"),
         (lambda: Axis("wd", 1.0, 1.0, scale="linear"), "wd: low must be below high"),
         (lambda: Axis("lr", 0.1, 1.0, scale="cubic"), "one of log, linear, got 'cubic'"),
-        (lambda: Axis("b", choices=(1,)), r"at least 2 different values, got \(1,\)"),
+        (lambda: Axis("b", choices=(1,)), r"at least 2 different numbers or strings, got \(1,\)"),
         (lambda: axis_from("wd", {"low": "a", "high": 1}), "low must be a number"),
         (lambda: SearchSettings((), budget=15), "at least one parameter"),
         (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), budget=4), "budget must be an integer of at least 5, got 4"),
         (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), mode="up"), "one of min, max, got 'up'"),
-        (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), tolerance=0.0), "tolerance must be finite"),
-        (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), confidence=1.0), "confidence must lie between 0 and 1"),
+        (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), tolerance=0.0), "tolerance must be a number above 0"),
+        (
+            lambda: SearchSettings((Axis("lr", 0.1, 1.0),), confidence=1.0),
+            "confidence must be a number above 0 and below 1",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(make: Callable[[], object], said: str) -> None:

@@ -1,0 +1,153 @@
+"""Checks of arguments, shared by all constructors: each refuses with one message that names argument and value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+MOST_STEPS = 1_000_000
+"""Most steps, batches or observations where each of them costs memory: more is a slip of the finger."""
+
+MOST_LR = 1e30
+"""Greatest LR: beyond 3e38 torch can't multiply 32-bit weights by it."""
+
+_LONGEST = 200
+_MOST_DECADES = 30
+
+
+def shown(value: object) -> str:
+    """A value for a message: its ``repr``, cut where it is long, with its type where the ``repr`` may hide it."""
+    try:
+        text = repr(value)
+    except Exception:  # an int of more digits than Python prints, an object whose repr is broken
+        return f"a value of type {type(value).__name__}"
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    plain = value is None or isinstance(value, (bool, int, float, str, bytes, list, tuple, dict, set, type))
+    return text if plain and type(value).__module__ == "builtins" else f"{text} ({type(value).__name__})"
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite int or float; bools are neither."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        return False
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    error: type[ValueError] = ValueError,
+) -> float:
+    """Return ``value`` as a float if it is a finite number from ``low`` to ``high``.
+
+    Args:
+        name: The argument, for the message.
+        value: What was given.
+        low: Least value.
+        high: Greatest value.
+        open_low: Whether ``low`` itself is out.
+        open_high: Whether ``high`` itself is out.
+        error: What to raise.
+
+    Raises:
+        ValueError: If it is not; the message quotes the name and the value.
+    """
+    if is_number(value):
+        number = float(value)  # type: ignore[arg-type]
+        if (number > low if open_low else number >= low) and (number < high if open_high else number <= high):
+            return number
+    bounds = [f"{'above' if open_low else 'of at least'} {low:g}"] if math.isfinite(low) else []
+    bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
+    kind = "a number" if bounds else "a finite number"
+    raise error(f"{name} must be {kind}{' ' if bounds else ''}{' and '.join(bounds)}, got {shown(value)}")
+
+
+def check_count(
+    name: str, value: object, least: int, most: int = 2**63 - 1, *, error: type[ValueError] = ValueError
+) -> int:
+    """Return ``value`` if it is an int of at least ``least`` and at most ``most``.
+
+    Raises:
+        ValueError: If it is not; the message quotes ``name`` and the value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise error(f"{name} must be an integer of at least {least}, got {shown(value)}")
+    if value > most:
+        raise error(f"{name} must be an integer of at most {most}, got {shown(value)}")
+    return value
+
+
+def check_choice(name: str, value: object, choices: Iterable[object], *, error: type[ValueError] = ValueError) -> None:
+    """Refuse what isn't among the choices; 1 isn't True, and an array is no choice.
+
+    Raises:
+        ValueError: If ``value`` isn't; the message quotes it and lists the choices.
+    """
+    known = list(choices)
+    if not any(type(value) is type(choice) and value == choice for choice in known):
+        raise error(f"{name} must be one of {', '.join(map(str, known))}, got {shown(value)}")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False.
+
+    Raises:
+        ValueError: If it is anything else: ``"false"`` and ``[0]`` would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {shown(value)}")
+    return value
+
+
+def check_name(name: str, value: object, what: str) -> str:
+    """Return ``value`` if it is a string that can be shown and written as a name.
+
+    Args:
+        name: The argument, for the message.
+        value: What was given.
+        what: What it is, such as ``"the name of a metric"``.
+
+    Raises:
+        ValueError: If it is empty, longer than 200 characters, or holds line breaks and other unprintable characters.
+    """
+    if not isinstance(value, str) or not value.strip("/ "):
+        raise ValueError(f"{name} must be {what}, got {shown(value)}")
+    if len(value) > _LONGEST or not value.isprintable():
+        raise ValueError(f"{name} must be {what}, printable and of at most {_LONGEST} characters, got {shown(value)}")
+    return value
+
+
+def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_lr", "max_lr")) -> None:
+    """Refuse an LR range that cannot be swept.
+
+    Args:
+        min_lr: Lower end of the range.
+        max_lr: Upper end of the range.
+        names: What the two are called in messages.
+
+    Raises:
+        ValueError: If a bound is not a finite positive number, ``min_lr >= max_lr``, or the range is absurdly wide.
+    """
+    for name, value in zip(names, (min_lr, max_lr), strict=True):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} must be a number, got {shown(value)}")
+        if not (is_number(value) and value > 0):
+            raise ValueError(f"{name} must be finite and greater than 0, got {shown(value)}")
+        if value > MOST_LR:
+            raise ValueError(f"{name} must be at most {MOST_LR:g}, got {shown(value)}")
+    low, high = float(min_lr), float(max_lr)  # type: ignore[arg-type]
+    if low >= high:
+        raise ValueError(f"{names[0]} must be below {names[1]}, got {names[0]}={min_lr!r} and {names[1]}={max_lr!r}")
+    if math.log10(high) - math.log10(low) > _MOST_DECADES:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must be at most {_MOST_DECADES} decades apart, got {min_lr!r} and {max_lr!r}"
+        )
