@@ -13,6 +13,7 @@ from lr_lightning.rules import plateau
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.saved import Saved
+from lr_lightning.weight_drift import WeightPath, WeightSampler
 
 
 class PlateauLR:
@@ -30,8 +31,8 @@ class PlateauLR:
         interval: ``"epoch"`` or ``"step"``: what an observation comes from.
         min_lr: LR below which no decay goes, one or one a param group.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
-        **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame`` and
-            ``on_flat_region``, as in :class:`~lr_lightning.PlateauDecay`.
+        **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
+            ``on_flat_region`` and ``gate``, as in :class:`~lr_lightning.PlateauDecay`.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -68,6 +69,9 @@ class PlateauLR:
             mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
         )
         self.state = self.rule.start()
+        gate = rule.get("gate", False)
+        self._path = WeightPath() if gate is True or (gate == "planned" and total is not None) else None
+        self._sample = WeightSampler()
         self.last_decision: Decision | None = None
 
     def step(self, metric: float) -> Decision:
@@ -80,16 +84,28 @@ class PlateauLR:
             value = float(metric)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"metric must be a number, got {shown(metric)}") from None
-        self.state, decision = self.rule.observe(self.state, value, None, self.total)
-        self.last_decision = decision
+        decision = self.last_decision = self._decide(value)
         if decision.action != "keep":
             multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
             param_groups.decay([self.optimizer], self.schedulers, multiplier, self.min_lr)
         return decision
 
+    def _decide(self, value: float) -> Decision:
+        drift = None
+        if self._path is not None:
+            at = float(self.state.seen + 1)
+            if self._path.is_due(at, self.total):
+                self._path.add(self._sample(p for group in self.optimizer.param_groups for p in group["params"]), at)
+            drift = self._path.drift
+        self.state, decision = plateau.observe(self.rule, self.state, value, None, self.total, drift)
+        if self._path is not None and decision.action != "keep" and decision.cause != "endgame":
+            self._path.clear()
+        return decision
+
     def state_dict(self) -> dict[str, Any]:
         """The rule's state; the LRs themselves are in the optimizer's."""
-        return {"rule": self.rule.name, "state": self.state.to_dict()}
+        path = self._path.state_dict() if self._path is not None else None
+        return {"rule": self.rule.name, "state": self.state.to_dict(), "gate": path}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken.
@@ -100,7 +116,10 @@ class PlateauLR:
         saved = Saved("PlateauLR", state_dict)
         if saved["rule"] != self.rule.name:
             raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
-        self.state = self.rule.load(saved["state"])
+        state = self.rule.load(saved["state"])
+        if self._path is not None and saved["gate"] is not None:
+            self._path = WeightPath.from_state(saved.child("gate"))
+        self.state = state
 
 
 def _known(rule: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._best_weights import BestWeights
 from lr_lightning.callbacks._plateau_source import LOSS_NAMES
-from lr_lightning.param_groups import LRChange
+from lr_lightning.param_groups import LRChange, get_lr, lr_factor, unwrap
 from lr_lightning.rules.checks import check_choice, check_count, check_name, check_number, shown
 from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.plateau_patience import PatienceState
@@ -138,3 +139,25 @@ def line_of(entry: dict[str, Any]) -> str:
         f"{entry['action']} ×{entry['factor']:g} at epoch {entry['epoch']} (step {entry['step']:,}): "
         f"{entry['reason']}, LR {entry['old_lr']:.4g} → {entry['new_lr']:.4g}"
     )
+
+
+def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[float]) -> list[int]:
+    """Check what only a live trainer can tell; returns the number of param groups of each optimizer watched.
+
+    Raises:
+        MisconfigurationException: If there is no such optimizer, or not one floor for each param group.
+    """
+    count = len(trainer.optimizers)
+    if optimizer and max(optimizer) >= count:
+        raise MisconfigurationException(f"optimizer={max(optimizer)} is not there: the module has {count} optimizers")
+    chosen = trainer.optimizers if optimizer is None else [trainer.optimizers[index] for index in optimizer]
+    groups = [len(unwrap(one).param_groups) for one in chosen]
+    if not isinstance(min_lr, float) and len(min_lr) != sum(groups):
+        raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(groups)} param groups")
+    return groups
+
+
+def schedule_lr(optimizers: Sequence[Any]) -> float:
+    """The highest LR that the schedule sets, without anybody's factor."""
+    lrs = [get_lr(group) / lr_factor(group) for optimizer in optimizers for group in optimizer.param_groups]
+    return max(lrs, default=0.0)

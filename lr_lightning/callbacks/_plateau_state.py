@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from lr_lightning.callbacks._plateau_gate import gate_for
 from lr_lightning.callbacks._plateau_source import LossWindow, TrainLosses
 from lr_lightning.rules import plateau
 from lr_lightning.rules.saved import Saved
@@ -42,6 +43,9 @@ def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
+    found["_gate"] = gate_for(chosen)
+    if found["_gate"] is not None and saved["gate"] is not None:
+        found["_gate"].load(saved.child("gate"))
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)

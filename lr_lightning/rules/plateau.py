@@ -22,10 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lr_lightning.rules.checks import check_choice, check_number, is_number, shown
+from lr_lightning.rules.plateau_drift import Drift
 
 Action = Literal["keep", "decay", "kick", "unkick"]
 Mode = Literal["min", "max"]
 MODES: tuple[str, ...] = ("min", "max")
+GATES: tuple[bool | str, ...] = (False, True, "planned")
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,17 @@ def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
     return rule
 
 
+def observe(
+    rule: PlateauRule, state: Any, value: float, at: float | None, horizon: float | None, drift: Drift | None
+) -> tuple[Any, Decision]:
+    """One more observation, with how the weights move where that is known; only the trend rule asks for it."""
+    from lr_lightning.rules.plateau_trend import TrendRule
+
+    if isinstance(rule, TrendRule):
+        return rule.observe(state, value, at, horizon, drift)
+    return rule.observe(state, value, at, horizon)
+
+
 def configure(
     rule: str | None = None,
     *,
@@ -173,11 +186,13 @@ def configure(
     cooldown: int = 0,
     endgame: float | None = None,
     on_flat_region: str = "keep",
+    gate: bool | str = False,
     horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
 
     ``horizon_known`` is False where the run's end is known to be unknown: dlib's window can't be a share of it then.
+    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't.
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
@@ -201,6 +216,10 @@ def configure(
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
         settings.update(factor=factor, open_least=200 if interval == "step" else 5)
     made = make_rule(name, **settings)
+    check_choice("gate", gate, GATES)
+    if gate is not False and (name != "trend" or on_flat_region == "decay"):
+        other = f"rule {name!r}" if name != "trend" else "on_flat_region='decay'"
+        raise ValueError(f"gate={gate!r} waits in flat regions by the trend rule: it doesn't go with {other}")
     if name == "dlib" and isinstance(window, float) and not horizon_known:
         raise ValueError(f"window={window!r} is a share of the planned run, whose end isn't known; give an int")
     return made

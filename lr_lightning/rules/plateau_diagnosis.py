@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
+from lr_lightning.rules.plateau_drift import BORDER
 from lr_lightning.rules.plateau_stats import mann_kendall
 
 WORDS: dict[str, str] = {
@@ -20,7 +22,7 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     Args:
         cause: The decision's cause, ``"plateau"`` or ``"flat"``.
         evidence: Its evidence: ``p_late`` of a trend towards better values in the window's later half, ``swing``
-            its lag-1 correlation.
+            its lag-1 correlation, ``drift`` how the weights moved, if that was followed.
         train_losses: The training loss between observations, oldest first; empty if it wasn't collected.
 
     Returns:
@@ -35,4 +37,7 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
         return "overfitting"
     if evidence.get("swing", 0.0) < -0.6 and evidence.get("observations", 0.0) >= 6:
         return "oscillation"
+    drift = evidence.get("drift", math.nan)
+    if not math.isnan(drift):  # how the weights move tells more than what cuts have brought
+        return "flat region" if drift > BORDER else "noise floor"
     return "flat region" if cause == "flat" else "noise floor"

@@ -11,6 +11,7 @@ from lr_lightning.rules import plateau_evidence as evidence_of
 from lr_lightning.rules import plateau_stats as stats
 from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
+from lr_lightning.rules.plateau_drift import Drift
 from lr_lightning.rules.plateau_endgame import due_cuts, most_cuts
 from lr_lightning.rules.plateau_stats import Block
 from lr_lightning.rules.plateau_trend_state import MOST_BLOCKS, Stage, TrendState, state_of
@@ -106,9 +107,14 @@ class TrendRule:
         return replace(state, total=0.0, count=0, stage=stage)
 
     def observe(
-        self, state: TrendState, value: float, at: float | None = None, horizon: float | None = None
+        self,
+        state: TrendState,
+        value: float,
+        at: float | None = None,
+        horizon: float | None = None,
+        drift: Drift | None = None,
     ) -> tuple[TrendState, Decision]:
-        """Take one value in."""
+        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut."""
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
         # Nothing is trained after the end: a cut there would help nobody.
@@ -116,10 +122,10 @@ class TrendRule:
             cuts = self._due(state, at, horizon)
             if cuts > 0:
                 return self._force(state, value, at, horizon, cuts)
-        return self._take(state, float(value), seen, at, horizon)
+        return self._take(state, float(value), seen, at, horizon, drift)
 
     def _take(
-        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None
+        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, drift: Drift | None
     ) -> tuple[TrendState, Decision]:
         stage = state.stage
         if not math.isfinite(value):
@@ -140,7 +146,7 @@ class TrendRule:
             return TrendState(seen, at, total, count, 0, stage), _WAIT
         swings = evidence_of.swing(stage.swings, stage.blocks, total / count)
         stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)), swings=swings)
-        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon)
+        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, drift)
         return TrendState(seen, at, 0.0, 0, 0, stage), decision
 
     def _span(self, at: float, horizon: float | None, stretch: float) -> tuple[float, int]:
@@ -162,7 +168,9 @@ class TrendRule:
         merged = stats.halve(stage.blocks)
         return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
 
-    def _judge(self, stage: Stage, seen: int, at: float, horizon: float | None) -> tuple[Stage, Decision]:
+    def _judge(
+        self, stage: Stage, seen: int, at: float, horizon: float | None, drift: Drift | None
+    ) -> tuple[Stage, Decision]:
         if stats.jumped(stage.blocks):
             restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
             return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
@@ -180,7 +188,9 @@ class TrendRule:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
         evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
-        return self._plateau(stage, at, horizon, means, evidence)
+        if drift is not None and drift.ratio is not None:
+            evidence["drift"] = drift.ratio
+        return self._plateau(stage, at, horizon, means, evidence, drift)
 
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
         if stage.kicked == 1 and p < 0.05:
@@ -237,7 +247,13 @@ class TrendRule:
         }
 
     def _plateau(
-        self, stage: Stage, at: float, horizon: float | None, means: Sequence[float], evidence: dict[str, float]
+        self,
+        stage: Stage,
+        at: float,
+        horizon: float | None,
+        means: Sequence[float],
+        evidence: dict[str, float],
+        drift: Drift | None,
     ) -> tuple[Stage, Decision]:
         level, noise = sum(means) / len(means), evidence["noise"]
         # 1.7 standard errors of a difference of two window means.
@@ -253,6 +269,8 @@ class TrendRule:
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
             return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
+        if drift is not None and drift.holds:
+            return replace(stage, waited=True), Decision("keep", f"{words}; {drift.words}", "flat", evidence)
         after = self._after_cut(stage, at, level, noise, backoff)
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lr_lightning.rules.plateau import configure
-from recipes.benchmarks.plateau_runs import CADENCES, Arm
-
-Observe = Callable[[float, float], float]
+from lr_lightning.weight_drift import WeightPath
+from recipes.benchmarks.plateau_runs import CADENCES, Arm, Observe, Weights
 
 
 def cosine(progress: float) -> float:
@@ -22,16 +21,26 @@ def steps(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
-def ruled(factor: float = 0.5, known: bool = True, **settings: Any) -> Callable[[str], Observe]:
+def ruled(factor: float = 0.5, known: bool = True, gate: bool = False, **settings: Any) -> Callable[[str], Observe]:
     """A rule of ours by its settings, fed at a cadence; ``known``: it is told how long the run is."""
 
     def make(cadence: str) -> Observe:
         rule = configure(factor=factor, interval="step" if cadence == "step" else "epoch", **settings)
-        state = rule.start()
+        state, path = rule.start(), WeightPath()
+        seen = 0
 
-        def observe(value: float, progress: float) -> float:
-            nonlocal state
-            state, decision = rule.observe(state, value, progress if known else None, 1.0 if known else None)
+        def observe(value: float, progress: float, weights: Weights) -> float:
+            nonlocal state, seen
+            seen += 1
+            at, horizon = (progress, 1.0) if known else (None, None)
+            evidence = {}
+            if gate:
+                if path.is_due(progress if known else float(seen), horizon):
+                    path.add(weights(), progress if known else float(seen))
+                evidence["drift"] = path.drift
+            state, decision = rule.observe(state, value, at, horizon, **evidence)
+            if decision.decays and decision.cause != "endgame":
+                path.clear()
             return factor**decision.cuts if decision.decays else 1.0
 
         return observe
@@ -41,8 +50,10 @@ def ruled(factor: float = 0.5, known: bool = True, **settings: Any) -> Callable[
 
 RULES: dict[str, Callable[[str], Observe]] = {
     "PlateauDecay, length known": ruled(),
+    "the same, gated": ruled(gate=True),
     "PlateauDecay, endgame=0": ruled(endgame=0.0),
     "PlateauDecay, length unknown": ruled(known=False),
+    "length unknown, gated": ruled(known=False, gate=True),
     "torch patience 10, x0.1": ruled(0.1, patience=10),
     "torch patience 10, x0.5": ruled(0.5, patience=10),
     # Keras acts at the 10th bad observation, and its threshold is absolute.

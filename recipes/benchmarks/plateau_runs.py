@@ -5,28 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
+from lr_lightning.weight_drift import MOST_WEIGHTS
 from recipes.benchmarks.plateau_tasks import Task
 
 VALIDATIONS = 225
 CADENCES = {"step": 0, "225": 1, "75": 3, "25": 9}  # a run's observations; 0: the train loss of every step
+
+Weights = Callable[[], Tensor]
+Observe = Callable[[float, float, Weights], float]
 
 
 @dataclass
 class Arm:
     """One row: an LR rule with its cadence.
 
-    ``observe(value, progress)`` returns the factor for the LR; ``schedule(progress)`` the LR over its start.
+    ``observe(value, progress, weights)`` returns the factor for the LR, where ``weights()`` gives the row's weights in
+    one dimension; ``schedule(progress)`` the LR over its start.
     """
 
     name: str
     cadence: str = "225"
-    observe: Callable[[float, float], float] | None = None
+    observe: Observe | None = None
     schedule: Callable[[float], float] | None = None
     factor: float = 1.0
 
@@ -77,11 +83,12 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
         grads, losses = gradient(params, batch)
         _update(params, grads, memory, base * torch.tensor(scale), step, optimizer == "adam")
         done = (step + 1) / steps
-        _observe(arms, losses.tolist(), done, {"step"})
+        _observe(arms, losses.tolist(), done, {"step"}, params)
         if (step + 1) % every == 0:
             number = (step + 1) // every
             values = evaluate(params, task.validation).tolist()
-            _observe(arms, values, done, {name for name, n in CADENCES.items() if n and number % n == 0})
+            due = {name for name, n in CADENCES.items() if n and number % n == 0}
+            _observe(arms, values, done, due, params)
             for s, seed in enumerate(arms):
                 for r, arm in enumerate(seed):
                     if s == 0:
@@ -92,8 +99,18 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
     return Result(final, factors, curves)
 
 
-def _observe(arms: Sequence[Sequence[Arm]], values: list[list[float]], progress: float, due: set[str]) -> None:
-    for seed, row in zip(arms, values, strict=True):
-        for arm, value in zip(seed, row, strict=True):
+def _observe(
+    arms: Sequence[Sequence[Arm]], values: list[list[float]], progress: float, due: set[str], params: dict[str, Tensor]
+) -> None:
+    for s, (seed, row) in enumerate(zip(arms, values, strict=True)):
+        for r, (arm, value) in enumerate(zip(seed, row, strict=True)):
             if arm.observe and arm.cadence in due:
-                arm.factor *= arm.observe(value, progress)
+                arm.factor *= arm.observe(value, progress, partial(_weights, params, s, r))
+
+
+def _weights(params: dict[str, Tensor], seed: int, row: int) -> Tensor:
+    """One row's weights, at most as many as the callback samples: the first of a fixed shuffle."""
+    flat = torch.cat([p[seed, row].flatten() for p in params.values()])
+    if flat.numel() <= MOST_WEIGHTS:
+        return flat
+    return flat[torch.randperm(flat.numel(), generator=torch.Generator().manual_seed(0))[:MOST_WEIGHTS]]

@@ -113,6 +113,7 @@ PLATEAU = {
     "rule": choice(None, "trend", "patience", "dlib"), "window": either(NONE, WINDOW), "patience": INDEX,
     "threshold": either(NONE, real(0)), "threshold_mode": choice(None, "rel", "abs", "margin"), "cooldown": whole(0),
     "endgame": either(NONE, real(0, 1)), "on_flat_region": choice("keep", "kick", "decay"),
+    "gate": choice(False, True, "planned"),
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}
 TARGETS = {
@@ -300,6 +301,8 @@ PAIRS = [
     (PlateauDecay, {"optimizer": [0, 0]}, "optimizer must name at least one optimizer, each once"),
     (PlateauDecay, {"rule": "dlib", "window": 0.1, "horizon": "unknown"}, "window=0.1 is a share of the planned run"),
     (PlateauLR, {"optimizer": SGD, "rule": "dlib", "window": 0.1}, "window=0.1 is a share of the planned run"),
+    (PlateauDecay, {"patience": 3, "gate": True}, "gate=True waits in flat regions .* doesn't go with rule 'patience'"),
+    (PlateauLR, {"optimizer": SGD, "gate": True, "on_flat_region": "decay"}, "doesn't go with on_flat_region='decay'"),
     (PlateauLR, {"optimizer": SGD, "bogus": 1}, "PlateauLR has no argument 'bogus'; of a rule it takes cooldown"),
     (PlateauLR, {"optimizer": SGD, "min_lr": [0.0, 0.0]}, "min_lr has 2 values for 1 param groups"),
     (LRFormula, {"expression": "base_lr", "preset": "cosine"}, "either an expression or a preset, not both"),
