@@ -70,7 +70,8 @@ class PlateauLR:
         )
         self.state = self.rule.start()
         gate = rule.get("gate", False)
-        self._path = WeightPath() if gate is True or (gate == "planned" and total is not None) else None
+        suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
+        self._path = WeightPath() if gate or (gate is None and suits) else None
         self._sample = WeightSampler()
         self.last_decision: Decision | None = None
 
@@ -117,8 +118,9 @@ class PlateauLR:
         if saved["rule"] != self.rule.name:
             raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
         state = self.rule.load(saved["state"])
-        if self._path is not None and saved["gate"] is not None:
-            self._path = WeightPath.from_state(saved.child("gate"))
+        path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
+        if self._path is not None and path is not None:
+            self._path = path
         self.state = state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -99,6 +100,8 @@ class WeightPath:
         ratio = None if saved["ratio"] is None else Saved(saved.owner, {"ratio": [saved["ratio"]]}).floats("ratio")[0]
         path.drift = Drift(ratio)
         count = len(path.positions)
+        if not all(map(math.isfinite, path.positions)):
+            raise saved.refuse("positions", "finite numbers", path.positions)
         fits = isinstance(snapshots, Tensor) and snapshots.dim() == 2 and snapshots.is_floating_point()
         if not fits or len(snapshots) != count or count >= rule.MOST_SAMPLES or snapshots.shape[1] > MOST_WEIGHTS:
             raise saved.refuse("snapshots", f"a tensor of {count} rows", snapshots)

@@ -9,7 +9,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from lr_lightning.rules.plateau_drift import Drift
-from lr_lightning.rules.saved import Saved
 from lr_lightning.weight_drift import WeightPath, WeightSampler
 
 
@@ -18,11 +17,15 @@ class Gate:
 
     Args:
         always: Also where the run's end isn't planned.
+
+    Attributes:
+        path: The samples since the last cut.
     """
 
     def __init__(self, always: bool) -> None:
         self._always = always
-        self._path, self._sample = WeightPath(), WeightSampler()
+        self.path = WeightPath()
+        self._sample = WeightSampler()
         self._sharded = False
 
     def look(self, trainer: Any, optimizers: list[Any], at: float, horizon: float | None) -> Drift | None:
@@ -33,30 +36,22 @@ class Gate:
         """
         if horizon is None and not self._always:
             return None
-        if self._path.is_due(at, horizon):
+        if self.path.is_due(at, horizon):
             parameters = (p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"])
             # Sharded parameters: every rank has other weights, and a checkpoint has those of rank 0 only.
             self._sharded = trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy)
             reduce = None if trainer.world_size == 1 else _Summed(trainer.strategy)
-            self._path.add(self._sample(parameters), at, reduce)
-        return self._path.drift
+            self.path.add(self._sample(parameters), at, reduce)
+        return self.path.drift
 
     def restart(self) -> None:
         """The LR was changed: what came before tells nothing."""
-        self._path.clear()
+        self.path.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The samples; of sharded parameters none, so that the comparison starts anew on every rank."""
-        path = WeightPath() if self._sharded else self._path
+        path = WeightPath() if self._sharded else self.path
         return path.state_dict()
-
-    def load(self, saved: Saved) -> None:
-        """Go on where ``state_dict`` was taken.
-
-        Raises:
-            ValueError: If the state is something else.
-        """
-        self._path = WeightPath.from_state(saved)
 
 
 class _Summed:
@@ -71,7 +66,8 @@ class _Summed:
         return torch.as_tensor(self._strategy.reduce(sums.to(device, kind), reduce_op="sum"))
 
 
-def gate_for(settings: dict[str, Any]) -> Gate | None:
+def gate_for(settings: dict[str, Any], rule: str) -> Gate | None:
     """The gate that the settings ask for."""
     asked = settings["gate"]
-    return None if asked is False else Gate(always=asked is True)
+    suits = rule == "trend" and settings["on_flat_region"] != "decay"
+    return Gate(always=asked is True) if asked or (asked is None and suits) else None

@@ -11,6 +11,7 @@ from lr_lightning.callbacks._plateau_gate import gate_for
 from lr_lightning.callbacks._plateau_source import LossWindow, TrainLosses
 from lr_lightning.rules import plateau
 from lr_lightning.rules.saved import Saved
+from lr_lightning.weight_drift import WeightPath
 
 if TYPE_CHECKING:
     from lr_lightning.callbacks.plateau_decay import PlateauDecay
@@ -43,9 +44,10 @@ def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
-    found["_gate"] = gate_for(chosen)
-    if found["_gate"] is not None and saved["gate"] is not None:
-        found["_gate"].load(saved.child("gate"))
+    found["_gate"] = gate_for(chosen, rule.name)
+    path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
+    if found["_gate"] is not None and path is not None:
+        found["_gate"].path = path
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)

@@ -58,8 +58,8 @@ class PlateauDecay(Callback):
             ``"kick"`` raises the LR once and takes it back if that brings no progress.
         gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
             around one place (:mod:`lr_lightning.rules.plateau_drift`). Reads at most 4096 weights at some 50
-            observations a run, nothing at a step. ``"planned"``: only where the run's end is planned, as elsewhere it
-            may wait too long. The endgame doesn't wait.
+            observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
+            long) and the rule is ``"trend"``. The endgame doesn't wait.
         restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
             the best checkpoint. Not in the endgame.
         on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
@@ -95,7 +95,7 @@ class PlateauDecay(Callback):
         horizon: str = "auto",
         optimizer: int | Sequence[int] | None = None,
         on_flat_region: str = "keep",
-        gate: bool | str = False,
+        gate: bool | None = False,
         restore_best: bool | str = False,
         on_resume: str = "keep",
         read_every: int | None = None,
@@ -137,7 +137,7 @@ class PlateauDecay(Callback):
         self.history: list[dict[str, Any]] = []
         self.factor_so_far = 1.0
         self._state = self._rule.start()
-        self._gate = gate_for(self._settings)
+        self._gate = gate_for(self._settings, self._rule.name)
         self._batches = 0
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None

@@ -21,13 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from lr_lightning.rules.checks import check_choice, check_number, is_number, shown
+from lr_lightning.rules.checks import check_choice, check_flag, check_number, is_number, shown
 from lr_lightning.rules.plateau_drift import Drift
 
 Action = Literal["keep", "decay", "kick", "unkick"]
 Mode = Literal["min", "max"]
 MODES: tuple[str, ...] = ("min", "max")
-GATES: tuple[bool | str, ...] = (False, True, "planned")
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def configure(
     cooldown: int = 0,
     endgame: float | None = None,
     on_flat_region: str = "keep",
-    gate: bool | str = False,
+    gate: bool | None = False,
     horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
@@ -216,10 +215,9 @@ def configure(
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
         settings.update(factor=factor, open_least=200 if interval == "step" else 5)
     made = make_rule(name, **settings)
-    check_choice("gate", gate, GATES)
-    if gate is not False and (name != "trend" or on_flat_region == "decay"):
+    if gate is not None and check_flag("gate", gate) and (name != "trend" or on_flat_region == "decay"):
         other = f"rule {name!r}" if name != "trend" else "on_flat_region='decay'"
-        raise ValueError(f"gate={gate!r} waits in flat regions by the trend rule: it doesn't go with {other}")
+        raise ValueError(f"gate=True waits in flat regions by the trend rule: it doesn't go with {other}")
     if name == "dlib" and isinstance(window, float) and not horizon_known:
         raise ValueError(f"window={window!r} is a share of the planned run, whose end isn't known; give an int")
     return made

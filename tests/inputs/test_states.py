@@ -43,7 +43,7 @@ def all_callbacks():
     return [
         LRRangeTest(num_steps=20), LRFormula("base_lr * 0.99 ** epoch + 0 * metric('val_loss', 1)"),
         PlateauDecay(patience=1, restore_best=True, diagnose=True),
-        PlateauDecay("train_loss", interval="step", read_every=3),
+        PlateauDecay("train_loss", interval="step", read_every=3, gate=True),
         PlateauDecay("train_accuracy_epoch", "max", rule="dlib", window=4), LRCurves(),
         LRSearch(num_steps=8, first=3, budget=3, apply=False, range_test=False, progress_bar=False), TrialPruner(),
     ]  # fmt: skip
