@@ -50,10 +50,14 @@ def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int 
     return history.losses, float(metrics["val_loss"]), float(metrics["val_accuracy"])
 
 
-def arguments(description: str | None, epochs: int) -> argparse.Namespace:
-    """``--epochs`` and ``--out``, the same for every recipe."""
+def arguments(description: str | None, epochs: int, seeds: int | None = None, **more: Any) -> argparse.Namespace:
+    """``--epochs``, ``--out`` and, where there are several, ``--seeds``; ``more`` holds options of one recipe alone."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=epochs, help="epochs of each training (default: %(default)s)")
+    if seeds is not None:
+        parser.add_argument("--seeds", type=int, default=seeds, help="repetitions (default: %(default)s)")
+    for name, (default, text) in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the picture (default: recipes/images)")
     return parser.parse_args()
 
