@@ -12,6 +12,7 @@ FAST = {
     "three_learning_rates": ("too high", []),
     "range_test": ("<- suggestion", []),
     "coarse_to_fine": ("worst at end", ["--seeds", "1"]),
+    "plateaus": ("noise floor", ["--seeds", "1"]),
 }
 
 
