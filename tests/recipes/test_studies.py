@@ -12,6 +12,7 @@ FAST = {
     "three_learning_rates": ("too high", []),
     "range_test": ("<- suggestion", []),
     "coarse_to_fine": ("worst at end", ["--seeds", "1"]),
+    "decay_formulas": ("multiples of that LR", ["--seeds", "1"]),
     "plateaus": ("noise floor", ["--seeds", "1"]),
 }
 
@@ -25,3 +26,10 @@ def test_it_runs_and_draws(tmp_path, name, monkeypatch, capsys):
         runpy.run_path(str(ROOT / "recipes" / f"{name}.py"), run_name="__main__")
     assert says in capsys.readouterr().out
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_every_preset_is_shown():
+    from lr_lightning.rules.presets import PRESETS
+    from recipes.decay_formulas import presets
+
+    assert set(presets(10, 22)) == {"constant", *PRESETS} - {"inverse_sqrt"}
