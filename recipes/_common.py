@@ -25,8 +25,10 @@ class LossHistory(L.Callback):
         self.losses.append(float(outputs["loss"]))
 
 
-def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], seed: int = 0, **kwargs: Any) -> L.Trainer:
-    """Train on the digits without bars, logs and checkpoints; returns the trainer."""
+def fit(
+    module: L.LightningModule, epochs: int, callbacks: list[L.Callback], seed: int = 0, data: Any = None, **kwargs: Any
+) -> L.Trainer:
+    """Train on the digits, or a pair of loaders, without bars, logs and checkpoints; returns the trainer."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     L.seed_everything(seed, verbose=False)
@@ -34,7 +36,7 @@ def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], see
     trainer = L.Trainer(
         max_epochs=epochs, callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False, **settings
     )
-    trainer.fit(module, datamodule=DigitsData())
+    trainer.fit(module, *(data or (DigitsData(),)))
     return trainer
 
 
