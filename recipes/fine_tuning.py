@@ -179,25 +179,12 @@ def fine_tune(arm: Arm, start: Net, data: Pair, shots: int, epochs: int, seed: i
         net.early.load_state_dict(start.early.state_dict())
         net.late.load_state_dict(start.late.state_dict())
     thaw = round(arm.thaw * epochs)
-    test = Tests(at_epochs=sorted({0, thaw}) if arm.again else [0], evaluate=arm.evaluate)
+    test = LRRangeTest(at_epochs=sorted({0, thaw}) if arm.again else [0], evaluate=arm.evaluate)
     groups = {"late": RISE, "early": RISE} if thaw else {}
     formula = LRFormula(COSINE, groups=groups, interval="step", **({"thaw": thaw} if groups else {}))
     watch = Watch()
     fit(net, epochs, [test, Thaw(thaw, arm.ratios), formula, watch], seed, (train, val), check_val_every_n_epoch=epochs)
     return Outcome(error(net, rest), test.results, watch.lrs)
-
-
-class Tests(LRRangeTest):
-    """A range test that keeps the results of all epochs."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.results: list[Any] = []
-
-    def run(self, trainer: Any) -> Any:
-        """Keep the result."""
-        self.results.append(super().run(trainer))
-        return self.results[-1]
 
 
 class Watch(L.Callback):
