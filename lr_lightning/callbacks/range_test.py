@@ -64,6 +64,7 @@ class LRRangeTest(Callback):
 
     Attributes:
         result: The last test's :class:`~lr_lightning.RangeTestResult`, or None.
+        results: The results of all tests of this training, in order; those before a checkpoint as well.
         previous_lr: The LR before the last test, or None.
 
     Raises:
@@ -111,6 +112,7 @@ class LRRangeTest(Callback):
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
         self.result: RangeTestResult | None = None
+        self.results: list[RangeTestResult] = []
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
@@ -124,7 +126,8 @@ class LRRangeTest(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The last finished test and the epochs that had theirs, as plain types."""
         result = self.result.to_dict() if self.result else None
-        return {"result": result, "previous_lr": self.previous_lr, "done": list(self._done)}
+        earlier = [one.to_dict() for one in self.results[:-1]]
+        return {"result": result, "earlier": earlier, "previous_lr": self.previous_lr, "done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over finished tests: they aren't run again.
@@ -135,7 +138,9 @@ class LRRangeTest(Callback):
         saved = Saved("LRRangeTest", state_dict)
         done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
         result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
+        results = [RangeTestResult.from_dict(one) for one in saved["earlier"]]
         self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
+        self.results = [*results, result] if result else results
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
@@ -150,7 +155,7 @@ class LRRangeTest(Callback):
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
         at_start = trainer.global_step == 0
         if at_start and not self._resumed:
-            self._done = []
+            self._done, self.results = [], []
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
         due = 0 in self.settings.at_epochs and 0 not in self._done
         self._pending = self._may_run and (due if at_start else self.rerun_on_resume)
@@ -217,6 +222,7 @@ class LRRangeTest(Callback):
             raise
         self._warn_of_reuse(result)
         self.result, self.previous_lr = result, previous
+        self.results.append(result)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
