@@ -143,6 +143,12 @@ class RangeTestResult:
 
         return range_test_figure(self, peers=peers)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows of it: the picture and a short table."""
+        from lr_lightning.reporting.notebook import mimebundle
+
+        return mimebundle(self)
+
 
 def _pair(bounds: Any) -> Bounds:
     return None if bounds is None else (float(bounds[0]), float(bounds[1]))
