@@ -182,7 +182,11 @@ def _log(logger: Any, scalars: Mapping[str, float], step: int) -> None:
 
 
 def _folder(logger: Any) -> Any:
-    return getattr(logger, "log_dir", None) or logger.save_dir
+    """Where the run's checkpoints land as well: loggers of many runs share their ``save_dir``."""
+    if found := getattr(logger, "log_dir", None):
+        return found
+    parts = [str(part) for part in (logger.save_dir, logger.name, logger.version) if part is not None]
+    return Path(*parts) if logger.save_dir is not None else None
 
 
 def __getattr__(name: str) -> Any:
