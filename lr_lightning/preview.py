@@ -45,6 +45,10 @@ def preview(
 
     Raises:
         FormulaError: If a formula is impossible on this run.
+
+    >>> text = preview({"half": "base_lr * 0.5 ** epoch"}, epochs=4, width=60, height=6)
+    >>> "half" in text
+    True
     """
     named = _named(formulas)
     horizon = Horizon.of(epochs, steps_per_epoch)
@@ -82,6 +86,9 @@ def figure(
 
     Raises:
         FormulaError: If a formula is impossible on this run.
+
+    >>> len(figure({"half": "base_lr * 0.5 ** epoch", "cosine": "base_lr * cos(progress)"}, epochs=4).data)
+    2
     """
     from lr_lightning.reporting.figures import formula_figure
 

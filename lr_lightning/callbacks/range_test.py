@@ -67,6 +67,10 @@ class LRRangeTest(Callback):
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
+
+    >>> test = LRRangeTest(max_lr=1.0, num_steps=50)  # L.Trainer(callbacks=[test]).fit(model)
+    >>> test.result is None  # until the first batch of a fit
+    True
     """
 
     def __init__(

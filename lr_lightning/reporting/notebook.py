@@ -14,6 +14,10 @@ def mimebundle(result: Any) -> dict[str, Any]:
 
     Returns:
         Data by MIME type: always ``text/plain`` and ``text/html``, and plotly's own where it is installed.
+
+    >>> from lr_lightning.rules.range_test import analyze
+    >>> sorted(mimebundle(analyze([1e-3, 1e-2], [1.0, 0.9])))[-2:]
+    ['text/html', 'text/plain']
     """
     rows = table(result)
     bundle = {"text/plain": as_text(rows), "text/html": as_html(rows)}
@@ -37,7 +41,12 @@ def _picture(result: Any) -> dict[str, Any]:
 
 
 def table(result: Any) -> list[tuple[str, str]]:
-    """What the test found, one fact a row."""
+    """What the test found, one fact a row.
+
+    >>> from lr_lightning.rules.range_test import analyze
+    >>> table(analyze([1e-3, 1e-2], [1.0, 0.9]))[0]
+    ('suggested LR', 'none')
+    """
     rows = [("suggested LR", "none" if result.suggestion is None else f"{result.suggestion:.4g}")]
     if result.interval:
         rows.append(("interval", span(result.interval)))
@@ -48,7 +57,12 @@ def table(result: Any) -> list[tuple[str, str]]:
 
 
 def headed(result: Any) -> Any:
-    """The figure with the answer above it, for front ends that show nothing else."""
+    """The figure with the answer above it, for front ends that show nothing else.
+
+    >>> from lr_lightning.rules.range_test import analyze
+    >>> headed(analyze([1e-3, 1e-2], [1.0, 0.9])).layout.title.text
+    'LR none: too_few_points'
+    """
     figure = result.figure()
     found = dict(table(result))
     text = f"LR {found['suggested LR']}" + (f" ({found['interval']})" if "interval" in found else "")
@@ -61,18 +75,31 @@ def headed(result: Any) -> Any:
 
 
 def span(bounds: Sequence[float]) -> str:
-    """Bounds as text."""
+    """Bounds as text.
+
+    >>> span((0.001, 0.25))
+    '0.001 to 0.25'
+    """
     return f"{bounds[0]:.2g} to {bounds[1]:.2g}"
 
 
 def as_text(rows: Sequence[tuple[str, str]]) -> str:
-    """Rows, aligned."""
+    """Rows, aligned.
+
+    >>> print(as_text([("rule", "share"), ("steps", "40 of 100")]))
+    rule   share
+    steps  40 of 100
+    """
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
 def as_html(rows: Sequence[tuple[str, str]]) -> str:
-    """Rows as an HTML table; a reason may quote anything, so it is escaped."""
+    """Rows as an HTML table; a reason may quote anything, so it is escaped.
+
+    >>> as_html([("rule", "share")])[:19]
+    '<table><tr><th styl'
+    """
     left = 'style="text-align:left"'
     cells = "".join(
         f"<tr><th {left}>{html.escape(name)}</th><td {left}>{html.escape(value)}</td></tr>" for name, value in rows

@@ -38,6 +38,9 @@ class Decision:
             ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
         evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
         cuts: By how many cuts at once the LR is to fall, where the action is to decay.
+
+    >>> Decision("decay", "no trend over 12 observations", cause="plateau").decays
+    True
     """
 
     action: Action
@@ -100,6 +103,8 @@ def check_mode(mode: object) -> None:
 
     Raises:
         ValueError: If ``mode`` is neither.
+
+    >>> check_mode("max")
     """
     check_choice("mode", mode, MODES)
 
@@ -109,6 +114,9 @@ def check_number(name: str, value: object, low: float, high: float = math.inf, *
 
     Raises:
         ValueError: If it is not; the message quotes the name and the value.
+
+    >>> check_number("factor", 0.5, 0.0, 1.0)
+    0.5
     """
     number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
     if number and (value > low if open_low else value >= low) and value <= high:  # type: ignore[operator]
@@ -131,7 +139,11 @@ def check_at(at: float | None, seen: int, last: float) -> float:
 
 
 def rule_classes() -> dict[str, Any]:
-    """The rules by name; the first is the default."""
+    """The rules by name; the first is the default.
+
+    >>> sorted(rule_classes())
+    ['dlib', 'patience', 'trend']
+    """
     from lr_lightning.rules.plateau_dlib import DlibRule
     from lr_lightning.rules.plateau_patience import PatienceRule
     from lr_lightning.rules.plateau_trend import TrendRule
@@ -181,6 +193,9 @@ def configure(
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
+
+    >>> configure(patience=3).name, configure().name
+    ('patience', 'trend')
     """
     check_choice("interval", interval, ("epoch", "step"))
     check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
@@ -208,6 +223,8 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
 
     Raises:
         ValueError: If ``value`` isn't; the message quotes it and lists the choices.
+
+    >>> check_choice("on_resume", "keep", ("keep", "override"))
     """
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
