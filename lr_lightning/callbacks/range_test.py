@@ -16,6 +16,7 @@ from lr_lightning.callbacks._settings import RangeTestSettings, check_device, ch
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
+from lr_lightning.reporting.other_loggers import publish
 from lr_lightning.rules import protocol
 from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
@@ -69,6 +70,10 @@ class LRRangeTest(Callback):
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
+
+    >>> test = LRRangeTest(max_lr=1.0, num_steps=50)  # L.Trainer(callbacks=[test]).fit(model)
+    >>> test.result is None  # until the first batch of a fit
+    True
     """
 
     def __init__(
@@ -138,7 +143,7 @@ class LRRangeTest(Callback):
         saved = Saved("LRRangeTest", state_dict)
         done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
         result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
-        results = [RangeTestResult.from_dict(one) for one in saved["earlier"]]
+        results = [RangeTestResult.from_dict(one) for one in saved.items("earlier")]
         self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
         self.results = [*results, result] if result else results
 
@@ -212,7 +217,8 @@ class LRRangeTest(Callback):
         # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
         sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
-        tag = self.name if step == 0 else f"{self.name}_at_step_{step}"
+        at = f"_at_step_{step}" if step else ""
+        tag = f"{self.name}{at}"
         writer = RangeTestWriter(sight, step, tag, folder=next(iter(log_folders(trainer.loggers)), None))
         writer.start(self.settings.record())
         try:
@@ -226,8 +232,9 @@ class LRRangeTest(Callback):
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
-            note_in_hparams(trainer, new)
+            note_in_hparams(trainer, new, at)
         writer.finish(result)
+        publish(trainer, result, tag, step)
         write_event(sight, LREvent("range_test", step, epoch, previous, new, result.reason, self.name))
         rank_zero_info(f"LRRangeTest: {_in_words(result)}; LR {previous:.4g} -> {new:.4g}")
         return result
@@ -296,13 +303,16 @@ def _in_words(result: RangeTestResult | None) -> str:
     return f"suggested LR {result.suggestion:.4g} ({result.status}): {result.reason}"
 
 
-def note_in_hparams(trainer: Trainer, lr: float) -> None:
-    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with."""
+def note_in_hparams(trainer: Trainer, lr: float, at: str = "") -> None:
+    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with.
+
+    ``at`` tells a later finding of the run from the first, for loggers that take no value twice.
+    """
     module = trainer.lightning_module
     for name in HPARAMS:
         if name in module.hparams:
             module.hparams[name] = lr
-            note_lr(trainer, name, lr)
+            note_lr(trainer, name, lr, at)
         if isinstance(getattr(module, name, None), float):
             setattr(module, name, lr)
 

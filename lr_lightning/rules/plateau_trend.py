@@ -59,6 +59,11 @@ class TrendRule:
         on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
             for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises the LR once and takes that back if it
             brings no progress.
+
+    >>> rule = TrendRule()
+    >>> state, decision = rule.observe(rule.start(), 1.0)
+    >>> decision.action
+    'keep'
     """
 
     name: ClassVar[str] = "trend"
