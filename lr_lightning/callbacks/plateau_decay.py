@@ -46,7 +46,7 @@ class PlateauDecay(Callback):
         warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
-        endgame: Share of a planned run in which the LR is lowered in any case (never before half of it), to end at a low one; 0 turns it off.
+        endgame: Share of a planned run over which the LR falls in any case (from half of the run on); 0 turns it off.
         horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
             is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
