@@ -306,6 +306,8 @@ def check_preset(preset: object) -> None:
 
     Raises:
         FormulaError: If ``preset`` isn't a name in :data:`PRESETS`.
+
+    >>> check_preset("cosine")
     """
     if not isinstance(preset, str):
         raise FormulaError(f"preset must be one of {', '.join(PRESETS)}, got {shown(preset)}")
