@@ -21,6 +21,10 @@ class DigitsCNN(L.LightningModule):
         lr: Learning rate; a range test replaces it.
         width: Channels of the first convolution; the second has twice as many.
         optimizer: Builds the optimizer from parameters and ``lr``; AdamW by default.
+
+    >>> import torch
+    >>> DigitsCNN(width=4).net(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(
@@ -66,6 +70,9 @@ class DigitsData(L.LightningDataModule):
     Args:
         batch_size: Images a batch.
         num_workers: Worker processes of the training loader.
+
+    >>> DigitsData(batch_size=32).batch_size
+    32
     """
 
     def __init__(self, batch_size: int = 64, num_workers: int = 0):

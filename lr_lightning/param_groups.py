@@ -60,12 +60,22 @@ def unwrap(optimizer: Any) -> Optimizer:
 
 
 def get_lr(group: dict[str, Any]) -> float:
-    """Current LR of a param group as a float."""
+    """Current LR of a param group as a float.
+
+    >>> get_lr({"lr": torch.tensor(0.5)})
+    0.5
+    """
     return float(group["lr"])
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:
-    """Write the LR of a param group; a tensor LR (capturable, fused, compiled optimizers) is filled in place."""
+    """Write the LR of a param group; a tensor LR (capturable, fused, compiled optimizers) is filled in place.
+
+    >>> group = {"lr": torch.tensor(0.5)}
+    >>> set_lr(group, 0.25)
+    >>> group["lr"]
+    tensor(0.2500)
+    """
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(value)
     else:
@@ -73,7 +83,11 @@ def set_lr(group: dict[str, Any], value: float) -> None:
 
 
 def lr_factor(group: dict[str, Any]) -> float:
-    """Product of the plateau decays applied to a param group so far, 1.0 without any."""
+    """Product of the plateau decays applied to a param group so far, 1.0 without any.
+
+    >>> lr_factor({"lr": 0.1})
+    1.0
+    """
     return float(group.get(LR_FACTOR, 1.0))
 
 
@@ -82,6 +96,9 @@ def base_lr(group: dict[str, Any]) -> float:
 
     It is what was recorded by :func:`record_base_lr`, else ``initial_lr`` (set by torch's schedulers) or the current LR
     without the plateau factor.
+
+    >>> base_lr({"lr": 0.1, "initial_lr": 0.5})
+    0.5
     """
     if BASE_LR in group:
         return float(group[BASE_LR])
@@ -89,7 +106,14 @@ def base_lr(group: dict[str, Any]) -> float:
 
 
 def record_base_lr(group: dict[str, Any]) -> float:
-    """Fix :func:`base_lr` in the group, so that a formula may overwrite the LR without losing it. Returns it."""
+    """Fix :func:`base_lr` in the group, so that a formula may overwrite the LR without losing it. Returns it.
+
+    >>> group = {"lr": 0.1}
+    >>> before = record_base_lr(group)
+    >>> set_lr(group, 0.05)
+    >>> base_lr(group)
+    0.1
+    """
     group.setdefault(BASE_LR, base_lr(group))
     return float(group[BASE_LR])
 
@@ -100,6 +124,10 @@ def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
     Args:
         optimizer: An optimizer, wrapped or not.
         schedulers: All schedulers; those of other optimizers are left aside.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> peak_lrs(optimizer)
+    [0.1, 0.01]
     """
     own = _schedulers_of(optimizer, schedulers)
     return [_peak_lr(group, own, index) for index, group in enumerate(optimizer.param_groups)]
@@ -121,6 +149,10 @@ def reference_lr(optimizers: Sequence[Any], schedulers: Sequence[Any] = ()) -> f
 
     Raises:
         ValueError: If every param group has an LR of 0, so that no multiplier could change it.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> reference_lr([optimizer])
+    0.1
     """
     for optimizer in optimizers:
         for peak in peak_lrs(optimizer, schedulers):
@@ -146,6 +178,11 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
 
     Raises:
         ValueError: If ``new_lr`` isn't finite and positive, or no group has an LR above 0.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> changes = rescale([optimizer], [], 0.5)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.5, 0.05]
     """
     if not 0 < new_lr < float("inf"):
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
@@ -196,6 +233,11 @@ def decay(
 
     Raises:
         ValueError: If ``factor`` isn't finite and positive, or ``min_lr`` has another length than there are groups.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> changes = decay([optimizer], [], 0.5)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.05, 0.005]
     """
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor must be finite and greater than 0, got {factor!r}")
@@ -237,6 +279,10 @@ def apply_factor(group: dict[str, Any], factor: float) -> bool:
 
     Returns:
         Whether the group got the factor now.
+
+    >>> group = {"lr": 0.1}
+    >>> apply_factor(group, 0.5), group["lr"]
+    (True, 0.05)
     """
     if LR_FACTOR in group:
         return False
@@ -324,13 +370,21 @@ def _scale_schedulers(schedulers: Sequence[Any], scale: _Scale) -> None:
 
 
 def momentum(group: dict[str, Any]) -> float:
-    """Momentum, or the first beta, of a param group; 0 without."""
+    """Momentum, or the first beta, of a param group; 0 without.
+
+    >>> momentum({"momentum": 0.9}), momentum({"betas": (0.95, 0.999)}), momentum({})
+    (0.9, 0.95, 0.0)
+    """
     betas = group.get("betas") or (0.0,)
     return float(group.get("momentum") or betas[0] or 0.0)
 
 
 def why_lr_is_no_step_size(optimizer: Any) -> str | None:
-    """Why a range test says nothing about this optimizer; None if its LR is a step size."""
+    """Why a range test says nothing about this optimizer; None if its LR is a step size.
+
+    >>> why_lr_is_no_step_size(torch.optim.SGD([torch.zeros(1)], lr=0.1)) is None
+    True
+    """
     inner = unwrap(optimizer)
     name = type(inner).__name__
     keys = {key for group in inner.param_groups for key in group}

@@ -143,6 +143,7 @@ def range_test(
     """Find a learning rate; model, optimizer, random numbers and loader are afterwards as before, bit by bit.
 
     >>> import torch
+    >>> generator = torch.manual_seed(0)
     >>> model = torch.nn.Linear(4, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> batches = [(torch.randn(8, 4), torch.randn(8, 1)) for _ in range(4)]

@@ -48,6 +48,10 @@ def preview(
     Raises:
         FormulaError: If a formula is impossible on this run.
         ValueError: If an argument is out of its range (so is a FormulaError).
+
+    >>> text = preview({"half": "base_lr * 0.5 ** epoch"}, epochs=4, width=60, height=6)
+    >>> "half" in text
+    True
     """
     named = _named(formulas)
     _check_run(epochs, steps_per_epoch, base_lr, metrics)
@@ -91,6 +95,9 @@ def figure(
 
     Raises:
         FormulaError: If a formula is impossible on this run.
+
+    >>> len(figure({"half": "base_lr * 0.5 ** epoch", "cosine": "base_lr * cos(progress)"}, epochs=4).data)
+    2
     """
     from lr_lightning.reporting.figures import formula_figure
 

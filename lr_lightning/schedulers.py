@@ -39,6 +39,14 @@ class FormulaLR(LRScheduler):
     Raises:
         FormulaError: If the formula cannot be read, gives an impossible LR in the known part of the run, needs a total
             or a counter that isn't given, or uses ``metric(…)``.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    >>> scheduler = FormulaLR(optimizer, "base_lr / (1 + epoch)")
+    >>> optimizer.step()
+    >>> scheduler.step()
+    >>> scheduler.get_last_lr()
+    [0.25]
     """
 
     def __init__(

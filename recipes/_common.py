@@ -25,8 +25,10 @@ class LossHistory(L.Callback):
         self.losses.append(float(outputs["loss"]))
 
 
-def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], seed: int = 0, **kwargs: Any) -> L.Trainer:
-    """Train on the digits without bars, logs and checkpoints; returns the trainer."""
+def fit(
+    module: L.LightningModule, epochs: int, callbacks: list[L.Callback], seed: int = 0, data: Any = None, **kwargs: Any
+) -> L.Trainer:
+    """Train on the digits, or a pair of loaders, without bars, logs and checkpoints; returns the trainer."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     L.seed_everything(seed, verbose=False)
@@ -34,7 +36,7 @@ def fit(module: L.LightningModule, epochs: int, callbacks: list[L.Callback], see
     trainer = L.Trainer(
         max_epochs=epochs, callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False, **settings
     )
-    trainer.fit(module, datamodule=DigitsData())
+    trainer.fit(module, *(data or (DigitsData(),)))
     return trainer
 
 
@@ -50,10 +52,14 @@ def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int 
     return history.losses, float(metrics["val_loss"]), float(metrics["val_accuracy"])
 
 
-def arguments(description: str | None, epochs: int) -> argparse.Namespace:
-    """``--epochs`` and ``--out``, the same for every recipe."""
+def arguments(description: str | None, epochs: int, seeds: int | None = None, **more: Any) -> argparse.Namespace:
+    """``--epochs``, ``--out`` and, where there are several, ``--seeds``; ``more`` holds options of one recipe alone."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=epochs, help="epochs of each training (default: %(default)s)")
+    if seeds is not None:
+        parser.add_argument("--seeds", type=int, default=seeds, help="repetitions (default: %(default)s)")
+    for name, (default, text) in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the picture (default: recipes/images)")
     return parser.parse_args()
 

@@ -1,9 +1,11 @@
 """The command as a user runs it: in a process of its own, in an empty folder."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -92,3 +94,23 @@ def test_help_and_cfg_read_well(tmp_path):
     assert "Groups (choose with group=name)" in shown
     assert "optimizer: adamw, sgd" in shown
     assert "max_lr: 10.0" in command(tmp_path, "--cfg", "job").stdout
+
+
+def test_info_says_what_a_bug_report_needs(tmp_path):
+    done = command(tmp_path, "info")
+    assert done.returncode == 0, done.stderr
+    whole = re.sub(r"\n +", " ", done.stdout)  # long lists go on in indented lines
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in whole.splitlines())
+    assert facts["lightning"] == version("lightning")
+    assert facts["python"].startswith(platform.python_version())
+    assert {"ddp", "fsdp", "single_device"} <= {name.strip(",") for name in facts["strategies"].split()}
+    assert facts["TensorBoard tab"] == "found"
+    assert facts["Hydra plugins"].endswith("hydra/sweeper=lr_coarse_to_fine")
+    assert facts["devices"].startswith("cpu")
+    assert max(len(line) for line in done.stdout.splitlines()) <= 140
+
+
+def test_help_names_the_other_commands_and_callbacks(tmp_path):
+    shown = command(tmp_path, "--help").stdout
+    assert "review LOGDIR | preview KEY=VALUE… | info" in shown
+    assert "lr_plateau_decay" in shown

@@ -10,7 +10,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 CONF = Path(str(resources.files("lr_lightning.conf")))
-CALLBACKS = [p for p in sorted((CONF / "callbacks").glob("*.yaml")) if OmegaConf.load(p).get("defaults") is None]
+CALLBACKS = sorted((CONF / "callbacks" / "lr_lightning").glob("*.yaml"))
+NAMES = [path.stem for path in sorted((CONF / "callbacks").glob("*.yaml")) if path.stem != "default"]
 
 
 def composed(*overrides):
@@ -19,20 +20,30 @@ def composed(*overrides):
 
 
 @pytest.mark.parametrize("path", CALLBACKS, ids=lambda p: p.stem)
-def test_callback_configs_are_keyed_commented_and_match_the_signature(path):
-    for entry in OmegaConf.load(path).values():
-        arguments = {k for k in entry if not str(k).startswith("_")}
-        signature = inspect.signature(get_class(entry._target_))
-        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
-        assert takes_any or arguments <= set(signature.parameters)
-        for name in arguments & set(signature.parameters):
-            default = signature.parameters[name].default
-            if default is not inspect.Parameter.empty and entry[name] not in (None, "???"):
-                assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
+def test_callback_configs_are_commented_and_match_the_signature(path):
+    entry = OmegaConf.load(path)
+    arguments = {k for k in entry if not str(k).startswith("_")}
+    signature = inspect.signature(get_class(entry._target_))
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
+    assert takes_any or arguments <= set(signature.parameters)
+    for name in arguments & set(signature.parameters):
+        default = signature.parameters[name].default
+        if default is not inspect.Parameter.empty and entry[name] not in (None, "???"):
+            assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    keys = [i for i, line in enumerate(lines) if line.startswith("  ") and ":" in line and "_target_" not in line]
+    keys = [i for i, line in enumerate(lines) if ":" in line and line[0] not in "# " and "_target_" not in line]
     assert [lines[i] for i in keys if "#" not in lines[i] and "#" not in lines[i - 1]] == []
+
+
+def test_a_callbacks_file_name_is_its_key_under_a_name_no_project_has():
+    assert {f"lr_{path.stem}" for path in CALLBACKS} <= set(NAMES)
+    for name in NAMES:
+        (key,) = composed(f"callbacks={name}").callbacks
+        assert key == name
+        # A project may have files of the short names: those that it is given must not read them.
+        (given,) = OmegaConf.load(CONF / "callbacks" / f"{name}.yaml").defaults
+        assert given == f"lr_lightning/{name.removeprefix('lr_')}@{name}"
 
 
 def test_every_group_file_composes():

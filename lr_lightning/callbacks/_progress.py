@@ -1,5 +1,6 @@
 """A progress bar of its own for work that the trainer's bar doesn't show."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -27,7 +28,11 @@ class ProgressBar:
         self._paused: list[Any] = [d for d in displays if getattr(getattr(d, "live", None), "is_started", False)]
 
     def __enter__(self) -> "ProgressBar":
-        from tqdm.auto import tqdm
+        # tqdm.auto warns in notebooks without ipywidgets, where a bar of text does as well.
+        if find_spec("ipywidgets") is None:
+            from tqdm import tqdm
+        else:
+            from tqdm.auto import tqdm
 
         for display in self._paused:
             display.stop()

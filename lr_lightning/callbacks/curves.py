@@ -50,6 +50,9 @@ class LRCurves(Callback):
 
     Raises:
         ValueError: If a flag isn't a bool or ``every_n_steps`` isn't a positive integer.
+
+    >>> LRCurves(momentum=True, every_n_steps=1).every_n_steps
+    1
     """
 
     def __init__(

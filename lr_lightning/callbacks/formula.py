@@ -58,6 +58,9 @@ class LRFormula(Callback):
     ``metric("val_loss")`` is the value last logged, as the mean over ranks, read at the start of each epoch and after
     each validation. Until it is logged for the first time the LR stays as it is; ``metric("val_loss", 1.0)`` gives a
     value for that time.
+
+    >>> LRFormula("base_lr / (1 + decay_rate * epoch)", decay_rate=0.05).title
+    "LRFormula('base_lr / (1 + decay_rate * epoch) (decay_rate=0.05)')"
     """
 
     def __init__(

@@ -36,21 +36,18 @@ class PlateauDecay(Callback):
             ``training_step`` returned: it needn't be logged, and it is read from the device once a window of steps.
         mode: ``"min"`` or ``"max"``: which values are better.
         factor: Multiplier of the LR at a decay, above 0 and below 1.
-        interval: ``"epoch"`` takes the metric when a validation or a training epoch has ended, ``"step"`` after every
-            optimizer step.
+        interval: ``"epoch"`` takes the metric when a validation or training epoch ends, ``"step"`` at every step.
         rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
             torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau`.
         window: For ``"trend"`` and ``"dlib"``: a float is a share of the planned run, an int a number of observations.
-        patience: For ``"patience"``: the LR falls at the ``patience + 1``-th observation in a row without improvement,
-            as in torch.
+        patience: For ``"patience"``: the LR falls at observation ``patience + 1`` in a row without progress (torch's).
         threshold: For ``"patience"``: what counts as an improvement.
-        threshold_mode: For ``"patience"``: ``"rel"``, ``"abs"`` (both as in torch) or ``"margin"`` (relative to the
-            best value's size, so that it fits negative values).
+        threshold_mode: For ``"patience"``: torch's ``"rel"`` and ``"abs"``, or ``"margin"``, relative to the best.
         cooldown: Observations after a decay that are ignored.
         warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
-        endgame: Share of a planned run in which the LR is lowered in any case, to end at a low one; 0 turns it off.
+        endgame: Share of a planned run over which the LR falls in any case (from half of the run on); 0 turns it off.
         horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
             is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
@@ -74,6 +71,9 @@ class PlateauDecay(Callback):
 
     Raises:
         ValueError: If an argument is out of its range or contradicts another; the message quotes it.
+
+    >>> PlateauDecay("val_acc", mode="max", patience=5).history
+    []
     """
 
     def __init__(

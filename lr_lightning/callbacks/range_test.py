@@ -16,6 +16,7 @@ from lr_lightning.callbacks._settings import RangeTestSettings, check_device, ch
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
+from lr_lightning.reporting.other_loggers import publish
 from lr_lightning.rules import protocol
 from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
@@ -64,10 +65,15 @@ class LRRangeTest(Callback):
 
     Attributes:
         result: The last test's :class:`~lr_lightning.RangeTestResult`, or None.
+        results: The results of all tests of this training, in order; those before a checkpoint as well.
         previous_lr: The LR before the last test, or None.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
+
+    >>> test = LRRangeTest(max_lr=1.0, num_steps=50)  # L.Trainer(callbacks=[test]).fit(model)
+    >>> test.result is None  # until the first batch of a fit
+    True
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class LRRangeTest(Callback):
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
         self.result: RangeTestResult | None = None
+        self.results: list[RangeTestResult] = []
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
@@ -124,7 +131,8 @@ class LRRangeTest(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The last finished test and the epochs that had theirs, as plain types."""
         result = self.result.to_dict() if self.result else None
-        return {"result": result, "previous_lr": self.previous_lr, "done": list(self._done)}
+        earlier = [one.to_dict() for one in self.results[:-1]]
+        return {"result": result, "earlier": earlier, "previous_lr": self.previous_lr, "done": list(self._done)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over finished tests: they aren't run again.
@@ -135,7 +143,9 @@ class LRRangeTest(Callback):
         saved = Saved("LRRangeTest", state_dict)
         done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
         result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
+        results = [RangeTestResult.from_dict(one) for one in saved.items("earlier")]
         self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
+        self.results = [*results, result] if result else results
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
@@ -150,7 +160,7 @@ class LRRangeTest(Callback):
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
         at_start = trainer.global_step == 0
         if at_start and not self._resumed:
-            self._done = []
+            self._done, self.results = [], []
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
         due = 0 in self.settings.at_epochs and 0 not in self._done
         self._pending = self._may_run and (due if at_start else self.rerun_on_resume)
@@ -207,7 +217,8 @@ class LRRangeTest(Callback):
         # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
         sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
-        tag = self.name if step == 0 else f"{self.name}_at_step_{step}"
+        at = f"_at_step_{step}" if step else ""
+        tag = f"{self.name}{at}"
         writer = RangeTestWriter(sight, step, tag, folder=next(iter(log_folders(trainer.loggers)), None))
         writer.start(self.settings.record())
         try:
@@ -217,11 +228,13 @@ class LRRangeTest(Callback):
             raise
         self._warn_of_reuse(result)
         self.result, self.previous_lr = result, previous
+        self.results.append(result)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
-            note_in_hparams(trainer, new)
+            note_in_hparams(trainer, new, at)
         writer.finish(result)
+        publish(trainer, result, tag, step)
         write_event(sight, LREvent("range_test", step, epoch, previous, new, result.reason, self.name))
         rank_zero_info(f"LRRangeTest: {_in_words(result)}; LR {previous:.4g} -> {new:.4g}")
         return result
@@ -290,13 +303,16 @@ def _in_words(result: RangeTestResult | None) -> str:
     return f"suggested LR {result.suggestion:.4g} ({result.status}): {result.reason}"
 
 
-def note_in_hparams(trainer: Trainer, lr: float) -> None:
-    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with."""
+def note_in_hparams(trainer: Trainer, lr: float, at: str = "") -> None:
+    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with.
+
+    ``at`` tells a later finding of the run from the first, for loggers that take no value twice.
+    """
     module = trainer.lightning_module
     for name in HPARAMS:
         if name in module.hparams:
             module.hparams[name] = lr
-            note_lr(trainer, name, lr)
+            note_lr(trainer, name, lr, at)
         if isinstance(getattr(module, name, None), float):
             setattr(module, name, lr)
 

@@ -68,6 +68,10 @@ class LRSearch(Callback):
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
+
+    >>> search = LRSearch(min_lr=1e-5, max_lr=0.1)  # L.Trainer(callbacks=[search]).fit(model)
+    >>> search.best_lr is None  # until the first batch of a fit
+    True
     """
 
     def __init__(

@@ -35,6 +35,9 @@ class TrialPruner(Callback):
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
+
+    >>> TrialPruner("val_acc", mode="max").monitor
+    'val_acc'
     """
 
     def __init__(

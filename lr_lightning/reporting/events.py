@@ -35,6 +35,9 @@ class LREvent:
         new_lr: LR from now on.
         reason: Why, in words.
         source: Who decided: a callback's state key, or an optimizer's name.
+
+    >>> LREvent("decay", 100, 2, 0.1, 0.05, "no progress").line()
+    'decay at step 100, epoch 2: LR 0.1 → 0.05. no progress'
     """
 
     kind: str
@@ -102,6 +105,13 @@ def write_search(
 
     Raises:
         ValueError: If ``mode`` is neither, or a trial lacks ``lr``, ``score``, ``round`` or ``status``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trial = {"lr": 0.1, "score": 0.5, "round": 0, "status": "ok"}
+    ...     file = write_search(folder, [trial], [{"low": 0.01, "high": 1.0}])
+    ...     file.name.startswith("events.out.tfevents")
+    True
     """
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
@@ -133,7 +143,11 @@ def add_summary(writer: Any, summary: Any, step: int) -> None:
 
 
 def as_text(text: str) -> str:
-    """``text`` as Markdown that shows it literally: the text tab renders Markdown."""
+    """``text`` as Markdown that shows it literally: the text tab renders Markdown.
+
+    >>> as_text("1 < 2")
+    '1 &lt; 2'
+    """
     for sign in "\\`*_{}[]<>#|~":
         text = text.replace(sign, f"\\{sign}") if sign not in "<>" else text.replace(sign, f"&{'lg'[sign == '>']}t;")
     return text
@@ -165,7 +179,12 @@ def _where(logger: Any, error: Exception) -> str:
 
 
 def log_folders(loggers: Iterable[Any]) -> list[Path]:
-    """The folders that the loggers write to, each once, without those that have none."""
+    """The folders that the loggers write to, each once, without those that have none.
+
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> [folder.parts for folder in log_folders([CSVLogger("logs", name="run", version="a")])]
+    [('logs', 'run', 'a')]
+    """
     folders: dict[Path, None] = {}
     for logger in loggers:
         folder = guard(logger, partial(_folder, logger))
@@ -192,7 +211,11 @@ def _log(logger: Any, scalars: Mapping[str, float], step: int) -> None:
 
 
 def _folder(logger: Any) -> Any:
-    return getattr(logger, "log_dir", None) or logger.save_dir
+    """Where the run's checkpoints land as well: loggers of many runs share their ``save_dir``."""
+    if found := getattr(logger, "log_dir", None):
+        return found
+    parts = [str(part) for part in (logger.save_dir, logger.name, logger.version) if part is not None]
+    return Path(*parts) if logger.save_dir is not None else None
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,11 @@ def range_test_figure(
 
     Returns:
         A ``plotly.graph_objects.Figure``.
+
+    >>> from lr_lightning.rules.range_test import analyze
+    >>> result = analyze([1e-3, 1e-2], [1.0, 0.9])
+    >>> range_test_figure({"first": result, "second": result}).layout.xaxis.type
+    'log'
     """
     from lr_lightning.reporting._range import draw
 
@@ -67,6 +72,10 @@ def training_figure(
 
     Raises:
         ValueError: If ``x`` is neither.
+
+    >>> run = {"lr": {"lr-SGD": ([0, 1], [0.1, 0.05])}, "loss": {"loss": ([0, 1], [1.0, 0.9])}}
+    >>> [trace.name for trace in training_figure({"run": run}).data]
+    ['loss', 'lr-SGD']
     """
     from lr_lightning.reporting._training import draw
 
@@ -86,6 +95,11 @@ def search_figure(searches: Any, *, dark: bool = False) -> Any:
 
     Returns:
         A ``plotly.graph_objects.Figure``.
+
+    >>> trials = [{"lr": 0.1, "score": 0.5, "round": 0, "status": "ok"}]
+    >>> record = {"trials": trials, "rounds": [{"low": 0.01, "high": 1.0}], "metric": "val_loss", "mode": "min"}
+    >>> search_figure(record).layout.xaxis.type
+    'log'
     """
     from lr_lightning.reporting._search import draw
 
@@ -105,6 +119,9 @@ def formula_figure(
 
     Returns:
         A ``plotly.graph_objects.Figure``.
+
+    >>> formula_figure({"half": ([0, 1], [0.1, 0.05])}).data[0].name
+    'half'
     """
     import plotly.graph_objects as go
 

@@ -63,16 +63,17 @@ def _write(writer: Any, values: Mapping[str, Any], metrics: Mapping[str, float],
     writer.flush()
 
 
-def note_lr(trainer: Any, name: str, lr: float) -> None:
+def note_lr(trainer: Any, name: str, lr: float, at: str = "") -> None:
     """Tell the loggers the LR found: they took down the hyperparameters before the test.
 
     TensorBoard's and the CSV logger's ``hparams.yaml`` get ``name`` anew. Other loggers may refuse a changed value, so
-    they get it as ``<name>_found``.
+    they get it as ``<name>_found<at>``.
 
     Args:
         trainer: The trainer: ``loggers`` and ``is_global_zero``.
         name: The hyperparameter, ``lr`` or ``learning_rate``.
         lr: The LR found.
+        at: Tells a later finding of the run from the first, such as ``_at_step_500``.
     """
     if not trainer.is_global_zero:
         return
@@ -81,7 +82,7 @@ def note_lr(trainer: Any, name: str, lr: float) -> None:
         if "TensorBoardLogger" in kinds:
             guard(logger, partial(_renew_yaml, logger, name, lr))
         else:
-            key = name if "CSVLogger" in kinds else f"{name}_found"
+            key = name if "CSVLogger" in kinds else f"{name}_found{at}"
             guard(logger, partial(logger.log_hyperparams, {key: lr}))
 
 

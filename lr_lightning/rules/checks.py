@@ -16,7 +16,11 @@ _MOST_DECADES = 30
 
 
 def shown(value: object) -> str:
-    """A value for a message: its ``repr``, cut where it is long, with its type where the ``repr`` may hide it."""
+    """A value for a message: its ``repr``, cut where it is long, with its type where the ``repr`` may hide it.
+
+    >>> shown("0.1"), shown(0.1)
+    ("'0.1'", '0.1')
+    """
     try:
         text = repr(value)
     except Exception:  # an int of more digits than Python prints, an object whose repr is broken
@@ -28,7 +32,11 @@ def shown(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite int or float; bools are neither."""
+    """Whether a value is a finite int or float; bools are neither.
+
+    >>> is_number(0.5), is_number(True), is_number(float("nan"))
+    (True, False, False)
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
@@ -60,6 +68,9 @@ def check_number(
 
     Raises:
         ValueError: If it is not; the message quotes the name and the value.
+
+    >>> check_number("factor", 0.5, 0.0, 1.0)
+    0.5
     """
     if is_number(value):
         number = float(value)  # type: ignore[arg-type]
@@ -78,6 +89,9 @@ def check_count(
 
     Raises:
         ValueError: If it is not; the message quotes ``name`` and the value.
+
+    >>> check_count("num_steps", 100, 2)
+    100
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise error(f"{name} must be an integer of at least {least}, got {shown(value)}")
@@ -91,6 +105,8 @@ def check_choice(name: str, value: object, choices: Iterable[object], *, error: 
 
     Raises:
         ValueError: If ``value`` isn't; the message quotes it and lists the choices.
+
+    >>> check_choice("on_resume", "keep", ("keep", "override"))
     """
     known = list(choices)
     if not any(type(value) is type(choice) and value == choice for choice in known):
@@ -102,6 +118,9 @@ def check_flag(name: str, value: object) -> bool:
 
     Raises:
         ValueError: If it is anything else: ``"false"`` and ``[0]`` would count as true.
+
+    >>> check_flag("verbose", False)
+    False
     """
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {shown(value)}")
@@ -118,6 +137,9 @@ def check_name(name: str, value: object, what: str) -> str:
 
     Raises:
         ValueError: If it is empty, longer than 200 characters, or holds line breaks and other unprintable characters.
+
+    >>> check_name("monitor", "val_loss", "the name of a metric")
+    'val_loss'
     """
     if not isinstance(value, str) or not value.strip("/ "):
         raise ValueError(f"{name} must be {what}, got {shown(value)}")
@@ -136,6 +158,8 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
 
     Raises:
         ValueError: If a bound is not a finite positive number, ``min_lr >= max_lr``, or the range is absurdly wide.
+
+    >>> check_range(1e-4, 1.0)
     """
     for name, value in zip(names, (min_lr, max_lr), strict=True):
         if isinstance(value, bool) or not isinstance(value, (int, float)):

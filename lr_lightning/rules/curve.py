@@ -41,6 +41,9 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
     Args:
         losses: Raw training losses in the order of the ladder, without the ones not yet measured.
         planned: Steps in the whole ladder; by default the number of losses, at least 100.
+
+    >>> stop_index([1.0, 0.9, float("nan")])
+    2
     """
     values = np.asarray(losses, dtype=np.float64)
     head = head_length(max(100, len(values)) if planned is None else planned)
@@ -89,6 +92,10 @@ def smooth(x: Array, y: Array, sigma: float) -> Array:
         x: Increasing positions, shape (n,).
         y: Values, shape (n,).
         sigma: Width in the unit of ``x``; 0 returns ``y``.
+
+    >>> import numpy as np
+    >>> smooth(np.arange(3.0), np.array([1.0, 2.0, 3.0]), 1.0).round(2)
+    array([1.5, 2. , 2.5])
     """
     if sigma <= 0 or len(y) < 2:
         return y.copy()
@@ -116,6 +123,10 @@ def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
         y: Values, shape (n,).
         reach: Neighbours on each side.
         limit: Distance from the median, in robust standard deviations of the neighbourhood, beyond which a value goes.
+
+    >>> import numpy as np
+    >>> float(despike(np.array([1.0] * 5 + [9.0] + [1.0] * 5)).max())
+    1.0
     """
     if len(y) < 2 * reach + 1:
         return y.copy()
@@ -166,6 +177,12 @@ class Curve:
         cycle: Period of the cycled batches.
         light_drop: Descent of the lightly smoothed curve up to the end of this one: a steep short descent shows there.
         light_error: Standard error of that curve.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> read_curve(lrs, losses, planned=51).descends
+    True
     """
 
     x: Array
@@ -214,6 +231,13 @@ def read_curve(
         planned: Steps in the whole ladder.
         cycle: Period of the cycled batches.
         reference: Losses of the starting weights on the same batches, one per step; takes the batches' own level out.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> curve.stopped, f"{lrs[curve.low]:.2g}"
+    ('range', '0.13')
     """
     stop = stop_index(losses, planned=planned)
     n = len(losses) if stop is None else stop

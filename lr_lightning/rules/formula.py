@@ -57,6 +57,10 @@ class Formula:
     Raises:
         FormulaError: If the formula or an argument makes no sense; the message names the position and the nearest
             known name.
+
+    >>> formula = Formula("base_lr / (1 + decay_rate * epoch)", decay_rate=0.5)
+    >>> str(formula)
+    'base_lr / (1 + decay_rate * epoch) (decay_rate=0.5)'
     """
 
     def __init__(
@@ -186,6 +190,8 @@ def check_used(params: Mapping[str, float], formulas: Sequence[Formula]) -> None
 
     Raises:
         FormulaError: If there is one.
+
+    >>> check_used({"rate": 0.5}, [Formula("base_lr * rate ** epoch", rate=0.5)])
     """
     used = frozenset().union(*(formula.names for formula in formulas))
     for name in params:

@@ -29,7 +29,11 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class Counters(NamedTuple):
-    """A place in a run, all from 0: epoch, optimizer step over the run, mini-batch within the epoch."""
+    """A place in a run, all from 0: epoch, optimizer step over the run, mini-batch within the epoch.
+
+    >>> Counters(epoch=2, step=200, batch=0).step
+    200
+    """
 
     epoch: int = 0
     step: int = 0
@@ -44,6 +48,9 @@ class Horizon(NamedTuple):
         steps: Optimizer steps of the run.
         batches: Mini-batches of an epoch.
         steps_per_epoch: Optimizer steps of an epoch; fewer than batches with gradient accumulation.
+
+    >>> Horizon.of(10, 100)
+    Horizon(epochs=10, steps=1000, batches=100, steps_per_epoch=100)
     """
 
     epochs: int | None = None
@@ -66,6 +73,11 @@ class Schedule:
 
     Raises:
         FormulaError: If the formula needs a total that isn't known, or its warm-up takes the whole run.
+
+    >>> from lr_lightning.rules.formula import Formula
+    >>> schedule = Schedule(Formula("base_lr * 0.5 ** epoch"), Horizon.of(3, 100))
+    >>> schedule.curve(0.8)
+    ([0.0, 99.0, 100.0, 199.0, 200.0, 299.0], [0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
     """
 
     def __init__(self, formula: "Formula", horizon: Horizon):

@@ -67,6 +67,13 @@ class FormulaError(ValueError):
 
     Attributes:
         position: 1-based position in the formula's text, or ``None`` if the error is in no one place.
+
+    >>> from lr_lightning import Formula
+    >>> try:
+    ...     Formula("base_lr * epoc")
+    ... except FormulaError as error:
+    ...     print(str(error).splitlines()[0])
+    position 11: unknown name 'epoc'; did you mean 'epoch'?
     """
 
     def __init__(self, message: str, position: int | None = None):
@@ -89,7 +96,11 @@ def error_at(text: str, index: int, message: str) -> FormulaError:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known."""
+    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
+
+    >>> nearest("epoc", ["epoch", "step"])
+    "; did you mean 'epoch'?"
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"

@@ -40,6 +40,9 @@ class Decision:
             ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
         evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
         cuts: By how many cuts at once the LR is to fall, where the action is to decay.
+
+    >>> Decision("decay", "no trend over 12 observations", cause="plateau").decays
+    True
     """
 
     action: Action
@@ -102,6 +105,8 @@ def check_mode(mode: object) -> None:
 
     Raises:
         ValueError: If ``mode`` is neither.
+
+    >>> check_mode("max")
     """
     check_choice("mode", mode, MODES)
 
@@ -111,6 +116,8 @@ def check_factor(factor: object) -> None:
 
     Raises:
         ValueError: If ``factor`` isn't a number above 0 and below 1.
+
+    >>> check_factor(0.5)
     """
     check_number("factor", factor, 0.0, 1.0, open_low=True, open_high=True)
 
@@ -129,7 +136,11 @@ def check_at(at: float | None, seen: int, last: float) -> float:
 
 
 def rule_classes() -> dict[str, Any]:
-    """The rules by name; the first is the default."""
+    """The rules by name; the first is the default.
+
+    >>> sorted(rule_classes())
+    ['dlib', 'patience', 'trend']
+    """
     from lr_lightning.rules.plateau_dlib import DlibRule
     from lr_lightning.rules.plateau_patience import PatienceRule
     from lr_lightning.rules.plateau_trend import TrendRule
@@ -195,6 +206,9 @@ def configure(
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
+
+    >>> configure(patience=3).name, configure().name
+    ('patience', 'trend')
     """
     check_choice("interval", interval, ("epoch", "step"))
     check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))

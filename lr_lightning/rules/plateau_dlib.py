@@ -80,6 +80,11 @@ class DlibRule:
             float a share of the planned run.
         probability: A decrease less probable than this is none.
         cooldown: Observations after a decay that are ignored.
+
+    >>> rule = DlibRule()
+    >>> state, decision = rule.observe(rule.start(), 1.0)
+    >>> decision.action
+    'keep'
     """
 
     name: ClassVar[str] = "dlib"

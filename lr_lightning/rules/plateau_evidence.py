@@ -17,7 +17,11 @@ _MOST = 0.95
 
 
 def swing(swings: Swings, blocks: Sequence[Block], mean: float) -> Swings:
-    """Take in the block mean that follows ``blocks``."""
+    """Take in the block mean that follows ``blocks``.
+
+    >>> swing(STILL, [(3.0, 1, 1.0), (2.0, 1, 2.0)], 2.5)
+    (-0.25, 0.625, -0.5, 1.0)
+    """
     if len(blocks) < 2:
         return swings
     now, before = mean - blocks[-1][0], blocks[-1][0] - blocks[-2][0]
@@ -31,7 +35,11 @@ def swing(swings: Swings, blocks: Sequence[Block], mean: float) -> Swings:
 
 
 def swings_of(blocks: Sequence[Block]) -> Swings:
-    """The sums over all of ``blocks``."""
+    """The sums over all of ``blocks``.
+
+    >>> swings_of([(3.0, 1, 1.0), (2.0, 1, 2.0), (2.5, 1, 3.0)])
+    (-0.25, 0.625, -0.5, 1.0)
+    """
     swings = STILL
     for i in range(2, len(blocks)):
         swings = swing(swings, blocks[i - 2 : i], blocks[i][0])
@@ -74,6 +82,10 @@ def promise(blocks: Sequence[Block], begin: float) -> float:
     Args:
         blocks: The stage, oldest first.
         begin: Position where it begins.
+
+    >>> decay = [(1 + 1 / t, 1, t) for t in range(1, 101)]
+    >>> round(promise(decay, 0.0), 2)  # 1 / t, with t in hundredths of the stage
+    0.01
     """
     time = blocks[-1][2] - begin
     a, b, c = (bisect_right(blocks, begin + share * time, key=_position) for share in (0.1, 0.4, 0.7))
@@ -84,7 +96,11 @@ def promise(blocks: Sequence[Block], begin: float) -> float:
 
 
 def gain(promised: float, share: float) -> float:
-    """What that decay gains over the last ``share`` of its time."""
+    """What that decay gains over the last ``share`` of its time.
+
+    >>> gain(1.0, 0.5)
+    1.0
+    """
     share = min(share, 0.9)
     return promised * share / (1.0 - share)
 

@@ -49,6 +49,13 @@ class PatienceRule:
         threshold_mode: ``"rel"`` (``best * (1 - threshold)``, torch's; with a negative best it accepts values that are
             worse), ``"abs"`` (``best - threshold``) or ``"margin"`` (``best - threshold * |best|``, for any sign).
         cooldown: Observations after a decay in which bad ones are not counted.
+
+    >>> rule = PatienceRule(patience=1)
+    >>> state = rule.start()
+    >>> for loss in (1.0, 1.0, 1.0):
+    ...     state, decision = rule.observe(state, loss)
+    >>> decision.action
+    'decay'
     """
 
     name: ClassVar[str] = "patience"

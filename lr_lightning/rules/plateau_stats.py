@@ -85,13 +85,21 @@ def spread(values: Sequence[float]) -> float:
 
 
 def change_error(blocks: Sequence[Block]) -> float:
-    """Standard error of the change along the line through blocks, of independent noise."""
+    """Standard error of the change along the line through blocks, of independent noise.
+
+    >>> change_error([(float(i), 1, float(i)) for i in range(8)])
+    0.0
+    """
     means = means_of(blocks)
     return spread(means) * math.sqrt(12 / len(means))
 
 
 def fall(values: Sequence[float]) -> float:
-    """By how much the values fall from the first to the last, by the medians of their first and last thirds."""
+    """By how much the values fall from the first to the last, by the medians of their first and last thirds.
+
+    >>> fall([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    5.0
+    """
     n = len(values)
     third = max(1, n // 3)
     first, last = sorted(values[:third]), sorted(values[n - third :])

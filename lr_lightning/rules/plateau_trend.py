@@ -55,11 +55,17 @@ class TrendRule:
         resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
             part where the window is a share of a run whose end isn't known.
         cooldown: Observations after a decay that are ignored.
-        endgame: Share of a planned run in which the LR goes down anyway; 0: none.
+        endgame: Share of a planned run over which the LR goes down anyway, to a thousandth; what of it would fall into
+            the first half of the run waits for the second. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
         on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
             for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises the LR once and takes that back if it
             brings no progress.
+
+    >>> rule = TrendRule()
+    >>> state, decision = rule.observe(rule.start(), 1.0)
+    >>> decision.action
+    'keep'
     """
 
     name: ClassVar[str] = "trend"
@@ -117,8 +123,8 @@ class TrendRule:
         """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut."""
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
-        # Nothing is trained after the end: a cut there would help nobody.
-        if horizon is not None and self.endgame > 0 and horizon * (1.0 - self.endgame) < at < horizon:
+        # In the first half nothing is cut without evidence; and nothing is trained after the end.
+        if horizon is not None and self.endgame > 0 and horizon * max(0.5, 1.0 - self.endgame) < at < horizon:
             cuts = self._due(state, at, horizon)
             if cuts > 0:
                 return self._force(state, value, at, horizon, cuts)

@@ -35,6 +35,9 @@ class Stage:
         correlation: Lag-1 correlation of a window's block means, smoothed over judgements, to be told.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
+
+    >>> Stage().width
+    1
     """
 
     blocks: tuple[Block, ...] = ()
@@ -67,6 +70,9 @@ class TrendState:
         count: Observations in it.
         nonfinite_row: Non-finite observations in a row up to now.
         stage: What changes once a block.
+
+    >>> TrendState().seen
+    0
     """
 
     seen: int = 0
@@ -99,6 +105,9 @@ def state_of(state: Mapping[str, Any]) -> TrendState:
 
     Raises:
         ValueError: If it is anything else.
+
+    >>> state_of(TrendState(seen=3, at=3.0).to_dict()).seen
+    3
     """
     saved = Saved("trend rule", state, ("stage",))
     counters = load_fields("trend rule", TrendState, state, skip=("stage",))

@@ -20,7 +20,11 @@ from lr_lightning.rules.formula_text import FormulaError, nearest
 
 
 class Unit(NamedTuple):
-    """The counter of a formula's interval and its total."""
+    """The counter of a formula's interval and its total.
+
+    >>> Unit("epoch", "epochs").t
+    'epoch'
+    """
 
     t: str
     total: str
@@ -32,17 +36,29 @@ Preset = tuple[str, dict[str, float]]
 
 
 def inverse_time(unit: Unit, decay_rate: float = 0.05) -> Preset:
-    """``base_lr / (1 + decay_rate * t)``, often called linear decay or time-based decay."""
+    """``base_lr / (1 + decay_rate * t)``, often called linear decay or time-based decay.
+
+    >>> inverse_time(Unit("epoch", "epochs"), decay_rate=0.1)
+    ('base_lr / (1 + decay_rate * epoch)', {'decay_rate': 0.1})
+    """
     return f"base_lr / (1 + decay_rate * {unit.t})", {"decay_rate": decay_rate}
 
 
 def exponential(unit: Unit, gamma: float = 0.99) -> Preset:
-    """``base_lr * gamma ** t`` (torch: ExponentialLR)."""
+    """``base_lr * gamma ** t`` (torch: ExponentialLR).
+
+    >>> exponential(Unit("epoch", "epochs"))
+    ('base_lr * gamma ** epoch', {'gamma': 0.99})
+    """
     return f"base_lr * gamma ** {unit.t}", {"gamma": gamma}
 
 
 def inverse_sqrt_epoch(unit: Unit, k: float = 1.0) -> Preset:
-    """``base_lr * k / sqrt(epoch + 1)``: k/√epoch, epochs counted from 1."""
+    """``base_lr * k / sqrt(epoch + 1)``: k/√epoch, epochs counted from 1.
+
+    >>> inverse_sqrt_epoch(Unit("epoch", "epochs"))
+    ('base_lr * k / sqrt(epoch + 1)', {'k': 1.0})
+    """
     return "base_lr * k / sqrt(epoch + 1)", {"k": k}
 
 
@@ -50,13 +66,20 @@ def inverse_sqrt_step(unit: Unit, k: float = 1.0) -> Preset:
     """``base_lr * k / sqrt(step + 1)``: k/√batch, batches counted from 1 and over the whole run.
 
     ``base_lr * k / sqrt(batch + 1)`` starts anew with every epoch.
+
+    >>> inverse_sqrt_step(Unit("step", "steps"))
+    ('base_lr * k / sqrt(step + 1)', {'k': 1.0})
     """
     _refuse_epoch("inverse_sqrt_step", unit)
     return "base_lr * k / sqrt(step + 1)", {"k": k}
 
 
 def inverse_sqrt(unit: Unit, k: float = 1.0) -> Preset:
-    """``base_lr * k / sqrt(t + 1)``: ``inverse_sqrt_epoch`` or ``inverse_sqrt_step``, as the interval is."""
+    """``base_lr * k / sqrt(t + 1)``: ``inverse_sqrt_epoch`` or ``inverse_sqrt_step``, as the interval is.
+
+    >>> inverse_sqrt(Unit("epoch", "epochs"))[0]
+    'base_lr * k / sqrt(epoch + 1)'
+    """
     return f"base_lr * k / sqrt({unit.t} + 1)", {"k": k}
 
 
@@ -64,17 +87,28 @@ def from_epoch(unit: Unit, n: int = 10, factor: float = 0.9) -> Preset:
     """``base_lr`` until epoch ``n``, then multiplied by ``factor`` each epoch, at epoch ``n`` for the first time.
 
     ``base_lr if epoch < n else base_lr * factor ** (epoch - n + 1)``
+
+    >>> from_epoch(Unit("epoch", "epochs"))[0]
+    'base_lr if epoch < n else base_lr * factor ** (epoch - n + 1)'
     """
     return "base_lr if epoch < n else base_lr * factor ** (epoch - n + 1)", {"n": _count("n", n, 0), "factor": factor}
 
 
 def step(unit: Unit, step_size: int = 10, gamma: float = 0.1) -> Preset:
-    """``base_lr * gamma ** (t // step_size)`` (torch: StepLR)."""
+    """``base_lr * gamma ** (t // step_size)`` (torch: StepLR).
+
+    >>> step(Unit("epoch", "epochs"))[0]
+    'base_lr * gamma ** (epoch // step_size)'
+    """
     return f"base_lr * gamma ** ({unit.t} // step_size)", {"step_size": _count("step_size", step_size), "gamma": gamma}
 
 
 def multistep(unit: Unit, milestones: Iterable[int], gamma: float = 0.1) -> Preset:
-    """``base_lr * gamma ** ((t >= m1) + (t >= m2) + …)`` (torch: MultiStepLR)."""
+    """``base_lr * gamma ** ((t >= m1) + (t >= m2) + …)`` (torch: MultiStepLR).
+
+    >>> multistep(Unit("epoch", "epochs"), [10, 20])[0]
+    'base_lr * gamma ** ((epoch >= 10) + (epoch >= 20))'
+    """
     if isinstance(milestones, (str, bytes)) or not isinstance(milestones, Iterable):
         raise FormulaError(f"milestones must be a list of integers, got {shown(milestones)}")
     places = [_count("milestones", m, 0) for m in milestones]
@@ -85,14 +119,22 @@ def multistep(unit: Unit, milestones: Iterable[int], gamma: float = 0.1) -> Pres
 
 
 def linear(unit: Unit, start_factor: float = 1.0, end_factor: float = 0.0, total: int | None = None) -> Preset:
-    """``base_lr * (start_factor + (end_factor - start_factor) * min(t / T, 1))`` (torch: LinearLR)."""
+    """``base_lr * (start_factor + (end_factor - start_factor) * min(t / T, 1))`` (torch: LinearLR).
+
+    >>> linear(Unit("epoch", "epochs"))[0]
+    'base_lr * (start_factor + (end_factor - start_factor) * min(epoch / epochs, 1))'
+    """
     name, params = _total(unit, total)
     text = f"base_lr * (start_factor + (end_factor - start_factor) * min({unit.t} / {name}, 1))"
     return text, {"start_factor": start_factor, "end_factor": end_factor, **params}
 
 
 def polynomial(unit: Unit, power: float = 1.0, total: int | None = None) -> Preset:
-    """``base_lr * (1 - min(t / T, 1)) ** power`` (torch: PolynomialLR)."""
+    """``base_lr * (1 - min(t / T, 1)) ** power`` (torch: PolynomialLR).
+
+    >>> polynomial(Unit("epoch", "epochs"), power=2)[0]
+    'base_lr * (1 - min(epoch / epochs, 1)) ** power'
+    """
     name, params = _total(unit, total)
     return f"base_lr * (1 - min({unit.t} / {name}, 1)) ** power", {"power": power, **params}
 
@@ -102,6 +144,9 @@ def cosine(unit: Unit, final_factor: float = 0.0, total: int | None = None) -> P
 
     Loshchilov & Hutter, "SGDR", 2017, eq. 5 (torch: CosineAnnealingLR with ``T_max = T`` and
     ``eta_min = final_factor * base_lr``). After ``total`` it stays at its final value, where torch's goes up again.
+
+    >>> cosine(Unit("epoch", "epochs"))[0]
+    'base_lr * (final_factor + (1 - final_factor) * (1 + cos(pi * min(epoch / epochs, 1))) / 2)'
     """
     name, params = _total(unit, total)
     return _cosine(f"min({unit.t} / {name}, 1)"), {"final_factor": final_factor, **params}
@@ -115,6 +160,9 @@ def cosine_restarts(unit: Unit, t_0: int = 10, t_mult: int = 1, final_factor: fl
     number ``n = floor(log(t / t_0 * (t_mult - 1) + 1) / log(t_mult))`` and its start
     ``t_0 * (t_mult ** n - 1) / (t_mult - 1)``.
     Loshchilov & Hutter, "SGDR", 2017 (torch: CosineAnnealingWarmRestarts).
+
+    >>> cosine_restarts(Unit("epoch", "epochs"))[0]
+    'base_lr * (final_factor + (1 - final_factor) * (1 + cos(pi * (epoch % t_0) / t_0)) / 2)'
     """
     params = {"t_0": _count("t_0", t_0), "final_factor": final_factor}
     if _count("t_mult", t_mult) == 1:
@@ -139,6 +187,9 @@ def one_cycle(
     ``base_lr * (low + (1 - low) * (1 - cos(pi * t / up)) / 2 if t < up else
     last + (1 - last) * (1 + cos(pi * (t - up) / (T - 1 - up))) / 2)``.
     Smith & Topin, "Super-Convergence", 2018 (torch: OneCycleLR with ``max_lr = base_lr``).
+
+    >>> sorted(one_cycle(Unit("step", "steps"))[1])
+    ['div_factor', 'final_div_factor', 'pct_start']
     """
     name, params = _total(unit, total)
     if not 0 < pct_start < 1:
@@ -165,6 +216,9 @@ def triangular(
     ``fade = gamma ** t * cycle_gamma ** (t // (up + down))``. ``cycle_gamma=0.5`` is "triangular2",
     ``gamma < 1`` is "exp_range".
     Smith, "Cyclical Learning Rates", 2017 (torch: CyclicLR with ``base_lr = low * base_lr`` and ``max_lr = base_lr``).
+
+    >>> sorted(triangular(Unit("step", "steps"))[1])
+    ['cycle_gamma', 'down', 'gamma', 'low', 'up']
     """
     params = {"up": _count("up", up), "down": _count("down", up if down is None else down), "low": low}
     x = f"({unit.t} % (up + down))"
@@ -182,6 +236,9 @@ def wsd(
     ``base_lr * min((t + 1) / (warmup * T + 1), 1, final_factor + (1 - final_factor) * (T - t) / (decay * T))``
     Hu et al., "MiniCPM", 2024, section 4.2, with a linear decay (Hägele et al., "Scaling Laws Beyond Fixed Training
     Durations", 2024).
+
+    >>> sorted(wsd(Unit("step", "steps"))[1])
+    ['decay', 'final_factor', 'warmup']
     """
     name, params = _total(unit, total)
     if warmup < 0 or decay <= 0 or warmup + decay > 1:
@@ -196,6 +253,9 @@ def noam(unit: Unit, d_model: int = 512, warmup_steps: int = 4000) -> Preset:
 
     Vaswani et al., "Attention Is All You Need", 2017, eq. 3; ``base_lr`` is its factor, 1 in the paper.
     ``warmup_steps`` is part of this formula, not put in front of it.
+
+    >>> sorted(noam(Unit("step", "steps"))[1])
+    ['d_model', 'warmup_steps']
     """
     _refuse_epoch("noam", unit)
     text = "base_lr * d_model ** -0.5 * min((step + 1) ** -0.5, (step + 1) * warmup_steps ** -1.5)"
@@ -223,6 +283,9 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
 
     Raises:
         FormulaError: If the preset or one of the arguments is unknown, missing or impossible.
+
+    >>> expand("exponential", "epoch", {"gamma": 0.9})
+    ('base_lr * gamma ** epoch', {'gamma': 0.9})
     """
     check_preset(preset)
     known = dict(list(inspect.signature(PRESETS[preset]).parameters.items())[1:])
@@ -243,6 +306,8 @@ def check_preset(preset: object) -> None:
 
     Raises:
         FormulaError: If ``preset`` isn't a name in :data:`PRESETS`.
+
+    >>> check_preset("cosine")
     """
     if not isinstance(preset, str):
         raise FormulaError(f"preset must be one of {', '.join(PRESETS)}, got {shown(preset)}")
@@ -255,6 +320,9 @@ def check_number(name: str, value: object) -> float:
 
     Raises:
         FormulaError: If it isn't a finite number.
+
+    >>> check_number("gamma", 0.9)
+    0.9
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):

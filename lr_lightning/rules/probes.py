@@ -72,6 +72,9 @@ class ProbeResult:
         interval: LRs that the trials can't tell apart, or None.
         probes: Every candidate, by LR.
         steps: Optimizer steps spent.
+
+    >>> ProbeResult(suggestion=None, interval=None, probes=(), steps=60).suggestion is None
+    True
     """
 
     suggestion: float | None
@@ -151,7 +154,11 @@ def plan(
 
 
 def score(losses: Sequence[float], length: int) -> float:
-    """Mean of the last third; infinity for a trial that broke off or isn't finite."""
+    """Mean of the last third; infinity for a trial that broke off or isn't finite.
+
+    >>> score([2.0, 1.0, 1.0, 1.0], 4)
+    1.0
+    """
     if len(losses) < length or not all(math.isfinite(loss) for loss in losses):
         return math.inf
     return float(np.mean(losses[length - max(1, round(length * TAIL)) : length]))

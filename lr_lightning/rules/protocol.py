@@ -56,4 +56,4 @@ def head_length(planned: int) -> int:
     >>> head_length(100), head_length(300), head_length(40), head_length(20)
     (10, 30, 10, 6)
     """
-    return max(round(HEAD_SHARE * planned), min(10, planned // 3))
+    return max(round(HEAD_SHARE * planned), min(10, planned // 3), 1)

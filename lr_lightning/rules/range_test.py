@@ -65,6 +65,13 @@ def analyze(
 
     Raises:
         ValueError: If ``rule`` is unknown or the lengths differ.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> result = analyze(lrs, losses)
+    >>> result.status, f"{result.suggestion:.2g}"
+    ('ok', '0.019')
     """
     check_rule(rule)
     _check_lengths(lrs, losses, reference, repeats)
@@ -113,6 +120,14 @@ def confirm(
         probes: What the trials around it said.
         train_steps: As in :func:`analyze`.
         decays: As in :func:`analyze`.
+
+    >>> from lr_lightning.rules.probes import ProbeResult
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> probes = ProbeResult(suggestion=0.03, interval=(0.02, 0.05), probes=(), steps=60)
+    >>> confirm(analyze(lrs, losses), probes).suggestion
+    0.03
     """
     trials = tuple({key: float(value) for key, value in asdict(probe).items()} for probe in probes.probes)
     result = replace(result, probes=trials, steps=result.steps + probes.steps)
@@ -125,7 +140,15 @@ def confirm(
 
 
 def all_suggestions(result: RangeTestResult) -> dict[str, float | None]:
-    """Every rule's answer on the result's curve; see :meth:`RangeTestResult.suggestions`."""
+    """Every rule's answer on the result's curve; see :meth:`RangeTestResult.suggestions`.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> said = all_suggestions(analyze(lrs, losses))
+    >>> [f"{said[name]:.1e}" for name in ("share", "valley", "ignite")]
+    ['1.9e-02', '1.0e-03', '2.0e-02']
+    """
     planned = result.coverage.planned
     curve = read_curve(result.lrs, result.losses, planned=planned, cycle=result.cycle)
     own: dict[str, float | None] = {result.rule: result.suggestion}
@@ -135,7 +158,11 @@ def all_suggestions(result: RangeTestResult) -> dict[str, float | None]:
 
 
 def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) -> tuple[Status, str]:
-    """Status and reason of a curve."""
+    """Status and reason of a curve.
+
+    >>> judge(None, [0.1, 0.2], [1.0, float("nan")])[0]
+    'non_finite'
+    """
     bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if curve is None:
         if bad is not None and bad < MIN_POINTS:
@@ -167,7 +194,16 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
 
 
 def find_zones(curve: Curve) -> Zones:
-    """The three zones of the classic picture, as LR bounds: below 10 % of the drop, up to the minimum, beyond."""
+    """The three zones of the classic picture, as LR bounds: below 10 % of the drop, up to the minimum, beyond.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> zones = find_zones(read_curve(lrs, losses, planned=51))
+    >>> [f"{lr:.2g}" for lr in zones.descending]
+    ['0.0033', '0.13']
+    """
     first, last = math.exp(curve.x[0]), math.exp(curve.x[-1])
     begin, low = share_of_drop(curve, 0.1), math.exp(curve.x[curve.low])
     return Zones(

@@ -15,7 +15,16 @@ PACE = 3.0
 
 
 def share_of_drop(curve: Curve, part: float) -> float:
-    """LR at which ``part`` of the whole drop is reached for the first time, interpolated in log LR."""
+    """LR at which ``part`` of the whole drop is reached for the first time, interpolated in log LR.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{share_of_drop(curve, 0.5):.2g}"
+    '0.0099'
+    """
     values = np.minimum.accumulate(curve.smooth[: curve.low + 1])
     top = float(values[0])
     target = top - part * (top - float(values[-1]))
@@ -34,6 +43,14 @@ def share(curve: Curve) -> float:
     ladder spends more steps near each LR, so it reaches the same share at a lower LR; a fast one overshoots, its last
     LRs are survived only because they last a step each. The share of the drop is used, not the minimum, because a
     smoothed minimum wanders along flat bottoms. Source: measured (``recipes/benchmarks/suggestion.py``).
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{share(curve):.2g}"
+    '0.019'
     """
     decades = (float(curve.x[-1] - curve.x[0]) / math.log(10)) * (curve.planned - 1) / max(1, len(curve.x) - 1)
     return share_of_drop(curve, curve.planned / (curve.planned + PACE * decades))
@@ -44,6 +61,14 @@ def midpoint(curve: Curve) -> float:
 
     The classic reading of the range test's picture: a value well inside of the falling part (Smith, "Cyclical Learning
     Rates for Training Neural Networks", 2017, section 3.3).
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{midpoint(curve):.2g}"
+    '0.02'
     """
     return math.sqrt(share_of_drop(curve, 0.1) * math.exp(curve.x[curve.low]))
 
@@ -52,6 +77,14 @@ def steepest(curve: Curve) -> float:
     """LR of the steepest descent of the smoothed loss over log LR, left of the minimum.
 
     fast.ai's "steep" and ignite's rule (least slope), without the lag and without a look right of the minimum.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{steepest(curve):.2g}"
+    '0.01'
     """
     if curve.low < 2:
         return math.exp(curve.x[curve.low])
@@ -60,12 +93,30 @@ def steepest(curve: Curve) -> float:
 
 
 def minimum(curve: Curve) -> float:
-    """A third of the LR at the minimum. fast.ai's "minimum" divides by 10, of which its lag costs about 4."""
+    """A third of the LR at the minimum. fast.ai's "minimum" divides by 10, of which its lag costs about 4.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{minimum(curve):.2g}"
+    '0.042'
+    """
     return math.exp(curve.x[curve.low]) / 3
 
 
 def valley(curve: Curve) -> float:
-    """Middle of the longest decreasing subsequence of the smoothed losses: fast.ai's "valley" without the lag."""
+    """Middle of the longest decreasing subsequence of the smoothed losses: fast.ai's "valley" without the lag.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{valley(curve):.2g}"
+    '0.001'
+    """
     values = [float(v) for v in curve.smooth[: curve.low + 1]]
     length, before = [1] * len(values), [-1] * len(values)
     for i in range(1, len(values)):
@@ -95,12 +146,24 @@ def check_rule(rule: str) -> str:
 
     Raises:
         ValueError: If it isn't; the message lists the valid ones.
+
+    >>> check_rule("valley")
+    'valley'
     """
     check_choice("rule", rule, RULES)
     return rule
 
 
 def read(curve: Curve, rule: str) -> float:
-    """The rule's LR, kept inside of the visited range and left of the smoothed minimum."""
+    """The rule's LR, kept inside of the visited range and left of the smoothed minimum.
+
+    >>> from lr_lightning.rules.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{read(curve, 'share'):.2g}"
+    '0.019'
+    """
     floor, ceiling = math.exp(curve.x[0]), math.exp(curve.x[curve.low])
     return min(max(RULES[rule](curve), floor), ceiling)

@@ -21,6 +21,9 @@ class Zones:
         flat: LRs too low to move the loss.
         descending: LRs at which it falls: the right ones.
         diverging: LRs too high.
+
+    >>> Zones(descending=(1e-4, 1e-2)).diverging is None
+    True
     """
 
     flat: Bounds = None
@@ -35,6 +38,9 @@ class Coverage:
     Attributes:
         visited: Steps taken before the sweep stopped.
         planned: Steps in the whole ladder.
+
+    >>> Coverage(visited=40, planned=100).share
+    0.4
     """
 
     visited: int
@@ -70,6 +76,13 @@ class RangeTestResult:
         probes: Trials of ``confirm="probes"``: lr, steps, loss of each; empty without.
         steps: Optimizer steps spent, sweeps and trials together.
         cycle: How many batches the sweep cycled through.
+
+    >>> from lr_lightning.rules.range_test import analyze
+    >>> result = analyze([1e-3, 1e-2], [1.0, 0.9])
+    >>> result.status, result.ok
+    ('too_few_points', False)
+    >>> RangeTestResult.from_dict(result.to_dict()) == result
+    True
     """
 
     lrs: tuple[float, ...]
@@ -168,6 +181,12 @@ class RangeTestResult:
         from lr_lightning.reporting.figures import range_test_figure
 
         return range_test_figure(self, peers=peers)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows of it: the picture and a short table."""
+        from lr_lightning.reporting.notebook import mimebundle
+
+        return mimebundle(self)
 
 
 def _floats(saved: Saved, key: str) -> list[float]:

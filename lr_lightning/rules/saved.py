@@ -21,6 +21,9 @@ class Saved:
 
     Raises:
         ValueError: If it is no mapping or lacks one of ``keys``; so do all methods if a value isn't what was saved.
+
+    >>> Saved("LRFormula", {"step": 3}).count("step")
+    3
     """
 
     def __init__(self, owner: str, state: object, keys: Iterable[str] = ()) -> None:
@@ -123,6 +126,10 @@ def load_fields(owner: str, kind: type[T], state: object, skip: Iterable[str] = 
 
     Raises:
         ValueError: If a field is missing, unknown or of another type.
+
+    >>> from dataclasses import make_dataclass
+    >>> load_fields("x", make_dataclass("Counts", [("seen", int, 0)]), {"seen": 2})
+    {'seen': 2}
     """
     names = {item.name: item.default for item in fields(kind) if item.name not in set(skip)}  # type: ignore[arg-type]
     saved = Saved(owner, state, names)

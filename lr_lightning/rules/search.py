@@ -34,6 +34,9 @@ class Trial:
         score: What it reached; None or non-finite counts as bad.
         round: In which round it ran, from 0.
         status: ``"completed"``, ``"pruned"`` (stopped early, its score counts), ``"diverged"`` or ``"crashed"``.
+
+    >>> Trial((0.1,), None, status="crashed").bad
+    True
     """
 
     values: tuple[Value, ...]
@@ -65,6 +68,10 @@ class SearchSettings:
 
     Raises:
         ValueError: If a value is out of its bounds; the message quotes it.
+
+    >>> from lr_lightning.rules.axes import Axis
+    >>> SearchSettings((Axis("lr", 1e-4, 1.0),), budget=9).first
+    5
     """
 
     axes: tuple[Axis, ...]
@@ -107,6 +114,11 @@ class Plan:
         interval: Where the best value of the first axis lies with ``confidence``, in its own unit.
         noise: Standard deviation of one trial's score near the best, in the score's own unit.
         widened: Names of the axes whose border moved, as ``"model.lr down"``.
+
+    >>> from lr_lightning.rules.axes import Axis
+    >>> plan = next_round(SearchSettings((Axis("lr", 1e-4, 1.0),)), [])
+    >>> plan.done, plan.reason
+    (False, '5 points over the whole range')
     """
 
     points: tuple[tuple[Value, ...], ...]
@@ -129,6 +141,11 @@ def next_round(settings: SearchSettings, trials: Sequence[Trial]) -> Plan:
 
     Returns:
         The points to try next, or ``done``.
+
+    >>> from lr_lightning.rules.axes import Axis
+    >>> plan = next_round(SearchSettings((Axis("lr", 1e-4, 1.0),)), [])
+    >>> [f"{lr:.0e}" for (lr,) in plan.points]
+    ['1e-04', '1e-03', '1e-02', '1e-01', '1e+00']
     """
     if not trials:
         points = _spread(settings, settings.first)

@@ -84,6 +84,9 @@ def log_uniform(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[fl
 
     Raises:
         ValueError: If the range is empty or ``count < 1``.
+
+    >>> all(1e-4 <= lr <= 1 for lr in log_uniform(1e-4, 1.0, 5, seed=0))
+    True
     """
     draw = random.Random(seed)
     return tuple(_at(min_lr, max_lr, [draw.random() for _ in range(check_count("count", count, 1))]))
@@ -105,6 +108,9 @@ def log_stratified(min_lr: float, max_lr: float, count: int, seed: int) -> tuple
 
     Raises:
         ValueError: If the range is empty or ``count < 1``.
+
+    >>> [sum(10.0**k <= lr < 10.0 ** (k + 1) for lr in log_stratified(1e-4, 1.0, 4, seed=0)) for k in range(-4, 0)]
+    [1, 1, 1, 1]
     """
     draw = random.Random(seed)
     return tuple(_at(min_lr, max_lr, [(i + draw.random()) / check_count("count", count, 1) for i in range(count)]))

@@ -72,6 +72,12 @@ def test_at_epochs_tests_at_those_epochs_and_resumes_without_repeating(tmp_path)
     trainer([again], max_epochs=4).fit(Line(), ckpt_path=tmp_path / "last.ckpt")
     assert again.state_dict()["done"] == [0, 2, 3]
     assert again.previous_lr == test.result.suggestion
+    found = [one.suggestion for one in test.results]
+    assert len(found) == 2
+    assert test.results[-1] is test.result
+    assert [one.suggestion for one in again.results] == [*found, again.result.suggestion]
+    fit(test, max_epochs=1)  # another training begins
+    assert test.results == [test.result]
 
 
 def test_mid_training_the_optimizers_state_comes_back_bit_for_bit():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -210,3 +210,26 @@ def test_reporting_imports_neither_torch_nor_lightning():
         assert not banned, banned
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=os.environ, check=True)
+
+
+class Shared(Logger):
+    """A logger without a folder of its own, as W&B's and MLflow's are."""
+
+    def __init__(self, save_dir, version):
+        super().__init__()
+        self._save_dir, self._version = save_dir, version
+
+    name = property(lambda self: "team")
+    version = property(lambda self: self._version)
+    save_dir = property(lambda self: self._save_dir)
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+
+
+def test_runs_that_share_a_save_dir_have_folders_of_their_own(tmp_path):
+    loggers = [Shared(str(tmp_path), "a"), Shared(str(tmp_path), "b"), Shared(None, "c")]
+    assert events.log_folders(loggers) == [tmp_path / "team" / "a", tmp_path / "team" / "b"]

@@ -50,6 +50,12 @@ def test_a_curve_without_an_answer_says_why_and_suggests_nothing(losses, status,
     assert words in result.reason
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_shortest_ladder_is_too_short_to_read(count):
+    result = analyze(LRS[:count], [1.0, 0.9][:count])
+    assert (result.status, result.suggestion) == ("too_few_points", None)
+
+
 def test_a_range_that_ends_in_the_descent_names_the_bound():
     lrs = ladder(1e-7, 5e-3, 100)
     result = analyze(lrs, bowl(lrs))

@@ -1,0 +1,54 @@
+"""A result in a notebook: a real kernel, and what is left without plotly."""
+
+import subprocess
+import sys
+
+import nbformat
+from nbclient import NotebookClient
+
+FIT = """
+import lightning as L
+from lr_lightning import LRRangeTest
+from lr_lightning.demo import DigitsCNN, DigitsData
+test = LRRangeTest(max_lr=1.0, num_steps=30, num_batches=2)
+trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[test], logger=False, enable_checkpointing=False,
+                    enable_model_summary=False, limit_train_batches=4, limit_val_batches=1)
+trainer.fit(DigitsCNN(), datamodule=DigitsData())
+"""
+WITHOUT = """
+import sys
+sys.modules["plotly"] = None  # as if it weren't installed
+from lr_lightning.rules.range_test import analyze
+from lr_lightning.rules.sweep import ladder
+lrs = list(ladder(1e-5, 10.0, 30))
+shown = analyze(lrs, [2.0 - i / 30 for i in range(30)], planned=30)._repr_mimebundle_()
+assert set(shown) == {"text/plain", "text/html"}, set(shown)
+assert not {"torch", "lightning"} & set(sys.modules)
+print(shown["text/plain"])
+"""
+
+
+def test_a_fit_and_its_result_in_a_real_kernel(tmp_path):
+    cells = [nbformat.v4.new_code_cell(code) for code in (FIT, "test.result", "print(test.result.suggestion)")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    said = "".join(str(output.get("text", "")) for output in cells[0].outputs)
+    assert "LR range test:" in said, "the sweep's progress bar"
+    assert "IProgress not found" not in str(cells[0].outputs)
+    (shown,) = cells[1].outputs
+    suggested = f"{float(cells[2].outputs[0].text):.4g}"
+    assert f"suggested LR     {suggested}" in shown.data["text/plain"]
+    assert "<table>" in shown.data["text/html"]
+    figure = shown.data["application/vnd.plotly.v1+json"]
+    assert len(figure["data"][0]["x"]) > 10
+    assert suggested in figure["layout"]["title"]["text"]
+    assert len(str(shown)) < 100_000, "a saved notebook stays small"
+
+
+def test_without_plotly_a_table_is_shown():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "status" in done.stdout
