@@ -99,7 +99,8 @@ def test_help_and_cfg_read_well(tmp_path):
 def test_info_says_what_a_bug_report_needs(tmp_path):
     done = command(tmp_path, "info")
     assert done.returncode == 0, done.stderr
-    facts = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines() if not line.startswith(" "))
+    whole = re.sub(r"\n +", " ", done.stdout)  # long lists go on in indented lines
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in whole.splitlines())
     assert facts["lightning"] == version("lightning")
     assert facts["python"].startswith(platform.python_version())
     assert {"ddp", "fsdp", "single_device"} <= {name.strip(",") for name in facts["strategies"].split()}
