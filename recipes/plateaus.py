@@ -5,21 +5,22 @@
 Two of them on one curve with real data: which petal length is the most frequent among 150 irises? The loss is nearly
 flat where no petal is that long, and has a local minimum at the small petals (1.5 cm) beside the best place (4.8 cm).
 SGD, SGD with momentum 0.9 and Adam look for it with batches of 30 flowers, at constant LR, with PlateauLR
-(PlateauDecay's rule for plain loops) and with patience 10, which is what ReduceLROnPlateau does. Then a noise floor:
-a CNN on the digits at an LR that is good at first and too high at the end.
+(PlateauDecay's rule for plain loops) and with patience 10 (ReduceLROnPlateau's rule, at the same factor 0.5). Then a
+noise floor: a CNN on the digits at an LR that is good at first and too high at the end.
 
 Flat region: the step, not the loss, tells the optimizers apart. Adam walks at its LR whatever the slope (there in 19
 steps), momentum is six times as fast as SGD (78 and 475). The batches' noise is larger than the slope: patience 10
 takes that for a plateau, cuts within 20 steps, and neither SGD nor momentum ever arrives. PlateauDecay waits. It
-can't help either: what a flat region wants is a higher LR.
+can't help either: what a flat region wants is a higher LR, and a walk longer than half of the planned run would meet
+its endgame.
 
 Local minimum: SGD stays at every LR tried, momentum jumps the barrier from LR 0.5 on, Adam sometimes from 1. No decay
 helps here, and no rule can know: to the loss it is a floor like any other, and all rules cut.
 
-Noise floor: here a decay is right. PlateauDecay ends at two thirds of the validation loss of the constant LR.
-Patience 10, too hasty on steps, never acts in these 30 epochs: its unit is the observation, not the run. Most of
-PlateauDecay's cuts come from its endgame, which lowers the LR towards the planned end in any case; each cut and its
-reason is printed.
+Noise floor: here a decay is right. The validation loss of the last three epochs (mean of three repetitions) is 0.077
+with PlateauDecay and 0.107 at constant LR. Patience 10, too hasty on steps, never acts in these 30 epochs: its unit
+is the observation, not the run. Most of PlateauDecay's cuts come from its endgame, which lowers the LR towards the
+planned end in any case; each cut and its reason is printed.
 """
 
 import functools
