@@ -69,7 +69,7 @@ class PlateauLR:
             mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
         )
         self.state = self.rule.start()
-        gate = rule.get("gate", False)
+        gate = rule.get("gate")
         suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
         self._path = WeightPath() if gate or (gate is None and suits) else None
         self._sample = WeightSampler()

@@ -22,7 +22,7 @@ def test_doctests():
 def test_decides_as_the_rule_alone():
     values = [max(0.0, 1 - i / 40) + 0.01 * math.sin(i * i) for i in range(100)]
     chosen = optimizer()
-    ours = PlateauLR(chosen, total=100)
+    ours = PlateauLR(chosen, total=100, gate=False)
     rule, lr = plateau.make_rule("trend"), 0.1
     state = rule.start()
     for value in values:

@@ -95,7 +95,7 @@ class PlateauDecay(Callback):
         horizon: str = "auto",
         optimizer: int | Sequence[int] | None = None,
         on_flat_region: str = "keep",
-        gate: bool | None = False,
+        gate: bool | None = None,
         restore_best: bool | str = False,
         on_resume: str = "keep",
         read_every: int | None = None,

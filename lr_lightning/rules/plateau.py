@@ -196,7 +196,7 @@ def configure(
     cooldown: int = 0,
     endgame: float | None = None,
     on_flat_region: str = "keep",
-    gate: bool | None = False,
+    gate: bool | None = None,
     horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.

@@ -7,7 +7,8 @@
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
 or 25 validations a run. A figure is the final validation loss over cosine's, from the same start, data order and LR:
 the largest LR whose cosine run ends within 10 % of the best one's. The rule was chosen on ``--half choose``;
-the tasks of ``report`` are of other kinds, were written before it took its present form, and were looked at once.
+the tasks of ``report`` are of other kinds and were written before it took its present form. They were looked at once
+before the gate and the endgame's beginning at half of the run came in, and again after that.
 """
 
 from __future__ import annotations

@@ -21,8 +21,11 @@ def steps(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
-def ruled(factor: float = 0.5, known: bool = True, gate: bool = False, **settings: Any) -> Callable[[str], Observe]:
+def ruled(
+    factor: float = 0.5, known: bool = True, gate: bool | None = None, **settings: Any
+) -> Callable[[str], Observe]:
     """A rule of ours by its settings, fed at a cadence; ``known``: it is told how long the run is."""
+    gated = known and not {"rule", "patience"} & set(settings) if gate is None else gate
 
     def make(cadence: str) -> Observe:
         rule = configure(factor=factor, interval="step" if cadence == "step" else "epoch", **settings)
@@ -34,7 +37,7 @@ def ruled(factor: float = 0.5, known: bool = True, gate: bool = False, **setting
             seen += 1
             at, horizon = (progress, 1.0) if known else (None, None)
             evidence = {}
-            if gate:
+            if gated:
                 if path.is_due(progress if known else float(seen), horizon):
                     path.add(weights(), progress if known else float(seen))
                 evidence["drift"] = path.drift
@@ -50,7 +53,7 @@ def ruled(factor: float = 0.5, known: bool = True, gate: bool = False, **setting
 
 RULES: dict[str, Callable[[str], Observe]] = {
     "PlateauDecay, length known": ruled(),
-    "the same, gated": ruled(gate=True),
+    "length known, gate=False": ruled(gate=False),
     "PlateauDecay, endgame=0": ruled(endgame=0.0),
     "PlateauDecay, length unknown": ruled(known=False),
     "length unknown, gated": ruled(known=False, gate=True),

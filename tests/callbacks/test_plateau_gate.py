@@ -63,14 +63,14 @@ def run(module, callback, *others, **settings):
 
 def test_a_flat_start_is_waited_out():
     plain, gated = Chain(), Chain()
-    assert run(plain, PlateauDecay())[0] == (9, "flat")
-    assert run(gated, PlateauDecay(gate=True)) == []
+    assert run(plain, PlateauDecay(gate=False))[0] == (9, "flat")
+    assert run(gated, PlateauDecay()) == []
     assert sum(plain.values[-5:]) / 5 > 4
     assert sum(gated.values[-5:]) / 5 < 0.3
 
 
 def test_a_noise_floor_is_cut_as_without_it():
-    plain, gated = PlateauDecay(), PlateauDecay(gate=True)
+    plain, gated = PlateauDecay(gate=False), PlateauDecay(gate=True)
     cuts = run(Chain(start=1.0), plain)
     assert len(cuts) == 2
     assert run(Chain(start=1.0), gated) == cuts
@@ -99,17 +99,17 @@ def test_resumed_is_not_interrupted(tmp_path, monitor):
 
 
 def test_off_keeps_nothing():
-    callback = PlateauDecay()
+    callback = PlateauDecay(gate=False)
     run(Chain(), callback, max_epochs=8)
     assert callback.state_dict()["gate"] is None
-    open_end = PlateauDecay(gate=None, horizon="unknown")
+    open_end = PlateauDecay(horizon="unknown")
     run(Chain(), open_end, max_epochs=8)
     assert open_end.state_dict()["gate"]["positions"] == []
-    planned = PlateauDecay(gate=None)
+    planned = PlateauDecay()
     run(Chain(), planned, max_epochs=8)
     assert len(planned.state_dict()["gate"]["positions"]) == 8
-    assert PlateauDecay(gate=None, patience=2).state_dict()["gate"] is None
-    assert PlateauDecay(gate=None, on_flat_region="decay").state_dict()["gate"] is None
+    assert PlateauDecay(patience=2).state_dict()["gate"] is None
+    assert PlateauDecay(on_flat_region="decay").state_dict()["gate"] is None
 
 
 def test_a_run_is_sampled_at_most_fifty_times():
@@ -199,7 +199,7 @@ def loop(first, last, saved=None, total=60, **settings):
 
 
 def test_in_a_plain_loop_too(tmp_path):
-    plain, (_, _, off, _) = loop(0, 60)
+    plain, (_, _, off, _) = loop(0, 60, gate=False)
     gated, whole = loop(0, 60, gate=True)
     assert off["gate"] is None
     assert min(plain[:20]) < 0.01 == min(gated[:20])
@@ -209,5 +209,5 @@ def test_in_a_plain_loop_too(tmp_path):
         rest, again = loop(stop, 60, torch.load(tmp_path / "saved.pt", weights_only=True), gate=True)
         assert first + rest == gated
         assert repr(again[2]) == repr(whole[2])
-    assert loop(0, 9, gate=None)[1][2]["gate"] is not None
-    assert loop(0, 9, total=None, gate=None)[1][2]["gate"] is None
+    assert loop(0, 9)[1][2]["gate"] is not None
+    assert loop(0, 9, total=None)[1][2]["gate"] is None
