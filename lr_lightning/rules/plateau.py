@@ -175,7 +175,13 @@ def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
 def observe(
     rule: PlateauRule, state: Any, value: float, at: float | None, horizon: float | None, drift: Drift | None
 ) -> tuple[Any, Decision]:
-    """One more observation, with how the weights move where that is known; only the trend rule asks for it."""
+    """One more observation, with how the weights move where that is known; only the trend rule asks for it.
+
+    >>> rule = make_rule("trend")
+    >>> state, decision = observe(rule, rule.start(), 1.0, 1.0, 100.0, None)
+    >>> decision.action
+    'keep'
+    """
     from lr_lightning.rules.plateau_trend import TrendRule
 
     if isinstance(rule, TrendRule):

@@ -29,6 +29,9 @@ class Drift:
 
     Attributes:
         ratio: The drift, 0 to 2; ``None`` while there are too few samples, NaN if the weights aren't finite.
+
+    >>> Drift(1.8).verdict, Drift(0.5).holds
+    ('moving on', False)
     """
 
     ratio: float | None = None
