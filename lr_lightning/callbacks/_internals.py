@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Trainer
 
-TESTED = "2.5.0 to 2.6.6"
+TESTED = "2.5.0 and 2.6.6"
 """Releases of Lightning that the tests were run with."""
 
 STEP = ("trainer.fit_loop.epoch_loop._batches_that_stepped",)

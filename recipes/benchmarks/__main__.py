@@ -12,10 +12,8 @@ and runs. ``ranks``: collectives on 2 and on 64 ranks. What suggestions and deca
 
 from __future__ import annotations
 
-import argparse
-
 from recipes.benchmarks import callbacks_cost, growth, range_test_cost, ranks
-from recipes.benchmarks.harness import MODELS, machine, quiet
+from recipes.benchmarks.harness import MODELS, run_parts
 
 PARTS = {
     "range_test": lambda: range_test_cost.report(list(MODELS), 5),
@@ -25,19 +23,5 @@ PARTS = {
 }
 
 
-def main() -> None:
-    """Run the parts asked for, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
-    chosen = parser.parse_args().parts
-    unknown = sorted(set(chosen) - set(PARTS))
-    if unknown:
-        parser.error(f"part must be one of {', '.join(PARTS)}, got {unknown[0]!r}")
-    quiet()
-    print(machine())
-    for part in chosen or PARTS:
-        PARTS[part]()
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, __doc__)

@@ -7,7 +7,6 @@ Processor time: other work on the machine doesn't count. A cost per item that st
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -25,7 +24,7 @@ from lr_lightning.rules.plateau import configure
 from lr_lightning.rules.protocol import WINDOW
 from lr_lightning.rules.range_test import analyze
 from lr_lightning.rules.search import SearchSettings, Trial, next_round
-from recipes.benchmarks.harness import machine, print_table, quiet
+from recipes.benchmarks.harness import print_table, run_parts
 
 ROUNDS = 5
 
@@ -133,20 +132,5 @@ def tab(counts: tuple[int, ...] = (1, 20, 200)) -> None:
     print_table("Learning rate tab: the server's work for one view of all runs", head, rows)
 
 
-def main() -> None:
-    """Print the tables that are asked for, or all."""
-    parts = {"rules": rules, "curves": curves, "search": search, "tab": tab}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(parts))
-    chosen = parser.parse_args().parts
-    unknown = sorted(set(chosen) - set(parts))
-    if unknown:
-        parser.error(f"part must be one of {', '.join(parts)}, got {unknown[0]!r}")
-    quiet()
-    print(machine())
-    for part in chosen or parts:
-        parts[part]()
-
-
 if __name__ == "__main__":
-    main()
+    run_parts({"rules": rules, "curves": curves, "search": search, "tab": tab}, __doc__)

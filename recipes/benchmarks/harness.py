@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import platform
 import statistics
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) 
     print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
+
+
+def run_parts(parts: Mapping[str, Callable[[], object]], text: str | None) -> None:
+    """The command line of a benchmark in parts: run those named there, or all."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(parts))
+    chosen = parser.parse_args().parts
+    unknown = sorted(set(chosen) - set(parts))
+    if unknown:
+        parser.error(f"part must be one of {', '.join(parts)}, got {unknown[0]!r}")
+    quiet()
+    print(machine(), flush=True)
+    for part in chosen or parts:
+        parts[part]()
 
 
 class Perceptron(L.LightningModule):
