@@ -12,6 +12,7 @@ from lr_lightning import param_groups
 from lr_lightning.rules import plateau
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_cut import least_change
 from lr_lightning.rules.saved import Saved
 from lr_lightning.weight_drift import WeightPath, WeightSampler
 
@@ -32,7 +33,7 @@ class PlateauLR:
         min_lr: LR below which no decay goes, one or one a param group.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
         **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
-            ``on_flat_region`` and ``gate``, as in :class:`~lr_lightning.PlateauDecay`.
+            ``on_flat_region``, ``gate`` and ``eps``, as in :class:`~lr_lightning.PlateauDecay`.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -68,6 +69,7 @@ class PlateauLR:
         self.rule = plateau.configure(
             mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
         )
+        self.eps = least_change(self.rule.name, rule.get("eps"))
         self.state = self.rule.start()
         gate = rule.get("gate")
         suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
@@ -88,7 +90,7 @@ class PlateauLR:
         decision = self.last_decision = self._decide(value)
         if decision.action != "keep":
             multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
-            param_groups.decay([self.optimizer], self.schedulers, multiplier, self.min_lr)
+            param_groups.decay([self.optimizer], self.schedulers, multiplier, self.min_lr, self.eps)
         return decision
 
     def _decide(self, value: float) -> Decision:

@@ -18,7 +18,7 @@ from lr_lightning.rules.plateau_patience import PatienceState
 
 NONFINITE_ROW = 5
 CORRELATED = 0.35
-_OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode")
+_OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode", "eps")
 
 
 def checked_monitor(monitor: object) -> str:
@@ -131,6 +131,12 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
             f"PlateauDecay: the noise of {monitor} is strongly correlated from one observation to the next "
             f"(lag 1: {correlation:.2f}): each tells less, and decays come later"
         )
+
+
+def why_unchanged(min_lr: float | list[float], eps: float) -> str:
+    """What to say when a decay changes no LR."""
+    small = f", or would change by no more than eps={eps:g}" if eps else ""
+    return f"every LR is at min_lr={min_lr}{small}"
 
 
 def line_of(entry: dict[str, Any]) -> str:

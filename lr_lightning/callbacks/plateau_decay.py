@@ -21,6 +21,7 @@ from lr_lightning.rules import plateau
 from lr_lightning.rules import plateau_diagnosis as diagnosis
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_cut import least_change
 
 
 class PlateauDecay(Callback):
@@ -47,6 +48,7 @@ class PlateauDecay(Callback):
         warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
+        eps: An LR that would change by no more than this stays. None: 1e-8 for ``"patience"`` (torch's), else 0.
         endgame: Share of a planned run over which the LR falls in any case (from half of the run on); 0 turns it off.
         horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
             is there; ``"unknown"`` does as if nobody knew.
@@ -91,6 +93,7 @@ class PlateauDecay(Callback):
         cooldown: int = 0,
         warmup: int | float = 0,
         min_lr: float | Sequence[float] = 0.0,
+        eps: float | None = None,
         endgame: float | None = None,
         horizon: str = "auto",
         optimizer: int | Sequence[int] | None = None,
@@ -115,6 +118,7 @@ class PlateauDecay(Callback):
             "endgame": endgame,
             "on_flat_region": on_flat_region,
             "gate": gate,
+            "eps": eps,
         }
         check_choice("horizon", horizon, ("auto", "unknown"))
         self._rule = plateau.configure(mode=mode, interval=interval, horizon_known=horizon == "auto", **self._settings)
@@ -145,7 +149,7 @@ class PlateauDecay(Callback):
         self._seen = self._validated = self._loaded = False
         self._warned: set[str] = set()
         self._available: dict[str, list[str]] = {}
-        self._last_step_value: Any = None
+        self._step_value = source.StepValue(self.monitor)
 
     @property
     def rule(self) -> plateau.PlateauRule:
@@ -258,15 +262,7 @@ class PlateauDecay(Callback):
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
         parts = trainer.accumulate_grad_batches  # 1 in manual optimization
         ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
-        if self.monitor in source.LOSS_NAMES:
-            # Lightning has divided the loss by the number of micro-batches.
-            value, scale = source.loss_of(outputs), float(parts)
-        else:
-            value, scale = _sandbox.fresh_metrics(trainer).get(self.monitor), 1.0
-            if value is not None and self._last_step_value is not None:
-                # A metric that is logged now and then keeps its storage until it is logged again.
-                value = None if value.data_ptr() == self._last_step_value.data_ptr() else value
-            self._last_step_value = value if value is not None else self._last_step_value
+        value, scale = self._step_value.of(trainer, outputs)
         if value is not None:
             self._seen = True
             self._window.add(value, scale, ends)
@@ -328,11 +324,12 @@ class PlateauDecay(Callback):
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
+        eps = least_change(self._rule.name, self._settings["eps"])
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        changes = param_groups.decay(self._optimizers(trainer), schedulers, multiplier, self.min_lr)
+        changes = param_groups.decay(self._optimizers(trainer), schedulers, multiplier, self.min_lr, eps)
         if not changes:
             if "min_lr" not in self._warned:
-                rank_zero_info(f"PlateauDecay: {decision.reason}, but every LR is at min_lr={self.min_lr}")
+                rank_zero_info(f"PlateauDecay: {decision.reason}, but {settings.why_unchanged(self.min_lr, eps)}")
             self._warned.add("min_lr")
             return False
         self.factor_so_far *= multiplier

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lr_lightning.rules.checks import check_choice, check_flag, check_number, is_number, shown
+from lr_lightning.rules.plateau_cut import least_change
 from lr_lightning.rules.plateau_drift import Drift
 
 Action = Literal["keep", "decay", "kick", "unkick"]
@@ -203,12 +204,14 @@ def configure(
     endgame: float | None = None,
     on_flat_region: str = "keep",
     gate: bool | None = None,
+    eps: float | None = None,
     horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
 
     ``horizon_known`` is False where the run's end is known to be unknown: dlib's window can't be a share of it then.
-    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't.
+    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't. So is
+    ``eps``: it is no part of the decision, but of the cut (:mod:`lr_lightning.rules.plateau_cut`).
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
@@ -235,6 +238,7 @@ def configure(
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
         settings.update(factor=factor, open_least=200 if interval == "step" else 5)
     made = make_rule(name, **settings)
+    least_change(name, eps)
     if gate is not None and check_flag("gate", gate) and (name != "trend" or on_flat_region == "decay"):
         other = f"rule {name!r}" if name != "trend" else "on_flat_region='decay'"
         raise ValueError(f"gate=True waits in flat regions by the trend rule: it doesn't go with {other}")
