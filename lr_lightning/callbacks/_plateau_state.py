@@ -41,6 +41,7 @@ def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
         "_window": LossWindow.from_state(saved.child("window")),
         "_seen": saved.flag("seen"),
         "_warned": set(saved.texts("warned")),
+        "_told": tuple(saved.texts("told")),
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +18,7 @@ from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
 from lr_lightning.callbacks._plateau_gate import gate_for
 from lr_lightning.reporting.events import LREvent, write_event
-from lr_lightning.rules import plateau
+from lr_lightning.rules import plateau, plateau_waits
 from lr_lightning.rules import plateau_diagnosis as diagnosis
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
@@ -68,7 +69,8 @@ class PlateauDecay(Callback):
         verbose: Whether to log each decision.
 
     Attributes:
-        history: One dict a decision: epoch, step, action, cause, reason, old_lr, new_lr, factor, evidence.
+        history: One dict a decision: epoch, step, action, cause, reason, old_lr, new_lr, factor, evidence. The action
+            is ``"decay"``, ``"kick"``, ``"unkick"`` or, once where a plateau isn't cut yet, ``"wait"``.
         factor_so_far: Product of the decays.
 
     Raises:
@@ -148,6 +150,7 @@ class PlateauDecay(Callback):
         self._window = source.LossWindow(self._read_every or 1)
         self._seen = self._validated = self._loaded = False
         self._warned: set[str] = set()
+        self._told: tuple[str, ...] = ()
         self._available: dict[str, list[str]] = {}
         self._step_value = source.StepValue(self.monitor)
 
@@ -202,15 +205,8 @@ class PlateauDecay(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups that were added since the last batch the factor so far."""
-        optimizers = self._optimizers(trainer)
-        counts = [len(o.param_groups) for o in optimizers]
-        if counts == self._group_counts:
-            return
-        known, self._group_counts = self._group_counts, counts
-        for place, torch_optimizer in enumerate(optimizers):
-            old = known[place] if place < len(known) else 0
-            for group in torch_optimizer.param_groups[old:]:
-                param_groups.apply_factor(group, self._total_factor(trainer, torch_optimizer))
+        factor = partial(self._total_factor, trainer)
+        self._group_counts = settings.join(self._optimizers(trainer), self._group_counts, factor)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -283,7 +279,7 @@ class PlateauDecay(Callback):
     def _observe(self, trainer: Trainer, pl_module: LightningModule, value: float, at: float) -> bool:
         """Feed the rule; returns whether the LR changed."""
         if self._warming(trainer):
-            self._state = self._rule.restart(self._state)
+            self._state, self._told = self._rule.restart(self._state), ()
             if self._gate is not None:
                 self._gate.restart()
             return False
@@ -293,7 +289,10 @@ class PlateauDecay(Callback):
             self._train_losses.close(trainer.strategy)
         decision = self._decide(trainer, value, at)
         settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
+        before, self._told = self._told, plateau_waits.told(self._told, decision)
         if decision.action == "keep":
+            if len(self._told) > len(before):
+                self._record(trainer, decision, decision.reason, settings.unchanged(self._optimizers(trainer)), 1.0)
             return False
         return self._act(trainer, pl_module, decision)
 
@@ -351,7 +350,7 @@ class PlateauDecay(Callback):
             decision, reason, change, multiplier, trainer.current_epoch, _sandbox.logging_step(trainer)
         )
         self.history.append(entry)
-        kind = "restore" if decision.action == "unkick" else decision.action
+        kind = "restore" if decision.action == "unkick" else entry["action"]
         name = f"PlateauDecay({self.monitor})"
         write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
         if self.verbose:
@@ -381,6 +380,7 @@ class PlateauDecay(Callback):
             "window": self._window.state_dict(),
             "seen": self._seen,
             "warned": sorted(self._warned),
+            "told": list(self._told),
             "best": self._best.state_dict() if self._best is not None else None,
             "train_losses": self._train_losses.state_dict() if self._train_losses is not None else None,
             "gate": self._gate.state_dict() if self._gate is not None else None,

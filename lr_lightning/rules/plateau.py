@@ -41,6 +41,8 @@ class Decision:
             ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
         evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
         cuts: By how many cuts at once the LR is to fall, where the action is to decay.
+        waits: What a cut of a plateau is put off for: ``"window"`` (a longer one), ``"samples"`` (of the weights),
+            ``"weights"`` (they move on), ``"endgame"``; empty where none is.
 
     >>> Decision("decay", "no trend over 12 observations", cause="plateau").decays
     True
@@ -51,6 +53,7 @@ class Decision:
     cause: str = "progress"
     evidence: Mapping[str, float] = field(default_factory=dict)
     cuts: int = 1
+    waits: str = ""
 
     @property
     def decays(self) -> bool:

@@ -270,13 +270,19 @@ class TrendRule:
         if flat and self.on_flat == "kick" and stage.kicked != 2:
             return self._kick(stage, at, words, evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
-            return stage, Decision("keep", words, "flat" if flat else "plateau", evidence)
+            # Once the endgame has begun, waiting for it is no news.
+            waits, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
+            return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=waits)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
-            return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
+            words += f"; first a window {backoff:g} times as long"
+            waiting = replace(stage, backoff=backoff, waited=True)
+            return waiting, Decision("keep", words, "flat", evidence, waits="window")
         if drift is not None and drift.holds:
-            return replace(stage, waited=True), Decision("keep", f"{words}; {drift.words}", "flat", evidence)
+            waits = "samples" if drift.ratio is None else "weights"
+            held = Decision("keep", f"{words}; {drift.words}", "flat", evidence, waits=waits)
+            return replace(stage, waited=True), held
         after = self._after_cut(stage, at, level, noise, backoff)
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
 
