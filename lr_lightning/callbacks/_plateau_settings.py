@@ -17,7 +17,7 @@ from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.plateau_patience import PatienceState
 
 NONFINITE_ROW = 5
-CORRELATED = 0.35
+CORRELATED = 0.55
 _OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode", "eps")
 
 

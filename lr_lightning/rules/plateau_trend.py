@@ -185,9 +185,6 @@ class TrendRule:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        if p >= 0.2:  # a bent decline looks like correlated noise
-            seen_now = evidence_of.correlation(evidence_of.swings_of(window))
-            stage = replace(stage, correlation=0.6 * stage.correlation + 0.4 * seen_now)
         evidence = self._evidence(stage, window, means, p)
         early = horizon is not None and at < 0.5 * horizon
         if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
@@ -249,7 +246,8 @@ class TrendRule:
             "level": sign * level,
             "noise": stats.spread(means),
             "drop": stage.top - level,
-            "correlation": stage.correlation,
+            # A bent decline looks like correlated noise.
+            "correlation": evidence_of.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
         }
 
     def _plateau(

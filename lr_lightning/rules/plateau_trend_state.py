@@ -32,7 +32,6 @@ class Stage:
         cuts: Decays so far.
         end_cuts: Those that the endgame made.
         depth: Cuts that are in force: without those that a kick takes back.
-        correlation: Lag-1 correlation of a window's block means, smoothed over judgements, to be told.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
 
@@ -54,7 +53,6 @@ class Stage:
     cuts: int = 0
     end_cuts: int = 0
     depth: int = 0
-    correlation: float = 0.0
     nonfinite: int = 0
     swings: Swings = STILL
 

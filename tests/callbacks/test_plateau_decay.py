@@ -368,3 +368,15 @@ def test_from_torch_goes_on_where_the_scheduler_stood():
 def test_refuses(settings, words):
     with pytest.raises(ValueError, match=words):
         PlateauDecay(**settings)
+
+
+def test_correlated_noise_is_warned_of_once():
+    random, x, values = torch.Generator().manual_seed(0), 0.0, []
+    for _ in range(120):
+        x = 0.9 * x + float(torch.randn(1, generator=random))
+        values.append(x)
+    module, callback = Scripted(values), PlateauDecay()
+    with pytest.warns(UserWarning, match="the noise of val_loss is strongly correlated") as caught:
+        fit(module, callback, max_epochs=100)
+    assert sum("correlated" in str(one.message) for one in caught) == 1
+    assert callback.state_dict()["warned"] == ["correlation"]
