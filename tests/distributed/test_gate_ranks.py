@@ -1,5 +1,6 @@
-"""Two real gloo processes: the gate's verdict is one, whether the parameters are copied or sharded."""
+"""Two real gloo processes: the gate's verdict is one, also after a resume, whether parameters are copied or sharded."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ import lightning as L, torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 from lr_lightning import PlateauDecay
+from tests.distributed.cases import deepspeed, fsdp1
 
 class Net(L.LightningModule):
     def __init__(self):
@@ -43,7 +45,9 @@ data = TensorDataset(x, torch.randn(2, 1).repeat(16, 1))
 gated = PlateauDecay(gate=True)
 saver = L.pytorch.callbacks.ModelCheckpoint(sys.argv[1], filename="half", every_n_train_steps=46)
 trainer = L.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp" if sys.argv[2] == "ddp" else ModelParallelStrategy(2, 1),
+    accelerator="cpu", devices=2,
+    strategy={"ddp": lambda: "ddp", "fsdp1": fsdp1, "fsdp2": lambda: ModelParallelStrategy(2, 1),
+        "zero1": lambda: deepspeed(1), "zero3": lambda: deepspeed(3)}[sys.argv[2]](),
     max_epochs=20, callbacks=[gated, saver], logger=False, enable_progress_bar=False, enable_model_summary=False,
 )
 net = Net()
@@ -68,7 +72,13 @@ def launch(folder: Path, kind: str, *arguments: str) -> list[dict]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = Path(__file__).parents[2]
-    ours = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MASTER_PORT": str(port), "MASTER_ADDR": "127.0.0.1"}
+    ours = {
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_PORT": str(port),
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    ours |= {"DS_ACCELERATOR": "cpu"}
     command = [sys.executable, str(script), str(folder), kind, *arguments]
     done = subprocess.run(command, env={**os.environ, **ours}, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -86,10 +96,34 @@ def test_copied_and_sharded_weights_say_the_same(tmp_path):
     # A new DDP wrapper orders its gradient buckets anew: the weights differ in the last bit, and late they hardly move.
     assert again["positions"] == first["positions"]
     assert again["drift"] == pytest.approx(first["drift"], rel=5e-3)
-    # Sharded gradients are summed in another order, and late in the run the weights hardly differ from before.
-    parts = launch(tmp_path / "fsdp2", "fsdp2")
-    assert sum(part["weights"] for part in parts) == 37
-    for part in parts:
-        assert part["lrs"] == first["lrs"]
-        assert part["positions"] == first["positions"]
-        assert part["drift"] == pytest.approx(first["drift"], rel=5e-3)
+    for kind in ("fsdp2", "fsdp1"):
+        one, two = launch(tmp_path / kind, kind)
+        assert one == two  # every rank has the whole sample
+        assert one["weights"] == 37
+        assert one["lrs"] == first["lrs"]
+        assert one["positions"] == first["positions"]
+        # Sharded gradients are summed in another order, and late in the run the weights hardly differ from before.
+        assert one["drift"] == pytest.approx(first["drift"], rel=5e-3)
+        again, other = launch(tmp_path / kind, kind, str(tmp_path / kind / "half.ckpt"))
+        assert again == other
+        assert again["lrs"] == one["lrs"][-len(again["lrs"]) :]
+        assert again["history"] == one["history"]
+        assert again["positions"] == one["positions"]  # the samples from before the checkpoint are there
+        assert again["drift"] == pytest.approx(one["drift"], rel=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None and "CI" not in os.environ, reason="deepspeed is an extra"
+)
+@pytest.mark.parametrize("kind", ["zero1", "zero3"])
+def test_deepspeed_shards_say_the_same_after_a_resume(tmp_path, kind):
+    one, two = launch(tmp_path / kind, kind)
+    assert one == two
+    assert one["weights"] >= 37  # with what DeepSpeed pads
+    assert one["drift"] > 0
+    again, other = launch(tmp_path / kind, kind, str(tmp_path / kind / "half.ckpt"))
+    assert again == other
+    assert again["lrs"] == one["lrs"][-len(again["lrs"]) :]
+    assert again["positions"] == one["positions"]
+    assert again["drift"] == pytest.approx(one["drift"], rel=5e-3)
