@@ -31,6 +31,7 @@ class Stage:
         cooldown: Observations still to be ignored.
         cuts: Decays so far.
         end_cuts: Those that the endgame made.
+        held: Last share of the planned run at which the endgame waited for weights that move on; 0: never.
         depth: Cuts that are in force: without those that a kick takes back.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
@@ -52,6 +53,7 @@ class Stage:
     cooldown: int = 0
     cuts: int = 0
     end_cuts: int = 0
+    held: float = 0.0
     depth: int = 0
     nonfinite: int = 0
     swings: Swings = STILL
