@@ -269,8 +269,8 @@ class TrendRule:
             return self._kick(stage, at, words, evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
             # Once the endgame has begun, waiting for it is no news.
-            waits, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
-            return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=waits)
+            what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
+            return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=what)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
@@ -278,8 +278,8 @@ class TrendRule:
             waiting = replace(stage, backoff=backoff, waited=True)
             return waiting, Decision("keep", words, "flat", evidence, waits="window")
         if drift is not None and drift.holds:
-            waits = "samples" if drift.ratio is None else "weights"
-            held = Decision("keep", f"{words}; {drift.words}", "flat", evidence, waits=waits)
+            what = "samples" if drift.ratio is None else "weights"
+            held = Decision("keep", f"{words}; {drift.words}", "flat", evidence, waits=what)
             return replace(stage, waited=True), held
         after = self._after_cut(stage, at, level, noise, backoff)
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
