@@ -50,7 +50,8 @@ class PlateauDecay(Callback):
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
         eps: An LR that would change by no more than this stays. None: 1e-8 for ``"patience"`` (torch's), else 0.
-        endgame: Share of a planned run over which the LR falls in any case (from half of the run on); 0 turns it off.
+        endgame: Largest share of a planned run over which the LR falls in any case: half of it as long as the weights
+            move on (see ``gate``), and nothing before half of the run unless they are seen to bounce. 0 turns it off.
         horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
             is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
@@ -59,7 +60,7 @@ class PlateauDecay(Callback):
         gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
             around one place (:mod:`lr_lightning.rules.plateau_drift`). Reads at most 4096 weights at some 50
             observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
-            long) and the rule is ``"trend"``. The endgame doesn't wait.
+            long) and the rule is ``"trend"``. The endgame waits no longer than until half of its time is left.
         restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
             the best checkpoint. Not in the endgame.
         on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
