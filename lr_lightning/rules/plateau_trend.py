@@ -21,7 +21,7 @@ _LEAST_BLOCKS = 8
 _MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3
 _MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
 _RAMP = 30
-_LATE = 0.7  # of the resolution, in the second half of a planned run
+_EARLY, _LATE = 1.5, 0.7  # of the resolution, in the first half of a planned run and elsewhere
 _STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
 _WAIT = Decision("keep", "the window fills", "waiting")
 
@@ -34,8 +34,8 @@ class TrendRule:
     have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would
     have brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained
     between a quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the
-    first half of a planned run nothing is cut without that; later .7 of it will do, a fall of less than a fifth of
-    that gain is none, and a window that is stretched to the end is judged as it is. A cut that didn't lower the metric
+    first half of a planned run nothing is cut without that, at 1.5 times the resolution; later .7 of it will do, a fall
+    of less than a fifth of that gain is none, and a window that is stretched to the end is judged as it is. A cut that didn't lower the metric
     wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next waits for a longer
     window (up to 4 times). A sustained jump upwards restarts the stage.
 
@@ -214,7 +214,11 @@ class TrendRule:
         early = horizon is not None and at < 0.5 * horizon
         widened = evidence_of.inflation(evidence_of.correlation(stage.swings))
         # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
-        sure = self.resolution * widened * min(1.0, seen / _RAMP) * (1.0 if early else _LATE)
+        if horizon is not None and early:
+            certainty = min(_EARLY, seen / _RAMP * horizon / at) if at > 0 else _EARLY
+        else:
+            certainty = _LATE * min(1.0, seen / _RAMP)
+        sure = self.resolution * widened * certainty
         while True:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
             if window is None or not patient:

@@ -76,7 +76,7 @@ def test_a_flat_start_is_waited_out():
 def test_a_noise_floor_is_cut_as_without_it():
     plain, gated = (PlateauDecay(gate=gate, endgame=0) for gate in (False, True))
     cuts = run(Chain(start=1.0), plain)
-    assert len(cuts) == 2
+    assert cuts
     assert run(Chain(start=1.0), gated) == cuts
     told = [entry for entry in gated.history if is_cut(entry)]
     assert all(entry["evidence"]["drift"] < 0.7 for entry in told)
