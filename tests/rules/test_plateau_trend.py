@@ -56,14 +56,15 @@ def test_plateau_is_found_soon_after_its_onset():
     assert np.median(delays) <= 0.4
 
 
-def test_false_alarms_on_decays_that_never_end():
+@pytest.mark.parametrize(("size", "most"), [(0.01, 0.05), (0.02, 0.25)])
+def test_false_alarms_on_decays_that_never_end(size, most):
     """Exponents .3 to 1, noise up to the size of what a window still gains; torch's patience 10 fires on more."""
     fired, classic = 0, 0
     for seed in range(100):
-        values = (1 + time(100) / 0.05) ** -(0.3 + 0.007 * seed) + noise(seed, 100, 0.01)
+        values = (1 + time(100) / 0.05) ** -(0.3 + 0.007 * seed) + noise(seed, 100, size)
         fired += bool(run(no_end(), values, 100))
         classic += bool(run(make_rule("patience"), values))
-    assert fired / 100 <= 0.25
+    assert fired / 100 <= most
     assert fired < classic / 2
 
 
@@ -324,7 +325,7 @@ def test_no_first_half_alarm_under_noise():
         exponent = 0.25 + 0.0075 * seed
         values = (1 + time(100) / 0.05) ** -exponent + noise(seed, 100, 0.02)
         fired += bool(run(no_end(), values[:50], 100))
-    assert fired <= 4
+    assert fired <= 2
 
 
 @pytest.mark.parametrize("count", [25, 225])
