@@ -120,8 +120,13 @@ class WeightSampler:
         self._places: list[Tensor | None] = []
 
     def __call__(self, parameters: Iterable[Tensor]) -> Tensor:
-        """The weights, in one dimension."""
-        parts = [_local(p) for p in parameters if p.requires_grad]
+        """The weights, in one dimension, on the host."""
+        return self.on_device(parameters).cpu()
+
+    def on_device(self, parameters: Iterable[Tensor], of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The weights, or of each parameter what ``of`` gives in its shape, on the device of the first."""
+        trained = [p for p in parameters if p.requires_grad]
+        parts = [_local(p if of is None else of(p)) for p in trained]
         if (sizes := [part.numel() for part in parts]) != self._sizes:
             self._choose(sizes)
         pieces = []
@@ -135,7 +140,7 @@ class WeightSampler:
         if not pieces:
             return torch.zeros(0)
         device = pieces[0].device
-        return torch.cat([piece.to(device) for piece in pieces]).cpu()
+        return torch.cat([piece.to(device) for piece in pieces])
 
     def _choose(self, sizes: list[int]) -> None:
         total = sum(sizes)

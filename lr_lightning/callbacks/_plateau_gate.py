@@ -1,14 +1,18 @@
-"""PlateauDecay's gate: a cut waits while the weights move on."""
+"""What PlateauDecay follows besides its metric: the weights, for its gate, and gradients, for the diagnosis."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from lr_lightning.gradient_agreement import GradientPath
+from lr_lightning.param_groups import unwrap
 from lr_lightning.rules.plateau_drift import Drift
+from lr_lightning.rules.plateau_gradients import Agreement
 from lr_lightning.weight_drift import WeightPath, WeightSampler
 
 
@@ -38,9 +42,8 @@ class Gate:
             return None
         if self.path.is_due(at, horizon):
             parameters = (p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"])
-            # Sharded parameters: every rank has other weights, and a checkpoint has those of rank 0 only.
-            self._sharded = trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy)
-            reduce = None if trainer.world_size == 1 else _Summed(trainer.strategy)
+            self._sharded = _sharded(trainer)
+            reduce = None if trainer.world_size == 1 else _Reduced(trainer.strategy, "sum")
             self.path.add(self._sample(parameters), at, reduce)
         return self.path.drift
 
@@ -54,16 +57,62 @@ class Gate:
         return path.state_dict()
 
 
-class _Summed:
-    """Sums a small tensor over ranks."""
+class Gradients:
+    """Compares gradients some steps apart, as they are before clipping.
 
-    def __init__(self, strategy: Any) -> None:
-        self._strategy = strategy
+    Attributes:
+        path: What they say since the last change of the LR.
+    """
+
+    def __init__(self) -> None:
+        self.path = GradientPath()
+        self._sharded = False
+
+    def take(self, trainer: Any, optimizers: list[Any], optimizer: Any) -> None:
+        """Before a step of ``optimizer``: nothing where it isn't among those watched."""
+        stepping = unwrap(optimizer)
+        for place, watched in enumerate(optimizers):
+            if watched is stepping:
+                self.path.step(watched, place, _loss_scale(trainer, watched))
+
+    def look(self, trainer: Any) -> Agreement | None:
+        """What they say, the same on all ranks; over several it takes a reduction of four numbers."""
+        self._sharded = _sharded(trainer)
+        # Of sharded gradients each rank compares its own part; the mean over ranks stands for the whole.
+        return self.path.read(None if trainer.world_size == 1 else _Reduced(trainer.strategy, "mean"))
+
+    def restart(self) -> None:
+        """LR or momentum was changed: what came before tells nothing."""
+        self.path.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, and the newest gradient unless it is another one on every rank."""
+        return self.path.state_dict(not self._sharded)
+
+
+class _Reduced:
+    """Sums or averages a small tensor over ranks."""
+
+    def __init__(self, strategy: Any, how: str) -> None:
+        self._strategy, self._how = strategy, how
 
     def __call__(self, sums: Tensor) -> Tensor:
         device = self._strategy.root_device
         kind = torch.float32 if device.type == "mps" else torch.float64
-        return torch.as_tensor(self._strategy.reduce(sums.to(device, kind), reduce_op="sum"))
+        return torch.as_tensor(self._strategy.reduce(sums.to(device, kind), reduce_op=self._how))
+
+
+def _sharded(trainer: Any) -> bool:
+    """Whether every rank has other weights; a checkpoint has what rank 0 keeps of them only."""
+    return trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy)
+
+
+def _loss_scale(trainer: Any, optimizer: Any) -> Callable[[], Tensor] | None:
+    """Where an optimizer unscales gradients itself (fused, with AMP): the scale, on the device."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return None
+    return lambda: torch.as_tensor(scaler.scale(torch.ones((), device=trainer.strategy.root_device)))
 
 
 def gate_for(settings: dict[str, Any], rule: str) -> Gate | None:

@@ -88,6 +88,18 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arguments, state
 
 
+def checked_diagnose(diagnose: Any, rule: str) -> bool | str:
+    """Whether to follow the training loss, and gradients too.
+
+    Raises:
+        ValueError: If it is neither a flag nor ``"gradients"``, or no rule would ask for these.
+    """
+    check_choice("diagnose", diagnose, (False, True, "gradients"))
+    if diagnose == "gradients" and rule != "trend":
+        raise ValueError(f"diagnose='gradients' tells plateaus of the trend rule apart, it doesn't go with {rule!r}")
+    return bool(diagnose) if isinstance(diagnose, bool) else "gradients"
+
+
 def missing(monitor: str, interval: str, available: dict[str, list[str]], validates: bool = True) -> str:
     """What to say when the metric never came: what is logged, and when."""
     logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
@@ -135,10 +147,9 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
 
 def line_of(entry: dict[str, Any]) -> str:
     """A decision in one line: "decay ×0.5 at epoch 41 (step 5,248): …, LR 0.1 → 0.05"."""
-    return (
-        f"{entry['action']} ×{entry['factor']:g} at epoch {entry['epoch']} (step {entry['step']:,}): "
-        f"{entry['reason']}, LR {entry['old_lr']:.4g} → {entry['new_lr']:.4g}"
-    )
+    factor, lr = (f" ×{entry['factor']:g}", f" → {entry['new_lr']:.4g}") if entry["factor"] != 1.0 else ("", "")
+    place = f"epoch {entry['epoch']} (step {entry['step']:,})"
+    return f"{entry['action']}{factor} at {place}: {entry['reason']}, LR {entry['old_lr']:.4g}{lr}"
 
 
 def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[float]) -> list[int]:

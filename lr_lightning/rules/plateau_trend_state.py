@@ -27,11 +27,14 @@ class Stage:
         noise: Standard deviation of the block means there.
         backoff: The window's stretch after cuts that brought nothing.
         waited: Whether a cut was put off because of the backoff or a flat region in this stage.
-        kicked: 0 no kick, 1 the LR is raised now, 2 a kick was taken back in this stage.
+        kicked: 0 no kick, 1 one is on trial, 2 one was kept or taken back in this stage.
+        kick_at: Position where it began.
+        kick_seen: Observations up to there.
+        kick_level: Mean over the window before it, smaller is better.
         cooldown: Observations still to be ignored.
         cuts: Decays so far.
         end_cuts: Those that the endgame made.
-        depth: Cuts that are in force: without those that a kick takes back.
+        depth: Cuts that are in force: without the one that a raised LR takes back.
         correlation: Lag-1 correlation of a window's block means, smoothed over judgements, to be told.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
@@ -50,6 +53,9 @@ class Stage:
     backoff: float = 1.0
     waited: bool = False
     kicked: int = 0
+    kick_at: float = 0.0
+    kick_seen: int = 0
+    kick_level: float = 0.0
     cooldown: int = 0
     cuts: int = 0
     end_cuts: int = 0

@@ -113,7 +113,8 @@ PLATEAU = {
     "rule": choice(None, "trend", "patience", "dlib"), "window": either(NONE, WINDOW), "patience": INDEX,
     "threshold": either(NONE, real(0)), "threshold_mode": choice(None, "rel", "abs", "margin"), "cooldown": whole(0),
     "endgame": either(NONE, real(0, 1)), "on_flat_region": choice("keep", "kick", "decay"),
-    "gate": either(NONE, FLAG),
+    "gate": either(NONE, FLAG), "kick": choice("lr", "momentum", "both"),
+    "kick_momentum": either(NONE, SHARE),
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}
 TARGETS = {
@@ -136,7 +137,7 @@ TARGETS = {
         "monitor": NAME, "warmup": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0)),
         "min_lr": FLOORS, "horizon": choice("auto", "unknown"), "optimizer": either(INDEX, each(whole(0), 1)),
         "restore_best": choice(False, True, "memory", "checkpoint"), "on_resume": choice("keep", "override"),
-        "read_every": either(NONE, whole(1, 10**6)), "diagnose": FLAG, "verbose": FLAG,
+        "read_every": either(NONE, whole(1, 10**6)), "diagnose": choice(False, True, "gradients"), "verbose": FLAG,
     }),
     PlateauLR: ({"optimizer": SGD}, {
         "optimizer": OBJECT, **{k: PLATEAU[k] for k in ("mode", "factor", "interval")},
@@ -148,7 +149,7 @@ TARGETS = {
     TrendRule: ({}, {
         "mode": PLATEAU["mode"], "window": WINDOW, "open_window": real(0, 1, open_low=True), "least": whole(3),
         "open_least": whole(3), "resolution": real(0), "cooldown": whole(0), "endgame": real(0, 1), "factor": SHARE,
-        "on_flat": choice("keep", "kick", "decay"),
+        "on_flat": choice("keep", "kick", "decay"), "kick": PLATEAU["kick"],
     }),
     DlibRule: ({}, {
         "mode": PLATEAU["mode"], "window": either(Kind(lambda v: type(v) is float and 0 < v <= 1), whole(4)),
