@@ -19,7 +19,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 
 class GradientPath:
-    """How much an optimizer's gradients agree, from pairs of them, 10 steps apart (more for a momentum above .9).
+    """How much an optimizer's gradients agree, from pairs of them, 11 steps apart (more for a momentum above .9).
 
     Of each gradient at most 4096 coordinates are taken, the same ones that the drift of the weights is told from. One
     gradient is kept; between two of them a step adds 1 to a counter, and nothing is read from the device until

@@ -70,7 +70,7 @@ class PlateauDecay(Callback):
             decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
         diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
             ``"gradients"``: also how much gradients agree (:mod:`lr_lightning.rules.plateau_gradients`): at most 4096
-            coordinates, every tenth step.
+            coordinates, every eleventh step.
         verbose: Whether to log each decision.
 
     Attributes:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 LEAST_PAIRS = 8
 MOST_CHUNKS = 32
-LEAST_SPACING, MOST_SPACING = 10, 100
+LEAST_SPACING, MOST_SPACING = 11, 101
 ERRORS = 2.0
 
 Chunk = tuple[float, float, float, float]
@@ -69,12 +69,13 @@ def moving(mean: float, error: float) -> bool | None:
 
 
 def spacing(momentum: float) -> int:
-    """Steps between the two gradients of a pair: what the momentum remembers, 10 to 100.
+    """Steps between the two gradients of a pair: what the momentum remembers, 11 to 101; odd, for what goes to and fro.
 
     >>> spacing(0.0), spacing(0.95), spacing(1.0)
-    (10, 20, 100)
+    (11, 21, 101)
     """
-    return min(MOST_SPACING, max(LEAST_SPACING, math.ceil(1.0 / max(1.0 - momentum, 1e-6) - 1e-9)))
+    steps = math.ceil(1.0 / max(1.0 - momentum, 1e-6) - 1e-9) | 1
+    return min(MOST_SPACING, max(LEAST_SPACING, steps))
 
 
 def added(chunks: Sequence[Chunk], chunk: Chunk) -> tuple[Chunk, ...]:

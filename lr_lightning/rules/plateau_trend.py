@@ -274,6 +274,7 @@ class TrendRule:
         return {
             "p": p,
             "observations": float(sum(block[1] for block in window)),
+            "blocks": float(len(window)),
             "level": self._signed(level),
             "noise": stats.spread(means),
             "drop": stage.top - level,
