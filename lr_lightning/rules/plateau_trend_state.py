@@ -118,7 +118,7 @@ def state_of(state: Mapping[str, Any]) -> TrendState:
     saved = Saved("trend rule", state, ("stage",))
     counters = load_fields("trend rule", TrendState, state, skip=("stage",))
     stage = saved.child("stage", ("blocks", "swings"))
-    values = load_fields(stage.owner, Stage, stage.state, skip=("blocks", "swings"))
+    values = load_fields(stage.owner, Stage, stage.state, skip=("blocks", "swings", "depth"))
     blocks: list[Block] = []
     for block in stage.items("blocks"):
         read = Saved(stage.owner, {"block": block}).floats("block")
@@ -129,5 +129,7 @@ def state_of(state: Mapping[str, Any]) -> TrendState:
     if len(swings) != 4 or not all(map(math.isfinite, swings)):
         raise stage.refuse("swings", "four finite numbers", swings)
     total, squares, products, weight = swings
-    held = Stage(blocks=tuple(blocks), swings=(total, squares, products, weight), **values)
+    # A kick before the first cut leaves the LR above its start.
+    depth = stage.count("depth", -1)
+    held = Stage(blocks=tuple(blocks), swings=(total, squares, products, weight), depth=depth, **values)
     return TrendState(**counters, stage=held)
