@@ -63,16 +63,22 @@ def _swings(evidence: Mapping[str, float]) -> bool:
 
 
 def moving_on(evidence: Mapping[str, float]) -> bool | None:
-    """Whether the weights go somewhere, by their gradients, or by their drift where those don't tell; None: unknown.
+    """Whether the weights go somewhere, by gradients that agree, else by the weights' drift; None: unknown.
 
-    >>> moving_on({"drift": 1.8}), moving_on({"agreement": -0.2, "agreement_error": 0.05, "drift": 1.8}), moving_on({})
-    (True, False, None)
+    Gradients that turn back count only where the drift doesn't tell: on flat ground most directions may bounce while
+    one slowly leads away.
+
+    >>> moving_on({"drift": 1.8}), moving_on({"drift": 1.1}), moving_on({"drift": 0.5})
+    (True, None, False)
+    >>> agree = {"agreement": 0.2, "agreement_error": 0.05}
+    >>> moving_on({**agree, "drift": 0.5}), moving_on({**agree, "agreement": -0.2, "drift": 1.1})
+    (True, False)
     """
     told = moving(evidence.get("agreement", math.nan), evidence.get("agreement_error", math.nan))
-    if told is not None:
-        return told
     drift = evidence.get("drift", math.nan)
-    return True if drift > MOVING else False if drift <= BORDER else None
+    if told or drift > MOVING:
+        return True
+    return False if drift <= BORDER else told
 
 
 @dataclass(frozen=True)
