@@ -30,7 +30,7 @@ from lr_lightning.rules.plateau import configure
 from lr_lightning.rules.plateau_diagnosis import WORDS, Motion, diagnose
 from lr_lightning.weight_drift import WeightPath, WeightSampler
 from recipes.benchmarks.plateau_arms import cosine
-from recipes.benchmarks.plateau_kinds import CHOOSE, REPORT, Known
+from recipes.benchmarks.plateau_kinds import HALVES, Known
 
 OBSERVATIONS = 60
 SEEN = {
@@ -190,13 +190,13 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
 def main() -> None:
     """Both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("choose", "report"), default="report")
+    parser.add_argument("--half", choices=HALVES, default="report")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--part", choices=("both", "diagnosis", "benefit"), default="both")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     first = 0 if chosen.half == "choose" else 100
-    half, seeds = (CHOOSE if chosen.half == "choose" else REPORT), range(first, first + chosen.seeds)
+    half, seeds = HALVES[chosen.half], range(first, first + chosen.seeds)
     for part, make in (("diagnosis", confusion), ("benefit", benefit)):
         if chosen.part in (part, "both"):
             begun = time.perf_counter()
