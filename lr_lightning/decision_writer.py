@@ -72,8 +72,13 @@ class DecisionWriter:
         """Whether its kicks raise the momentum."""
         return self.kick != "lr"
 
-    def check(self, optimizers: Sequence[Any], schedulers: Sequence[Any] = ()) -> None:
+    def check(self, optimizers: Sequence[Any], schedulers: Sequence[Any] = (), resumed: bool = True) -> None:
         """Refuse optimizers whose momentum can't be raised.
+
+        Args:
+            optimizers: Optimizers, wrapped or not.
+            schedulers: All schedulers; those of other optimizers are left aside.
+            resumed: Whether a kick may be under way: then the momentum may be ``kick_momentum`` already.
 
         Raises:
             ValueError: If one has none, it is high enough already, or a scheduler sets it.
@@ -92,7 +97,7 @@ class DecisionWriter:
             if not any(present):
                 raise ValueError(f"{what}, and {name} has none: give it momentum (or betas), or take kick='lr'")
             least, chosen = min(filter(None, present)), self.kick_momentum
-            if not self.raised and chosen is not None and chosen <= least:
+            if chosen is not None and (chosen < least or (chosen == least and not resumed)):
                 raise ValueError(f"kick_momentum={chosen!r} doesn't raise the momentum of {name}, which is {least!r}")
             for scheduler in _flat(schedulers):
                 of_it = param_groups.unwrap(getattr(scheduler, "optimizer", optimizer)) is optimizer

@@ -196,7 +196,8 @@ class PlateauDecay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         groups = settings.check_live(trainer, self.optimizer, self.min_lr)
-        self._writer.check(self._optimizers(trainer), [config.scheduler for config in trainer.lr_scheduler_configs])
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._writer.check(self._optimizers(trainer), schedulers, bool(self._writer.raised))
         if self._best:
             self._best.check(trainer)
         if self._rule.name == "dlib" and isinstance(self._settings["window"], float) and self._end(trainer) is None:
