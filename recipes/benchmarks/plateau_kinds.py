@@ -141,7 +141,7 @@ def edge() -> Task:
     scale = torch.linspace(1.0, 0.5, 6)
 
     def loss(p: Params, batch: Batch) -> Tensor:
-        return (scale * (p["u"] * p["v"] - 1) ** 2).sum() / 2
+        return (scale * (p["u"] * p["v"] - 1) ** 2).sum() / 2 + 0.01
 
     def init(gen: torch.Generator) -> Params:
         return {name: 1 + 0.1 * torch.randn(6, generator=gen) for name in ("u", "v")}

@@ -49,7 +49,7 @@ def test_a_kick_raises_what_it_is_to_raise_for_a_while(adam, kick, lr, momentum)
     before, during, after = module.seen[:began], module.seen[began:ended], module.seen[ended : ended + 10]
     base = module.seen[0][0]
     assert set(before) == set(after) == {(base, 0.9)}
-    assert set(during) == {(base * lr, pytest.approx(momentum))}
+    assert {(now, round(m, 9)) for now, m in during} == {(base * lr, momentum)}
     assert 40 <= ended - began <= 2 * 0.08 * 800 + 10
     assert ended < 400, "before the endgame"
     assert ("momentum 0.9 → 0.95" in first["reason"]) == ("momentum 0.95 → 0.9" in second["reason"]) == (kick != "lr")
@@ -58,23 +58,38 @@ def test_a_kick_raises_what_it_is_to_raise_for_a_while(adam, kick, lr, momentum)
     assert module.seen[-1][1] == 0.9
 
 
-def test_a_kick_that_helps_stays_until_the_endgame_is_due():
-    """With a third of the LR the drop comes after the run's middle; a kick brings it forward and is kept."""
-    module, callback = Watched(lr=0.006), PlateauDecay(kick="both", kick_momentum=0.97, **KICKS)
+class Helped(Watched):
+    """What is observed falls only while LR or momentum is above its start."""
+
+    def __init__(self):
+        super().__init__(lr=1e-6)
+        self.level = 1.0
+
+    def validation_step(self, batch, batch_idx):
+        group = self.trainer.optimizers[0].param_groups[0]
+        self.level -= 0.02 * (group["lr"] > self.lr or group["momentum"] > 0.9)
+        self.log("val_loss", self.level + 0.01 * float(torch.randn((), generator=self.random)))
+
+
+@pytest.mark.parametrize("kick", ["lr", "momentum", "both"])
+def test_a_kick_that_helps_stays_until_a_cut_is_due(kick):
+    chosen = {} if kick == "lr" else {"kick_momentum": 0.97}
+    module, callback = Helped(), PlateauDecay(kick=kick, **chosen, **KICKS)
     run(module, callback, max_epochs=60)
     actions = [entry["action"] for entry in callback.history]
-    assert actions[0] == "kick"
+    assert actions[:2] == ["kick", "decay"]
     assert "unkick" not in actions
-    first_cut = next(entry for entry in callback.history if entry["action"] == "decay")
-    assert first_cut["cause"] == "endgame"
-    assert "momentum 0.97 → 0.9" in first_cut["reason"]
-    assert {momentum for _, momentum in module.seen[first_cut["step"] + 1 :]} == {0.9}
-    assert module.seen[-1][0] < 0.006 / 100, "the LR is what the endgame asks for"
-    kept = Watched(lr=0.006)
-    run(kept, PlateauDecay(gate=False, on_flat_region="keep"), max_epochs=60)
-    assert sum(module.values[-5:]) < sum(kept.values[-5:]) / 4
+    cut = callback.history[1]
+    during = set(module.seen[callback.history[0]["step"] + 1 : cut["step"] + 1])
+    assert during == {(1e-6 if kick == "momentum" else 2e-6, 0.9 if kick == "lr" else 0.97)}
+    assert cut["cause"] == "endgame"
+    assert ("momentum 0.97 → 0.9" in cut["reason"]) == (kick != "lr")
+    assert {momentum for _, momentum in module.seen[cut["step"] + 1 :]} == {0.9}
+    # The endgame's cuts are counted from the start's LR, whatever a kick did.
+    assert module.seen[-1][0] == pytest.approx(1e-6 / 2**10)
 
 
+@pytest.mark.filterwarnings("ignore:PlateauDecay. the noise of train_loss is strongly correlated")
 @pytest.mark.parametrize("kind", [{"monitor": "val_loss"}, {"monitor": "train_loss", "interval": "step"}])
 @pytest.mark.parametrize("adam", [False, True])
 def test_resumed_in_a_kick_is_not_interrupted(tmp_path, kind, adam):
@@ -85,7 +100,7 @@ def test_resumed_in_a_kick_is_not_interrupted(tmp_path, kind, adam):
     saver = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=15)
     run(module, whole, saver, max_epochs=60, enable_checkpointing=True)
     began, ended = [entry["step"] + 1 for entry in whole.history if entry["action"] in ("kick", "unkick")][:2]
-    assert all("agreement" in entry["evidence"] for entry in whole.history if entry["action"] == "kick")
+    assert whole._gradients.path.chunks
     inside = [step for step in range(15, 600, 15) if began < step < ended and step % 10]
     for step in (*inside[:2], 315):
         path, again = tmp_path / f"step={step}.ckpt", callback()
@@ -125,7 +140,7 @@ def test_a_schedule_that_raises_the_lr_ends_a_kick():
     callback = PlateauDecay(window=9, endgame=0.0, **KICKS)
     fit(module, callback, max_epochs=20)
     kick, unkick = callback.history[:2]
-    assert (kick["epoch"], unkick["epoch"]) == (8, 13)
+    assert (kick["epoch"], unkick["epoch"]) == (8, 12)
     assert unkick["reason"] == "the raised LR is taken back: the schedule raises the LR"
     assert module.lrs[-1] == pytest.approx(0.1 * 20)
 
@@ -164,22 +179,19 @@ def test_in_a_plain_loop_too():
 # Gradients
 
 
-def evidence(callback):
-    return [entry["evidence"] for entry in callback.history if entry["cause"] != "endgame"]
-
-
-@pytest.mark.parametrize("kind", [{}, {"monitor": "train_loss", "interval": "step"}])
-def test_gradients_tell_flat_ground_from_a_noise_floor(kind):
-    flat = PlateauDecay(**kind, diagnose="gradients", gate=False)
-    run(Chain(start=0.1), flat)
-    floor = PlateauDecay(**kind, diagnose="gradients", gate=False)
-    run(Chain(start=1.0), floor)
-    on, off = evidence(flat)[0], evidence(floor)[0]
+def test_gradients_tell_flat_ground_from_a_noise_floor():
+    found = {}
+    for start in (0.1, 1.0):
+        module, callback = Chain(start=start), PlateauDecay(diagnose="gradients", gate=False)
+        module.random.manual_seed(2)
+        run(module, callback)
+        found[start] = next(entry for entry in callback.history if "agreement" in entry["evidence"])
+    on, off = found[0.1]["evidence"], found[1.0]["evidence"]
     assert on["agreement"] > 2 * on["agreement_error"] > 0
     assert off["agreement"] < 2 * off["agreement_error"]
     assert 0 < on["gradient_norm"] < off["gradient_norm"]
-    assert "a flat region" in flat.history[0]["reason"]
-    assert "a noise floor" in floor.history[0]["reason"]
+    assert "a flat region" in found[0.1]["reason"]
+    assert ("a noise floor" in found[1.0]["reason"]) == (found[1.0]["cause"] == "plateau")
 
 
 def test_off_keeps_nothing_and_changes_nothing():
@@ -188,7 +200,7 @@ def test_off_keeps_nothing_and_changes_nothing():
     assert run(Chain(start=1.0), on) == cuts, "gradients are for the diagnosis: cuts are the same"
     assert off.state_dict()["gradients"] is None
     assert off.state_dict()["train_losses"] is None
-    assert all("agreement" not in found for found in evidence(off))
+    assert all("agreement" not in entry["evidence"] for entry in off.history)
     assert on.state_dict()["train_losses"] is not None
 
 
@@ -208,17 +220,16 @@ def test_gradients_of_the_optimizers_watched(chosen):
 
 
 class Fused(torch.optim.SGD):
-    """As a fused optimizer on a GPU: it unscales in its step."""
+    """As a fused optimizer on a GPU: its gradients are scaled until its step."""
 
     _step_supports_amp_scaling = True
 
-    def step(self, closure=None, grad_scale=None, found_inf=None):
-        scale, broken = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        if scale is not None:
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.grad.div_(scale)
-        return super().step(closure) if not broken else None
+    def step(self, closure=None):
+        scale, self.grad_scale, self.found_inf = getattr(self, "grad_scale", None), None, None
+        for group in self.param_groups if scale is not None else ():
+            for parameter in group["params"]:
+                parameter.grad.div_(scale)
+        return super().step(closure)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, Fused])

@@ -1,4 +1,4 @@
-"""Two real gloo processes: the gate's verdict is one, whether the parameters are copied or sharded."""
+"""Two real gloo processes: what weights and gradients say is one, whether they are copied or sharded."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class Net(L.LightningModule):
 torch.manual_seed(1)
 x = torch.randn(2, 4).repeat(16, 1)
 data = TensorDataset(x, torch.randn(2, 1).repeat(16, 1))
-gated = PlateauDecay(gate=True)
+gated = PlateauDecay(gate=True, diagnose="gradients")
 saver = L.pytorch.callbacks.ModelCheckpoint(sys.argv[1], filename="half", every_n_train_steps=46)
 trainer = L.Trainer(
     accelerator="cpu", devices=2, strategy="ddp" if sys.argv[2] == "ddp" else ModelParallelStrategy(2, 1),
@@ -52,7 +52,9 @@ trainer.fit(net, DataLoader(data, batch_size=4), DataLoader(data, batch_size=4),
 path = gated._gate.path
 record = {
     "lrs": net.lrs, "history": gated.history, "drift": path.drift.ratio, "positions": path.positions,
-    "weights": len(path._snapshots[-1]),
+    "weights": len(path._snapshots[-1]), "chunks": gated._gradients.path.chunks, "taken": [
+        len(one) for one in gated._gradients.path.state_dict()["gradients"]
+    ],
 }
 name = "resumed" if resume else "whole"
 with open(f"{sys.argv[1]}/{name}{trainer.global_rank}.json", "w") as file:
@@ -80,15 +82,22 @@ def test_copied_and_sharded_weights_say_the_same(tmp_path):
     first, second = launch(tmp_path / "ddp", "ddp")
     assert first == second
     assert first["weights"] == 37
+    assert first["taken"] == [37]
+    assert sum(chunk[0] for chunk in first["chunks"]) >= 5
     again, other = launch(tmp_path / "ddp", "ddp", str(tmp_path / "ddp" / "half.ckpt"))
     assert again == other
     assert again["lrs"] == first["lrs"][-len(again["lrs"]) :]
     # A new DDP wrapper orders its gradient buckets anew: the weights differ in the last bit, and late they hardly move.
     assert again["positions"] == first["positions"]
     assert again["drift"] == pytest.approx(first["drift"], rel=5e-3)
+    # Late in the run gradients are rounding errors.
+    assert [chunk[0] for chunk in again["chunks"]] == [chunk[0] for chunk in first["chunks"]]
     # Sharded gradients are summed in another order, and late in the run the weights hardly differ from before.
     parts = launch(tmp_path / "fsdp2", "fsdp2")
     assert sum(part["weights"] for part in parts) == 37
+    assert sum(part["taken"][0] for part in parts) == 37
+    assert parts[0]["chunks"] == parts[1]["chunks"], "one verdict, of each rank's own part"
+    assert [part["history"] for part in parts] == [parts[0]["history"]] * 2
     for part in parts:
         assert part["lrs"] == first["lrs"]
         assert part["positions"] == first["positions"]
