@@ -78,7 +78,7 @@ def moving_on(evidence: Mapping[str, float]) -> bool | None:
     drift = evidence.get("drift", math.nan)
     if told or drift > MOVING:
         return True
-    return False if drift <= BORDER else told
+    return False if 0.0 < drift <= BORDER else told  # weights that don't move at all tell nothing
 
 
 @dataclass(frozen=True)

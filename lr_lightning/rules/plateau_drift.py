@@ -21,6 +21,8 @@ LEAST_SAMPLES = 5
 A_RUN = 50
 """Samples a planned run has at most."""
 BORDER = 1.0
+CLEAR = 1.1
+"""Above a random walk by more than chance."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Drift:
     @property
     def verdict(self) -> str:
         """``"moving on"``, ``"bouncing"`` or ``"unknown"``."""
-        if self.ratio is None or math.isnan(self.ratio):
+        if self.ratio is None or math.isnan(self.ratio) or self.ratio == 0.0:
             return "unknown"
         return "moving on" if self.ratio > BORDER else "bouncing"
 
@@ -47,6 +49,11 @@ class Drift:
     def holds(self) -> bool:
         """Whether a cut is to wait: the weights move on, or it is too early to tell. Broken weights hold nothing up."""
         return self.ratio is None or self.ratio > BORDER
+
+    @property
+    def travels(self) -> bool:
+        """Whether the weights move on beyond doubt: a high LR still pays."""
+        return self.ratio is not None and self.ratio > CLEAR
 
     @property
     def words(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from lr_lightning.rules.plateau_drift import Drift
+
 POWER = 2.0
 FLOOR = 1e-3
 AHEAD = 1.5
@@ -34,15 +36,42 @@ def due_cuts(share_done: float, step: float, factor: float) -> int:
 def most_cuts(done: float, factor: float) -> int:
     """How many cuts plateaus may have made at a point of a run that ends with an endgame.
 
-    One more than ``(1 - done) ** 1.5`` asks for: that schedule ends close to cosine's loss, so even cuts that are all
-    false lose little.
+    At most half a cut more than ``(1 - done) ** 1.5`` asks for: that schedule ends close to cosine's loss, so even cuts
+    that are all false lose little. By half there is none before a fifth of the run.
 
     Args:
         done: Share of the run that is over.
         factor: Multiplier of a cut, below 1.
 
-    >>> [most_cuts(u, 0.5) for u in (0.1, 0.36, 0.38, 0.7, 0.9)]
-    [1, 1, 2, 3, 5]
+    >>> [most_cuts(u, 0.5) for u in (0.2, 0.21, 0.5, 0.7, 0.9)]
+    [0, 1, 2, 3, 5]
     """
     left = max(1.0 - done, FLOOR)
-    return 1 + math.floor(AHEAD * math.log(left) / math.log(factor))
+    return math.floor(0.5 + AHEAD * math.log(left) / math.log(factor))
+
+
+def begins(endgame: float, held: float) -> float:
+    """Where the endgame's curve begins, as a share of the run.
+
+    Args:
+        endgame: The largest share of the run that it takes.
+        held: The last share of the run at which the weights were seen to move on; 0: never.
+
+    >>> begins(0.5, 0.0), begins(0.5, 0.6), begins(0.5, 0.9)
+    (0.5, 0.6, 0.75)
+    """
+    return min(max(held, 1.0 - endgame), 1.0 - 0.5 * endgame)
+
+
+def waits(endgame: float, done: float, drift: Drift | None) -> bool:
+    """Whether the endgame's first cut is to wait.
+
+    While the weights move on, a high LR still pays: the endgame waits, until half of its time is left. Where they
+    bounce it needn't. Without that evidence nothing is cut in the first half of the run.
+
+    >>> waits(0.65, 0.4, Drift(0.8)), waits(0.65, 0.4, None), waits(0.65, 0.6, None), waits(0.65, 0.6, Drift(1.5))
+    (False, True, False, True)
+    """
+    if drift is not None and drift.travels:
+        return done < 1.0 - 0.5 * endgame
+    return done <= 0.5 and (drift is None or drift.verdict != "bouncing")

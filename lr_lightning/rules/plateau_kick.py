@@ -2,8 +2,8 @@
 
 A kick begins where the trend rule finds flat ground, once between two cuts. Then it is on trial: a downward trend
 (p below .02) in the values since, at a better level than before, and it stays until the next cut. It is taken back
-as soon as a window shows no trend, the metric jumps upwards or isn't finite, and in any case after two windows, or
-before the last observation ahead of the endgame.
+as soon as a window shows no trend, the metric jumps upwards or isn't finite, in any case after two windows, and before
+the half of a planned run that has an endgame. Where that begins earlier, its first cut ends the kick.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fits(at: float, seen: int, length: float, least: int, end: float | None) -> 
         seen: Observations so far.
         length: What a window covers at least.
         least: Observations it holds at least.
-        end: Where the endgame begins or else the run ends; ``None``: unknown.
+        end: Where the endgame begins at the latest without further evidence, or else the run ends; ``None``: unknown.
 
     >>> fits(20.0, 20, 8.0, 5, 50.0), fits(45.0, 45, 8.0, 5, 50.0), fits(45.0, 45, 8.0, 5, None)
     (True, False, True)

@@ -14,7 +14,7 @@ from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
 from lr_lightning.rules.plateau_diagnosis import Motion, moving_on
 from lr_lightning.rules.plateau_drift import Drift
-from lr_lightning.rules.plateau_endgame import due_cuts, most_cuts
+from lr_lightning.rules.plateau_endgame import begins, due_cuts, most_cuts, waits
 from lr_lightning.rules.plateau_gradients import Agreement
 from lr_lightning.rules.plateau_stats import Block
 from lr_lightning.rules.plateau_trend_state import MOST_BLOCKS, Stage, TrendState, state_of
@@ -43,7 +43,8 @@ class TrendRule:
     window (up to 4 times). A sustained jump upwards restarts the stage.
 
     With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
-    add none, and they run at most one cut ahead of (time left) ** 1.5, so that a false one can't do much harm.
+    add none, and they run at most half a cut ahead of (time left) ** 1.5, so that a false one can't do much harm. The
+    endgame is told by ``drift``, too: it waits while the weights move on, until half of its time is left.
 
     The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
     metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation,
@@ -58,8 +59,8 @@ class TrendRule:
         resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
             part where the window is a share of a run whose end isn't known.
         cooldown: Observations after a decay that are ignored.
-        endgame: Share of a planned run over which the LR goes down anyway, to a thousandth; what of it would fall into
-            the first half of the run waits for the second. 0: none.
+        endgame: Largest share of a planned run over which the LR goes down anyway, to a thousandth: half of it while
+            the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
         on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
             for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR or momentum once and takes that back
@@ -134,9 +135,8 @@ class TrendRule:
         """
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
-        # In the first half nothing is cut without evidence; and nothing is trained after the end.
-        if horizon is not None and self.endgame > 0 and horizon * max(0.5, 1.0 - self.endgame) < at < horizon:
-            cuts = self._due(state, at, horizon)
+        if horizon is not None and horizon * (1.0 - self.endgame) < at < horizon:  # nothing is trained after the end
+            state, cuts = self._due(state, at, horizon, drift)
             if cuts > 0:
                 return self._force(kicks.settled(state), value, at, horizon, cuts)
         length, least = self._span(state.stage.kick_at, horizon, 1.0)
@@ -359,11 +359,15 @@ class TrendRule:
             return text + "; the last cut brought nothing"
         return text + ("; no progress since the start" if flat else "")
 
-    def _due(self, state: TrendState, at: float, horizon: float) -> int:
-        length = horizon * self.endgame
-        done = (at - horizon * (1.0 - self.endgame)) / length
-        step = (at - state.at) / length
-        return due_cuts(done, step, self.factor) - state.stage.depth
+    def _due(self, state: TrendState, at: float, horizon: float, drift: Drift | None) -> tuple[TrendState, int]:
+        """How many cuts the endgame asks for now."""
+        stage, done = state.stage, at / horizon
+        if not stage.end_cuts and waits(self.endgame, done, drift):
+            travels = drift is not None and drift.travels
+            return replace(state, stage=replace(stage, held=done)) if travels else state, 0
+        length = 1.0 - begins(self.endgame, stage.held)
+        step = (at - state.at) / horizon / length
+        return state, due_cuts(1.0 - (1.0 - done) / length, step, self.factor) - stage.depth
 
     def _force(
         self, state: TrendState, value: float, at: float, horizon: float, cuts: int

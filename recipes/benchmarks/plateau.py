@@ -1,7 +1,7 @@
 """When to decay: PlateauDecay against torch's, Keras's and dlib's rules, step decay and cosine.
 
     python -m recipes.benchmarks.plateau             # the table and the figure (cached in .benchmarks/)
-    python -m recipes.benchmarks.plateau --half choose
+    python -m recipes.benchmarks.plateau --half choose   # or check
     python -m recipes.benchmarks.plateau --signals   # detection alone, on signals with known onsets
 
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from recipes.benchmarks.plateau_arms import RULES, SCHEDULES, arms, cosine
+from recipes.benchmarks.plateau_check import CHECK
 from recipes.benchmarks.plateau_fresh import REPORT
 from recipes.benchmarks.plateau_runs import CADENCES, VALIDATIONS, Arm, train
 from recipes.benchmarks.plateau_tasks import CHOOSE, Task
@@ -28,7 +29,7 @@ from recipes.benchmarks.plateau_tasks import CHOOSE, Task
 STEPS = 8 * VALIDATIONS
 SEEDS = 2
 CACHE = Path(".benchmarks/plateau")
-HALVES = {"choose": CHOOSE, "report": REPORT}
+HALVES = {"choose": CHOOSE, "report": REPORT, "check": CHECK}
 
 Ratios = dict[str, float]
 

@@ -88,10 +88,13 @@ def score(rule: PlateauRule, count: int, known: bool = True, make: Any = signal,
 
 
 def report(half: str = "report") -> str:
-    """The table, on the signals that the rule was chosen on or on the fresh ones."""
+    """The table, on the signals that the rule was chosen on, on the fresh ones, or on those of the last check."""
+    from recipes.benchmarks import plateau_signals_check as check
     from recipes.benchmarks import plateau_signals_fresh as fresh
 
-    make, seed = (signal, 11) if half == "choose" else (fresh.signal, fresh.SEED)
+    correlated = check.signal if half == "check" else fresh.signal  # those of ``choose`` have no AR(1) of their own
+    seeds = {"choose": 11, "report": fresh.SEED, "check": check.SEED}
+    make, seed = (signal if half == "choose" else correlated), seeds[half]
     lines = [f"{'rule':34s} observations  alarms  first half  median delay  too early  missed"]
     rules = {
         "PlateauDecay, length known": (make_rule("trend", endgame=0.0), True),
@@ -106,6 +109,6 @@ def report(half: str = "report") -> str:
     for kind in ("ar.3", "ar.6", "ar.9"):
         for name in ("PlateauDecay, length known", "torch patience 10", "dlib N/10"):
             rule, known = rules[name]
-            result = score(rule, 100, known, lambda n, rng, kind=kind: fresh.signal(n, rng, kind), seed)
+            result = score(rule, 100, known, lambda n, rng, kind=kind: correlated(n, rng, kind), seed)
             lines.append(f"{f'{name}, AR(1) {kind[2:]}':38s} {100:8d}  {result}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from lr_lightning.rules import plateau, plateau_diagnosis, plateau_drift
 from lr_lightning.rules.plateau_drift import Drift
+from lr_lightning.rules.plateau_endgame import due_cuts
 from lr_lightning.rules.plateau_trend import TrendRule
 from lr_lightning.weight_drift import WeightPath
 
@@ -99,11 +100,12 @@ def test_too_few_samples_and_broken_weights():
     assert [Drift(x).verdict for x in (1.2, 0.6)] == ["moving on", "bouncing"]
 
 
-def flat_run(drift, horizon=400.0):
-    rule, cuts, words = TrendRule(), [], set()
+def flat_run(drift, horizon=400.0, endgame=0.0):
+    rule, cuts, words = TrendRule(endgame=endgame), [], set()
     state = rule.start()
     for i in range(1, 401):
-        state, decision = rule.observe(state, 1.0 + 0.01 * math.sin(i * i), float(i), horizon, drift)
+        seen = drift(i / 400) if callable(drift) else drift
+        state, decision = rule.observe(state, 1.0 + 0.01 * math.sin(i * i), float(i), horizon, seen)
         if decision.decays:
             cuts.append((i, decision.cause, dict(decision.evidence)))
         words.add((decision.action, decision.cause, decision.reason.split("; ")[-1]))
@@ -114,14 +116,40 @@ def test_a_plateau_waits_while_the_weights_move_on():
     free, _ = flat_run(None)
     held, words = flat_run(Drift(1.5))
     bouncing, _ = flat_run(Drift(0.6))
-    assert any(cause != "endgame" for _, cause, _ in free)
-    assert [cause for _, cause, _ in held] == ["endgame"] * len(held)
-    assert held
+    assert free
+    assert held == []
     assert ("keep", "flat", "the weights are moving on (drift 1.50)") in words
     assert [(at, cause) for at, cause, _ in bouncing] == [(at, cause) for at, cause, _ in free]
-    told = [evidence for _, cause, evidence in bouncing if cause != "endgame"]
-    assert all(evidence["drift"] == 0.6 for evidence in told)
+    assert all(evidence["drift"] == 0.6 for _, _, evidence in bouncing)
     assert ("keep", "flat", "too early to tell whether the weights move on") in flat_run(Drift())[1]
+
+
+@pytest.mark.parametrize(
+    ("drift", "begin", "earliest"),
+    [
+        (None, 0.35, 0.5),  # no evidence: nothing in the first half
+        (Drift(), 0.35, 0.5),
+        (Drift(1.05), 0.35, 0.5),  # hardly more than a random walk
+        (Drift(0.0), 0.35, 0.5),  # weights that don't move tell nothing
+        (Drift(0.6), 0.35, 0.35),
+        (Drift(1.5), 0.6725, 0.6725),
+        (lambda done: Drift(1.5 if done < 0.45 else 0.6), 0.45 - 1 / 400, 0.45),
+        (lambda done: Drift(1.5 if done > 0.6 else 0.6), 0.35, 0.35),  # once begun, it goes on
+    ],
+)
+def test_the_endgame_begins_where_the_weights_stop_moving_on(drift, begin, earliest):
+    cuts, _ = flat_run(drift, endgame=0.65)
+    ends = [at for at, cause, _ in cuts if cause == "endgame"]
+    plateaus = [at for at, cause, _ in cuts if cause != "endgame"]
+    made, wanted = len([at for at in plateaus if at <= 140]), []
+    for i in range(1, 400):
+        made += i in plateaus and i > 140
+        if i / 400 > earliest:
+            due = due_cuts((i / 400 - begin) / (1 - begin), 1 / 400 / (1 - begin), 0.5)
+            wanted += [i] * (due > made)
+            made = max(made, due)
+    assert ends == wanted
+    assert len(cuts) >= 8
 
 
 def test_the_diagnosis_believes_the_weights():
