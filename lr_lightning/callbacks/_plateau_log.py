@@ -25,7 +25,13 @@ def reason_of(decision: Decision, rule: str, losses: Sequence[float], written: W
 
 
 def record(
-    trainer: Any, monitor: str, decision: Decision, reason: str, written: Written, optimizers: Sequence[Any], say: bool
+    trainer: Any,
+    monitor: str,
+    decision: Decision,
+    reason: str,
+    written: Written,
+    optimizers: Sequence[Any],
+    verbose: bool,
 ) -> dict[str, Any]:
     """Write an event and a line of the log; returns the decision as plain types, for the history."""
     change, factor = _first(written, optimizers)
@@ -34,9 +40,14 @@ def record(
     kind = "restore" if decision.action == "unkick" else decision.action
     name = f"PlateauDecay({monitor})"
     write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
-    if say:
-        rank_zero_info(f"{name}: {settings.line_of(entry)}")
+    if verbose:
+        say(monitor, settings.line_of(entry))
     return entry
+
+
+def say(monitor: str, words: str) -> None:
+    """A line of the log."""
+    rank_zero_info(f"PlateauDecay({monitor}): {words}")
 
 
 def _first(written: Written, optimizers: Sequence[Any]) -> tuple[LRChange, float]:

@@ -318,9 +318,11 @@ class PlateauDecay(Callback):
             self._train_losses.close(trainer.strategy)
         decision = self._decide(trainer, value, at)
         settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
-        if decision.action == "keep":
-            return False
-        return self._act(trainer, pl_module, decision)
+        if decision.action != "keep":
+            return self._act(trainer, pl_module, decision)
+        if decision.cause == "kick" and self.verbose:
+            log.say(self.monitor, decision.reason)
+        return False
 
     def _decide(self, trainer: Trainer, value: float, at: float) -> Decision:
         end = self._end(trainer)

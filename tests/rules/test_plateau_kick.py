@@ -130,7 +130,7 @@ def test_a_schedule_that_raises_the_lr_ends_it():
 SERIES = st.lists(st.integers(-30, 30) | st.just(math.nan), min_size=30, max_size=150)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     values=SERIES, kick=st.sampled_from(["lr", "momentum", "both"]), endgame=st.sampled_from([0.0, 0.3, 0.65, 1.0]),
     known=st.booleans(), moving=st.sampled_from([None, MOVING]), slope=st.sampled_from([0.0, 0.1]),
