@@ -111,8 +111,9 @@ class DecisionWriter:
         optimizers: Sequence[Any],
         schedulers: Sequence[Any] = (),
         min_lr: float | Sequence[float] = 0.0,
+        eps: float = 0.0,
     ) -> Written:
-        """Do what a decision says; floors hold for cuts alone.
+        """Do what a decision says; floors hold for cuts alone, ``eps`` is as in :func:`param_groups.decay`.
 
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.8)
@@ -125,7 +126,7 @@ class DecisionWriter:
         """
         multiplier = self._multiplier(decision)
         floors = min_lr if decision.action == "decay" else 0.0
-        changes = param_groups.decay(optimizers, schedulers, multiplier, floors) if multiplier != 1.0 else []
+        changes = param_groups.decay(optimizers, schedulers, multiplier, floors, eps) if multiplier != 1.0 else []
         words = ""
         if decision.action == "kick" and self.kicks_momentum:
             words = self._raise(optimizers)

@@ -52,7 +52,7 @@ class GradientPath:
         if last.waited < last.spacing:
             return
         last.waited = 0
-        last.spacing = rule.spacing(max(param_groups.momentum(group) for group in optimizer.param_groups))
+        last.spacing = rule.spacing(max((param_groups.momentum(g) for g in optimizer.param_groups), default=0.0))
         parameters = (p for group in optimizer.param_groups for p in group["params"])
         gradient = last.sample.on_device(parameters, _gradient)
         self._pair(last, gradient if scale is None else gradient / scale().to(gradient.device))

@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
+from lr_lightning.rules.plateau_cut import changed_lr
+
 BASE_LR = "base_lr"
 LR_FACTOR = "lr_factor"
 
@@ -217,7 +219,11 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
 
 
 def decay(
-    optimizers: Sequence[Any], schedulers: Sequence[Any], factor: float, min_lr: float | Sequence[float] = 0.0
+    optimizers: Sequence[Any],
+    schedulers: Sequence[Any],
+    factor: float,
+    min_lr: float | Sequence[float] = 0.0,
+    eps: float = 0.0,
 ) -> list[LRChange]:
     """Multiply every group's LR by a plateau factor, not below ``min_lr``; schedules and formulas stay in force.
 
@@ -227,6 +233,7 @@ def decay(
         factor: Multiplier, greater than 0 (above 1 it raises the LR: a kick, or a decay taken back).
         min_lr: Floor for the LR right after the change, one for all groups or one a group (over all optimizers, in
             order). A group that is at or below its floor stays as it is.
+        eps: A group whose LR would change by no more than this stays as it is.
 
     Returns:
         The change of every group that changed.
@@ -245,21 +252,21 @@ def decay(
     changes = []
     for number, optimizer in enumerate(optimizers):
         groups = optimizer.param_groups
-        multipliers = [_bounded(get_lr(group), factor, next(floors)) for group in groups]
+        moves = [changed_lr(get_lr(group), factor, next(floors), eps) for group in groups]
 
-        def scale(index: int | None, value: Any, multipliers: list[float] = multipliers) -> Any:
-            return value * (factor if index is None else multipliers[index])
+        def scale(index: int | None, value: Any, moves: list[tuple[float, float]] = moves) -> Any:
+            return value * (factor if index is None else moves[index][1])
 
-        for index, (group, multiplier) in enumerate(zip(groups, multipliers, strict=True)):
+        for index, (group, (new, multiplier)) in enumerate(zip(groups, moves, strict=True)):
             if multiplier == 1.0:
                 continue
             old = get_lr(group)
             record_base_lr_if_bare(group)
-            set_lr(group, old * multiplier)
+            set_lr(group, new)
             _scale_keys(group, index, scale)
             group[LR_FACTOR] = lr_factor(group) * multiplier
             changes.append(LRChange(number, index, old, get_lr(group)))
-        if any(multiplier != 1.0 for multiplier in multipliers):
+        if any(multiplier != 1.0 for _, multiplier in moves):
             _scale_schedulers(_schedulers_of(optimizer, schedulers), scale)
     return changes
 
@@ -309,12 +316,6 @@ def _proportional(value: Any, new: float, old: float) -> Any:
     if old / over == value:
         return new / over
     return float(Fraction(new) * Fraction(float(value)) / Fraction(old))
-
-
-def _bounded(lr: float, factor: float, floor: float) -> float:
-    if factor >= 1.0 or lr <= 0:
-        return factor
-    return 1.0 if lr <= floor else max(factor, floor / lr)
 
 
 def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:

@@ -12,6 +12,7 @@ from lr_lightning.decision_writer import DecisionWriter
 from lr_lightning.rules import plateau
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_cut import least_change
 from lr_lightning.rules.saved import Saved
 from lr_lightning.weight_drift import WeightPath, WeightSampler
 
@@ -32,7 +33,8 @@ class PlateauLR:
         min_lr: LR below which no decay goes, one or one a param group.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
         **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
-            ``on_flat_region``, ``kick``, ``kick_momentum`` and ``gate``, as in :class:`~lr_lightning.PlateauDecay`.
+            ``on_flat_region``, ``kick``, ``kick_momentum``, ``gate`` and ``eps``, as in
+            :class:`~lr_lightning.PlateauDecay`.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -68,6 +70,7 @@ class PlateauLR:
         self.rule = plateau.configure(
             mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
         )
+        self.eps = least_change(self.rule.name, rule.get("eps"))
         self.state = self.rule.start()
         self._writer = DecisionWriter(factor, rule.get("kick", "lr"), rule.get("kick_momentum"))
         self._writer.check([optimizer], self.schedulers)
@@ -88,7 +91,7 @@ class PlateauLR:
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"metric must be a number, got {shown(metric)}") from None
         decision = self.last_decision = self._decide(value)
-        self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr)
+        self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr, self.eps)
         return decision
 
     def _decide(self, value: float) -> Decision:

@@ -117,18 +117,21 @@ class WeightSampler:
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
+        self._most = MOST_WEIGHTS
         self._places: list[Tensor | None] = []
 
-    def __call__(self, parameters: Iterable[Tensor]) -> Tensor:
-        """The weights, in one dimension, on the host."""
-        return self.on_device(parameters).cpu()
+    def __call__(self, parameters: Iterable[Tensor], most: int = MOST_WEIGHTS) -> Tensor:
+        """The weights, at most ``most``, in one dimension, on the host."""
+        return self.on_device(parameters, None, most).cpu()
 
-    def on_device(self, parameters: Iterable[Tensor], of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def on_device(
+        self, parameters: Iterable[Tensor], of: Callable[[Tensor], Tensor] | None = None, most: int = MOST_WEIGHTS
+    ) -> Tensor:
         """The weights, or of each parameter what ``of`` gives in its shape, on the device of the first."""
         trained = [p for p in parameters if p.requires_grad]
         parts = [_local(p if of is None else of(p)) for p in trained]
-        if (sizes := [part.numel() for part in parts]) != self._sizes:
-            self._choose(sizes)
+        if (sizes := [part.numel() for part in parts]) != self._sizes or most != self._most:
+            self._choose(sizes, most)
         pieces = []
         for i, (part, place) in enumerate(zip(parts, self._places, strict=True)):
             if place is None:
@@ -142,12 +145,12 @@ class WeightSampler:
         device = pieces[0].device
         return torch.cat([piece.to(device) for piece in pieces])
 
-    def _choose(self, sizes: list[int]) -> None:
+    def _choose(self, sizes: list[int], most: int) -> None:
         total = sum(sizes)
-        if total <= MOST_WEIGHTS:
+        if total <= most:
             flat = torch.arange(total)
         else:
-            chosen = torch.randint(total, (MOST_WEIGHTS,), generator=torch.Generator().manual_seed(_SEED))
+            chosen = torch.randint(total, (most,), generator=torch.Generator().manual_seed(_SEED))
             flat = chosen.sort().values
         ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
         owner = torch.searchsorted(ends, flat, right=True)
@@ -155,12 +158,12 @@ class WeightSampler:
         for i, size in enumerate(sizes):
             mine = flat[owner == i] - (int(ends[i]) - size)
             self._places.append(mine if len(mine) else None)
-        self._sizes = sizes
+        self._sizes, self._most = sizes, most
 
 
 def _local(parameter: Tensor) -> Tensor:
     """This rank's part of a parameter, as real numbers."""
-    local = parameter.detach()
+    local: Tensor = getattr(parameter, "ds_tensor", parameter).detach()  # DeepSpeed's ZeRO 3
     if hasattr(local, "to_local"):
         local = local.to_local()
     return torch.view_as_real(local) if local.is_complex() else local

@@ -108,7 +108,7 @@ def main() -> None:
     everyone = gathered(
         {
             "suggestion": test.result.suggestion,
-            "decays": [(entry["step"], entry["new_lr"], entry["reason"]) for entry in decay.history],
+            "decays": [(d["step"], d["new_lr"], d["reason"]) for d in decay.history if d["action"] == "decay"],
             "lrs": records.lrs,
             "losses": records.losses,
             # Under ddp every rank has all weights; a sharding strategy leaves each its share.

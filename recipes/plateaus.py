@@ -106,7 +106,8 @@ def tell(name: str, decisions: list[dict[str, Any]], unit: str, most: int = 3) -
     """Print the first decisions on the metric with their reasons, and count the rest."""
     judged = [d for d in decisions if d["cause"] != "endgame"]
     for d in judged[:most]:
-        print(f"    {name}: {d['action']} to LR {d['new_lr']:.3g} at {unit} {d['at']}: {d['reason']}")
+        what = "waits at" if d["action"] == "wait" else f"{d['action']} to"
+        print(f"    {name}: {what} LR {d['new_lr']:.3g} at {unit} {d['at']}: {d['reason']}")
     rest, endgame = len(judged[most:]), [d for d in decisions if d["cause"] == "endgame"]
     if rest:
         print(f"    {name}: {rest} more, to LR {judged[-1]['new_lr']:.2g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -11,14 +11,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._best_weights import BestWeights
 from lr_lightning.callbacks._plateau_source import LOSS_NAMES
-from lr_lightning.param_groups import LRChange, get_lr, lr_factor, unwrap
+from lr_lightning.param_groups import LRChange, apply_factor, get_lr, lr_factor, unwrap
 from lr_lightning.rules.checks import check_choice, check_count, check_name, check_number, shown
 from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.plateau_patience import PatienceState
 
 NONFINITE_ROW = 5
-CORRELATED = 0.35
-_OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode")
+CORRELATED = 0.55
+_OF_TORCH = ("mode", "factor", "patience", "threshold", "threshold_mode", "eps")
 
 
 def checked_monitor(monitor: object) -> str:
@@ -120,7 +120,7 @@ def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, e
     return {
         "epoch": epoch,
         "step": step,
-        "action": decision.action,
+        "action": decision.action if decision.action != "keep" else "wait",
         "cause": decision.cause,
         "reason": reason,
         "old_lr": change.old,
@@ -145,11 +145,20 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
         )
 
 
+def why_unchanged(min_lr: float | list[float], eps: float) -> str:
+    """What to say when a decay changes no LR."""
+    small = f", or would change by no more than eps={eps:g}" if eps else ""
+    return f"every LR is at min_lr={min_lr}{small}"
+
+
 def line_of(entry: dict[str, Any]) -> str:
     """A decision in one line: "decay ×0.5 at epoch 41 (step 5,248): …, LR 0.1 → 0.05"."""
-    factor, lr = (f" ×{entry['factor']:g}", f" → {entry['new_lr']:.4g}") if entry["factor"] != 1.0 else ("", "")
-    place = f"epoch {entry['epoch']} (step {entry['step']:,})"
-    return f"{entry['action']}{factor} at {place}: {entry['reason']}, LR {entry['old_lr']:.4g}{lr}"
+    when = f"at epoch {entry['epoch']} (step {entry['step']:,}): {entry['reason']}"
+    if entry["action"] == "wait":
+        return f"wait {when}, LR stays at {entry['new_lr']:.4g}"
+    if entry["factor"] == 1.0:  # a kick of the momentum
+        return f"{entry['action']} {when}, LR {entry['new_lr']:.4g}"
+    return f"{entry['action']} ×{entry['factor']:g} {when}, LR {entry['old_lr']:.4g} → {entry['new_lr']:.4g}"
 
 
 def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[float]) -> list[int]:
@@ -166,6 +175,22 @@ def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[f
     if not isinstance(min_lr, float) and len(min_lr) != sum(groups):
         raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(groups)} param groups")
     return groups
+
+
+def unchanged(optimizers: Sequence[Any]) -> LRChange:
+    """The LR where a cut is put off."""
+    lr = get_lr(optimizers[0].param_groups[0])
+    return LRChange(0, 0, lr, lr)
+
+
+def join(optimizers: Sequence[Any], known: list[int], factor_of: Callable[[Any], float]) -> list[int]:
+    """Give param groups that were added since ``known`` was counted the factor so far; returns the new counts."""
+    counts = [len(one.param_groups) for one in optimizers]
+    if counts != known:
+        for place, one in enumerate(optimizers):
+            for group in one.param_groups[known[place] if place < len(known) else 0 :]:
+                apply_factor(group, factor_of(one))
+    return counts
 
 
 def schedule_lr(optimizers: Sequence[Any]) -> float:

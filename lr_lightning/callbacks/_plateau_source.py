@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lr_lightning.callbacks import _sandbox
 from lr_lightning.rules.checks import MOST_STEPS
 from lr_lightning.rules.saved import Saved
 
@@ -122,6 +123,29 @@ class TrainLosses:
         losses.means = saved.floats("means")
         losses._running = LossWindow.from_state(saved.child("running"))
         return losses
+
+
+class StepValue:
+    """What ``interval="step"`` observes: the loss that is trained on, or a metric that this step logged.
+
+    Args:
+        monitor: The metric; one of ``LOSS_NAMES`` is the loss.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self._monitor = monitor
+        self._last: Tensor | None = None
+
+    def of(self, trainer: Any, outputs: Any) -> tuple[Tensor | None, float]:
+        """The value that this batch gave, if it did, and what undoes a division by the number of micro-batches."""
+        if self._monitor in LOSS_NAMES:
+            # Lightning has divided the loss by the number of micro-batches.
+            return loss_of(outputs), float(trainer.accumulate_grad_batches)
+        value = _sandbox.fresh_metrics(trainer).get(self._monitor)
+        if value is not None and self._last is not None and value.data_ptr() == self._last.data_ptr():
+            return None, 1.0  # a metric that is logged now and then keeps its storage until it is logged again
+        self._last = value if value is not None else self._last
+        return value, 1.0
 
 
 def loss_of(outputs: Any) -> Tensor | None:

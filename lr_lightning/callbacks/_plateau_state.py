@@ -35,6 +35,7 @@ def of(callback: PlateauDecay) -> dict[str, Any]:
         "window": callback._window.state_dict(),
         "seen": callback._seen,
         "warned": sorted(callback._warned),
+        "told": list(callback._told),
         "best": callback._best.state_dict() if callback._best is not None else None,
         "train_losses": callback._train_losses.state_dict() if callback._train_losses is not None else None,
         "gate": callback._gate.state_dict() if callback._gate is not None else None,
@@ -65,6 +66,7 @@ def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
         "_window": LossWindow.from_state(saved.child("window")),
         "_seen": saved.flag("seen"),
         "_warned": set(saved.texts("warned")),
+        "_told": tuple(saved.texts("told")),
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,9 +19,10 @@ from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
 from lr_lightning.callbacks._plateau_gate import Gradients, gate_for
 from lr_lightning.decision_writer import DecisionWriter
-from lr_lightning.rules import plateau
+from lr_lightning.rules import plateau, plateau_waits
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
+from lr_lightning.rules.plateau_cut import least_change
 
 
 class PlateauDecay(Callback):
@@ -47,7 +49,9 @@ class PlateauDecay(Callback):
         warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
-        endgame: Share of a planned run over which the LR falls in any case (from half of the run on); 0 turns it off.
+        eps: An LR that would change by no more than this stays. None: 1e-8 for ``"patience"`` (torch's), else 0.
+        endgame: Largest share of a planned run over which the LR falls in any case: half of it as long as the weights
+            move on (see ``gate``), and nothing before half of the run unless they are seen to bounce. 0 turns it off.
         horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
             is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
@@ -62,7 +66,7 @@ class PlateauDecay(Callback):
         gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
             around one place (:mod:`lr_lightning.rules.plateau_drift`). Reads at most 4096 weights at some 50
             observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
-            long) and the rule is ``"trend"``. The endgame doesn't wait.
+            long) and the rule is ``"trend"``. The endgame waits no longer than until half of its time is left.
         restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
             the best checkpoint. Not in the endgame.
         on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
@@ -74,7 +78,8 @@ class PlateauDecay(Callback):
         verbose: Whether to log each decision.
 
     Attributes:
-        history: One dict a decision: epoch, step, action, cause, reason, old_lr, new_lr, factor, evidence.
+        history: One dict a decision: epoch, step, action, cause, reason, old_lr, new_lr, factor, evidence. The action
+            is ``"decay"``, ``"kick"``, ``"unkick"`` or, once where a plateau isn't cut yet, ``"wait"``.
         factor_so_far: Product of the decays.
 
     Raises:
@@ -99,6 +104,7 @@ class PlateauDecay(Callback):
         cooldown: int = 0,
         warmup: int | float = 0,
         min_lr: float | Sequence[float] = 0.0,
+        eps: float | None = None,
         endgame: float | None = None,
         horizon: str = "auto",
         optimizer: int | Sequence[int] | None = None,
@@ -127,6 +133,7 @@ class PlateauDecay(Callback):
             "gate": gate,
             "kick": kick,
             "kick_momentum": kick_momentum,
+            "eps": eps,
         }
         check_choice("horizon", horizon, ("auto", "unknown"))
         self._rule = plateau.configure(mode=mode, interval=interval, horizon_known=horizon == "auto", **self._settings)
@@ -159,8 +166,9 @@ class PlateauDecay(Callback):
         self._window = source.LossWindow(self._read_every or 1)
         self._seen = self._validated = self._loaded = False
         self._warned: set[str] = set()
+        self._told: tuple[str, ...] = ()
         self._available: dict[str, list[str]] = {}
-        self._last_step_value: Any = None
+        self._step_value = source.StepValue(self.monitor)
 
     @property
     def rule(self) -> plateau.PlateauRule:
@@ -215,15 +223,8 @@ class PlateauDecay(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups that were added since the last batch the factor so far."""
-        optimizers = self._optimizers(trainer)
-        counts = [len(o.param_groups) for o in optimizers]
-        if counts == self._group_counts:
-            return
-        known, self._group_counts = self._group_counts, counts
-        for place, torch_optimizer in enumerate(optimizers):
-            old = known[place] if place < len(known) else 0
-            for group in torch_optimizer.param_groups[old:]:
-                param_groups.apply_factor(group, self._total_factor(trainer, torch_optimizer))
+        factor = partial(self._total_factor, trainer)
+        self._group_counts = settings.join(self._optimizers(trainer), self._group_counts, factor)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """With ``diagnose="gradients"``: compare this gradient with an earlier one now and then."""
@@ -280,15 +281,7 @@ class PlateauDecay(Callback):
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
         parts = trainer.accumulate_grad_batches  # 1 in manual optimization
         ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
-        if self.monitor in source.LOSS_NAMES:
-            # Lightning has divided the loss by the number of micro-batches.
-            value, scale = source.loss_of(outputs), float(parts)
-        else:
-            value, scale = _sandbox.fresh_metrics(trainer).get(self.monitor), 1.0
-            if value is not None and self._last_step_value is not None:
-                # A metric that is logged now and then keeps its storage until it is logged again.
-                value = None if value.data_ptr() == self._last_step_value.data_ptr() else value
-            self._last_step_value = value if value is not None else self._last_step_value
+        value, scale = self._step_value.of(trainer, outputs)
         if value is not None:
             self._seen = True
             self._window.add(value, scale, ends)
@@ -310,6 +303,7 @@ class PlateauDecay(Callback):
         """Feed the rule; returns whether the LR changed."""
         if self._warming(trainer):
             self._state, ended = plateau.restart(self._rule, self._state, value, at)
+            self._told = ()
             self._restart_motion()
             return self._act(trainer, pl_module, ended) if ended is not None else False
         if self._best is not None:
@@ -318,9 +312,13 @@ class PlateauDecay(Callback):
             self._train_losses.close(trainer.strategy)
         decision = self._decide(trainer, value, at)
         settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
+        before, self._told = self._told, plateau_waits.told(self._told, decision)
         if decision.action != "keep":
             return self._act(trainer, pl_module, decision)
-        if decision.cause == "kick" and self.verbose:
+        if len(self._told) > len(before):
+            reason = log.reason_of(decision, self._rule.name, self._train_losses)
+            self._record(trainer, decision, reason, settings.unchanged(self._optimizers(trainer)), 1.0)
+        elif decision.cause == "kick" and self.verbose:
             log.say(self.monitor, decision.reason)
         return False
 
@@ -356,23 +354,27 @@ class PlateauDecay(Callback):
         return source.planned_batches(trainer, self._batches)
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
-        optimizers = self._optimizers(trainer)
+        eps = least_change(self._rule.name, self._settings["eps"])
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        written = self._writer.apply(decision, optimizers, schedulers, self.min_lr)
+        written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
         if not written:
             if "min_lr" not in self._warned:
-                rank_zero_info(f"PlateauDecay: {decision.reason}, but every LR is at min_lr={self.min_lr}")
+                rank_zero_info(f"PlateauDecay: {decision.reason}, but {settings.why_unchanged(self.min_lr, eps)}")
             self._warned.add("min_lr")
             return False
         self.factor_so_far *= written.multiplier if written.lrs else 1.0
-        losses = self._train_losses.means if self._train_losses is not None else ()
-        reason = log.reason_of(decision, self._rule.name, losses, written)
+        reason = log.reason_of(decision, self._rule.name, self._train_losses, written.momentum)
         if self._best is not None and decision.action == "decay" and decision.cause != "endgame":
             restored = self._best.restore(trainer, pl_module)
             reason += f"; {restored}" if restored else ""
-        entry = log.record(trainer, self.monitor, decision, reason, written, optimizers, self.verbose)
-        self.history.append(entry)
+        change = written.lrs[0] if written.lrs else settings.unchanged(self._optimizers(trainer))
+        self._record(trainer, decision, reason, change, written.multiplier if written.lrs else 1.0)
         return True
+
+    def _record(
+        self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, factor: float
+    ) -> None:
+        self.history.append(log.record(trainer, self.monitor, decision, reason, change, factor, self.verbose))
 
     def _optimizers(self, trainer: Trainer) -> list[Any]:
         chosen = trainer.optimizers

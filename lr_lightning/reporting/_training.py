@@ -14,6 +14,7 @@ SYMBOLS = {
     "restart": "triangle-up",
     "kick": "triangle-up",
     "restore": "triangle-left",
+    "wait": "circle-open",
 }
 MANY = 20
 """Runs beyond which lines are thin."""
@@ -133,14 +134,15 @@ def _event_trace(go: Any, name: str, run: Mapping[str, Any], color: str, x: str)
 def describe(event: Mapping[str, Any]) -> str:
     """An event for a hover label."""
     by = f" · {style.literal(event['source'])}" if event.get("source") else ""
-    change = f"LR {style.number(event['old_lr'])} → {style.number(event['new_lr'])}"
+    change = "stays" if event["kind"] == "wait" else f"→ {style.number(event['new_lr'])}"
+    change = f"LR {style.number(event['old_lr'])} {change}"
     where = f"step {event['step']:,}, epoch {event['epoch']}"
     return f"<b>{style.literal(event['kind'])}</b>{by}<br>{where}<br>{change}<br>{style.wrapped(event['reason'])}"
 
 
 def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
-    """Vertical lines through both panels, up to as many as stay readable."""
-    events = [plain(event) for event in run.get("events") or ()]
+    """Vertical lines through both panels where the LR changed, up to as many as stay readable."""
+    events = [event for event in map(plain, run.get("events") or ()) if event["kind"] != "wait"]
     for at in positions([event["step"] for event in events], run.get("epochs"), x)[:100]:
         line = {"color": "#80868b", "width": 1, "dash": "dot"}
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")

@@ -28,7 +28,7 @@ class LREvent:
     """A change of the LR, with its reason.
 
     Attributes:
-        kind: ``decay``, ``formula``, ``range_test``, ``restart``, ``kick``, ``restore``, …
+        kind: ``decay``, ``formula``, ``range_test``, ``restart``, ``kick``, ``restore``, ``wait`` (the LR stays), …
         step: Honest logging step at which it took effect.
         epoch: Epoch (0-based) at which it took effect.
         old_lr: LR before.
@@ -51,10 +51,8 @@ class LREvent:
     def line(self) -> str:
         """One line for logs and text summaries."""
         by = f" ({self.source})" if self.source else ""
-        return (
-            f"{self.kind}{by} at step {self.step:,}, epoch {self.epoch}: "
-            f"LR {self.old_lr:.4g} → {self.new_lr:.4g}. {self.reason}"
-        )
+        change = f"{self.old_lr:.4g} → {self.new_lr:.4g}" if self.kind != "wait" else f"stays at {self.new_lr:.4g}"
+        return f"{self.kind}{by} at step {self.step:,}, epoch {self.epoch}: LR {change}. {self.reason}"
 
 
 def write_event(trainer: Any, event: LREvent) -> None:

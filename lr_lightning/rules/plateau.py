@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lr_lightning.rules.checks import check_choice, check_flag, check_number, is_number, shown
+from lr_lightning.rules.plateau_cut import least_change
 from lr_lightning.rules.plateau_drift import Drift
 from lr_lightning.rules.plateau_gradients import Agreement
 from lr_lightning.rules.plateau_kick import TRIAL, check_kick
@@ -42,6 +43,8 @@ class Decision:
             ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
         evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
         cuts: By how many cuts at once the LR is to fall, where the action is to decay.
+        waits: What a cut of a plateau is put off for: ``"window"`` (a longer one), ``"samples"`` (of the weights),
+            ``"weights"`` (they move on), ``"endgame"``; empty where none is.
 
     >>> Decision("decay", "no trend over 12 observations", cause="plateau").decays
     True
@@ -52,6 +55,7 @@ class Decision:
     cause: str = "progress"
     evidence: Mapping[str, float] = field(default_factory=dict)
     cuts: int = 1
+    waits: str = ""
 
     @property
     def decays(self) -> bool:
@@ -228,12 +232,14 @@ def configure(
     gate: bool | None = None,
     kick: str = "lr",
     kick_momentum: float | None = None,
+    eps: float | None = None,
     horizon_known: bool = True,
 ) -> PlateauRule:
     """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
 
     ``horizon_known`` is False where the run's end is known to be unknown: dlib's window can't be a share of it then.
-    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't.
+    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't. So is
+    ``eps``: it is no part of the decision, but of the cut (:mod:`lr_lightning.rules.plateau_cut`).
 
     Raises:
         ValueError: If a setting is out of its range, or belongs to another rule.
@@ -261,6 +267,7 @@ def configure(
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
         settings.update(factor=factor, kick=kick, open_least=200 if interval == "step" else 5)
     made = make_rule(name, **settings)
+    least_change(name, eps)
     if gate is not None and check_flag("gate", gate) and (name != "trend" or on_flat_region == "decay"):
         other = f"rule {name!r}" if name != "trend" else "on_flat_region='decay'"
         raise ValueError(f"gate=True waits in flat regions by the trend rule: it doesn't go with {other}")

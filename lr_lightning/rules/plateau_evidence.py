@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 from lr_lightning.rules.plateau_stats import Block
 
@@ -14,6 +15,7 @@ STILL: Swings = (0.0, 0.0, 0.0, 0.0)
 _MEMORY = 0.98  # some fifty differences: those of an earlier LR fade
 _PRIOR = 6.0  # so many differences of uncorrelated noise are believed in beforehand
 _MOST = 0.95
+_ENOUGH = 25.0
 
 
 def swing(swings: Swings, blocks: Sequence[Block], mean: float) -> Swings:
@@ -62,6 +64,28 @@ def correlation(swings: Swings) -> float:
         return 0.0
     raw = 1.0 + 2.0 * (products - trend) / (squares - trend)
     return min(_MOST, max(0.0, raw * weight / (weight + _PRIOR)))
+
+
+def lasting(swings: Swings, stage: Sequence[Block], window: Sequence[Block]) -> float:
+    """Correlation that is there in the long run, in the stage and in the newest window alike; 0 while little is known.
+
+    To be told, so a false one is worse than a late one: each alone is misled, by a steep fall long ago or by chance.
+
+    >>> lasting((0.0, 2.0, -0.2, 94.0), [], [(float(i % 2), 1, float(i)) for i in range(30)])
+    0.0
+    """
+    long_run = correlation(swings) if swings[3] >= _ENOUGH else 0.0
+    return min(long_run, _tamed(stage), _tamed(window)) if long_run else 0.0
+
+
+def _tamed(blocks: Sequence[Block]) -> float:
+    """The correlation where a difference counts for at most four times their median size: no fall dominates."""
+    if len(blocks) < 3:
+        return 0.0
+    steps = [new[0] - old[0] for old, new in pairwise(blocks)]
+    most = 4.0 * _median([abs(step) for step in steps])
+    levels = accumulate((max(-most, min(most, step)) for step in steps), initial=0.0)
+    return correlation(swings_of([(level, 1, 0.0) for level in levels]))
 
 
 def inflation(rho: float) -> float:

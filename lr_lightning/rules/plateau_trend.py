@@ -215,9 +215,6 @@ class TrendRule:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        if p >= 0.2:  # a bent decline looks like correlated noise
-            seen_now = evidence_of.correlation(evidence_of.swings_of(window))
-            stage = replace(stage, correlation=0.6 * stage.correlation + 0.4 * seen_now)
         evidence = self._evidence(stage, window, means, p)
         early = horizon is not None and at < 0.5 * horizon
         if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
@@ -278,7 +275,8 @@ class TrendRule:
             "level": self._signed(level),
             "noise": stats.spread(means),
             "drop": stage.top - level,
-            "correlation": stage.correlation,
+            # A bent decline looks like correlated noise.
+            "correlation": evidence_of.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
         }
 
     def _signed(self, value: float) -> float:
@@ -309,13 +307,19 @@ class TrendRule:
             if stage.kicked == kicks.NONE and kicks.fits(at, seen, length, least, self._last_kick(horizon)):
                 return kicks.begun(stage, at, seen, level, self.kick), Decision("kick", words, "flat", evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
-            return stage, Decision("keep", words, "flat" if flat else "plateau", evidence)
+            # Once the endgame has begun, waiting for it is no news.
+            what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
+            return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=what)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
         if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
-            return replace(stage, backoff=backoff, waited=True), Decision("keep", words, "flat", evidence)
+            words += f"; first a window {backoff:g} times as long"
+            waiting = replace(stage, backoff=backoff, waited=True)
+            return waiting, Decision("keep", words, "flat", evidence, waits="window")
         if drift is not None and drift.holds:
-            return replace(stage, waited=True), Decision("keep", f"{words}; {drift.words}", "flat", evidence)
+            what = "samples" if drift.ratio is None else "weights"
+            held = Decision("keep", f"{words}; {drift.words}", "flat", evidence, waits=what)
+            return replace(stage, waited=True), held
         after = self._after_cut(stage, at, level, noise, backoff)
         return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
 

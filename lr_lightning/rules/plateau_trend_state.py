@@ -36,7 +36,6 @@ class Stage:
         end_cuts: Those that the endgame made.
         held: Last share of the planned run at which the endgame waited for weights that move on; 0: never.
         depth: Cuts that are in force: without the one that a raised LR takes back.
-        correlation: Lag-1 correlation of a window's block means, smoothed over judgements, to be told.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
 
@@ -62,7 +61,6 @@ class Stage:
     end_cuts: int = 0
     held: float = 0.0
     depth: int = 0
-    correlation: float = 0.0
     nonfinite: int = 0
     swings: Swings = STILL
 

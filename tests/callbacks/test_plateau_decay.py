@@ -166,6 +166,22 @@ def test_min_lr_of_each_group():
     assert len(callback.history) == 2
 
 
+def test_eps_leaves_what_would_hardly_change(caplog):
+    """A group at 1.5e-8 stays, as with torch's default; with eps=0 it falls; eps goes through the state."""
+    for eps, expected in ((None, 1.5e-8), (0.0, 1.5e-8 / 2**3), (1e-3, 1.5e-8)):
+        module = Scripted(FLAT, groups=2, lr=1.5e-7)
+        callback = PlateauDecay(patience=0, eps=eps)
+        with caplog.at_level(logging.INFO, logger="lightning.pytorch.utilities.rank_zero"):
+            trainer = fit(module, callback, max_epochs=4)
+        assert trainer.optimizers[0].param_groups[1]["lr"] == expected
+        assert callback.state_dict()["settings"]["eps"] == eps
+        assert ("would change by no more than eps=0.001" in caplog.text) == (eps == 1e-3)
+    kept = PlateauDecay(patience=0, eps=0.0)
+    with pytest.warns(UserWarning, match="eps differ from the checkpoint's; the checkpoint's are kept"):
+        kept.load_state_dict(callback.state_dict())
+    assert kept._settings["eps"] == 1e-3
+
+
 def test_non_finite_values_warn_after_five_in_a_row():
     nan = float("nan")
     callback = PlateauDecay(patience=1)
@@ -352,3 +368,15 @@ def test_from_torch_goes_on_where_the_scheduler_stood():
 def test_refuses(settings, words):
     with pytest.raises(ValueError, match=words):
         PlateauDecay(**settings)
+
+
+def test_correlated_noise_is_warned_of_once():
+    random, x, values = torch.Generator().manual_seed(0), 0.0, []
+    for _ in range(120):
+        x = 0.9 * x + float(torch.randn(1, generator=random))
+        values.append(x)
+    module, callback = Scripted(values), PlateauDecay()
+    with pytest.warns(UserWarning, match="the noise of val_loss is strongly correlated") as caught:
+        fit(module, callback, max_epochs=100)
+    assert sum("correlated" in str(one.message) for one in caught) == 1
+    assert callback.state_dict()["warned"] == ["correlation"]

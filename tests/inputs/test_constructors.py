@@ -113,7 +113,7 @@ PLATEAU = {
     "rule": choice(None, "trend", "patience", "dlib"), "window": either(NONE, WINDOW), "patience": INDEX,
     "threshold": either(NONE, real(0)), "threshold_mode": choice(None, "rel", "abs", "margin"), "cooldown": whole(0),
     "endgame": either(NONE, real(0, 1)), "on_flat_region": choice("keep", "kick", "decay"),
-    "gate": either(NONE, FLAG), "kick": choice("lr", "momentum", "both"),
+    "gate": either(NONE, FLAG), "eps": either(NONE, real(0)), "kick": choice("lr", "momentum", "both"),
     "kick_momentum": either(NONE, SHARE),
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}

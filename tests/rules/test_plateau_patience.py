@@ -1,5 +1,6 @@
 """``rule="patience"`` decides as torch's ReduceLROnPlateau does, and better where that one is wrong."""
 
+import doctest
 import math
 
 import pytest
@@ -7,14 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lr_lightning import PlateauDecay
 from lr_lightning.plateau_lr import PlateauLR
+from lr_lightning.rules import plateau_cut
 from lr_lightning.rules.plateau import make_rule
+from lr_lightning.rules.plateau_cut import least_change
 
 FINITE = st.floats(-1e3, 1e3, allow_nan=False).map(lambda x: round(x, 3))
 
 
-def optimizer():
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+def optimizer(*lrs):
+    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs or (1.0,)])
 
 
 @settings(max_examples=200, deadline=None)
@@ -41,6 +45,57 @@ def test_equals_torch_and_resumes(values, mode, threshold_mode, threshold, patie
         scheduler.step(value)
         plateau.step(value)
         assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+
+
+LRS = st.floats(-12, 0).map(lambda x: 10**x)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lrs=st.lists(LRS, min_size=3, max_size=3),
+    floors=st.one_of(st.just(0), LRS, st.lists(st.one_of(st.just(0.0), LRS), min_size=3, max_size=3)),
+    eps=st.one_of(st.none(), st.just(0.0), LRS),
+    factor=st.sampled_from([0.1, 0.3, 0.5, 0.9, 1 / 3]),
+    patience=st.integers(0, 2),
+    switch=st.integers(0, 60),
+)
+def test_equals_torch_at_tiny_lrs(lrs, floors, eps, factor, patience, switch):
+    """To the bit with torch's ``eps`` (its default, none, others) and floors of each group; taken over on the way."""
+    theirs, ours = optimizer(*lrs), optimizer(*lrs)
+    small = {} if eps is None else {"eps": eps}
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        theirs, factor=factor, patience=patience, min_lr=floors, **small
+    )
+    plateau = PlateauLR(ours, factor=factor, patience=patience, min_lr=floors, **small)
+    for i in range(60):
+        if i == switch:
+            taken = PlateauDecay.from_torch(scheduler)
+            assert least_change("patience", taken._settings["eps"]) == plateau.eps == scheduler.eps
+            given = {key: taken._settings[key] for key in ("rule", "patience", "threshold", "threshold_mode", "eps")}
+            plateau = PlateauLR(ours, taken.mode, taken.factor, min_lr=taken.min_lr, **given)
+            plateau.state = taken._state
+        scheduler.step(1.0)
+        plateau.step(1.0)
+        assert [group["lr"] for group in ours.param_groups] == [group["lr"] for group in theirs.param_groups]
+
+
+def test_eps_is_for_other_rules_too_but_none_by_default():
+    """From 1e-8 on: the classic rule leaves it there, the trend rule goes on, or as far as its own eps lets it."""
+    lrs = {}
+    rules = {"patience": {"patience": 0}, "trend": {"window": 3}, "own": {"window": 3, "eps": 1e-9}}
+    for name, chosen in rules.items():
+        one = optimizer(1e-8)
+        plateau = PlateauLR(one, **chosen)
+        for _ in range(100):
+            plateau.step(1.0)
+        lrs[name] = one.param_groups[0]["lr"]
+    assert lrs["patience"] == 1e-8
+    assert lrs["trend"] < 1e-10
+    assert lrs["own"] == 1e-8 / 8
+
+
+def test_doctests():
+    assert doctest.testmod(plateau_cut).failed == 0
 
 
 def decays(rule, values):

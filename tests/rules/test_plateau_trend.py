@@ -9,6 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lr_lightning.callbacks._plateau_settings import CORRELATED
 from lr_lightning.rules import plateau_stats as stats
 from lr_lightning.rules.plateau import make_rule
 from lr_lightning.rules.plateau_endgame import most_cuts
@@ -224,22 +225,39 @@ def test_memory_is_bounded():
         assert len(state.stage.blocks) <= 128
 
 
-def test_correlated_noise_is_told():
-    """AR(1) noise on a plateau: the evidence shows it, and white noise doesn't."""
-    found = {}
-    for rho in (0.0, 0.9):
-        shown = []
-        for seed in range(20):
-            rng, x = np.random.default_rng(seed), 0.0
-            rule = no_end()
-            state, most = rule.start(), 0.0
-            for i in range(100):
-                x = rho * x + math.sqrt(1 - rho**2) * rng.standard_normal()
-                state, decision = rule.observe(state, max(0.0, 1 - i / 30) + 0.03 * x, i + 1, 100)
-                most = max(most, decision.evidence.get("correlation", 0.0))
-            shown.append(most)
-        found[rho] = float(np.median(shown))
-    assert found[0.9] > 0.3 > found[0.0] + 0.15
+def told_correlation(fall, rho, kind, seed):
+    """The most that the default rule shows over 100 observations of a fall with noise of spread 1."""
+    rng, x = np.random.default_rng(seed), 0.0
+    drawn = {"normal": rng.standard_normal, "laplace": rng.laplace, "t3": lambda: rng.standard_t(3)}[kind]
+    rule = make_rule("trend")
+    state, most = rule.start(), 0.0
+    for i in range(100):
+        x = rho * x + math.sqrt(1 - rho**2) * drawn()
+        state, decision = rule.observe(state, fall((i + 1) / 100) + x, i + 1, 100)
+        most = max(most, decision.evidence.get("correlation", 0.0))
+    return most
+
+
+FALLS = [
+    lambda t: 0.0,
+    lambda t: 0.4 / (0.02 + t),
+    lambda t: 3 / math.sqrt(0.01 + t),
+    lambda t: 10 * (1 - 5 * t) * (t < 0.2),
+]
+STEEP = [lambda t: 1e3 * (1 - 25 * t) * (t < 0.04)]
+
+
+@pytest.mark.parametrize(("falls", "false"), [(FALLS, 0.02), (STEEP, 0.1)])
+def test_correlated_noise_is_told(falls, false):
+    """Strong correlation is warned of on plateaus and on decays; white and heavy-tailed noise hardly ever."""
+    shown = {
+        (rho, kind): [told_correlation(fall, rho, kind, seed) > CORRELATED for fall in falls for seed in range(40)]
+        for rho, kind in ((0.0, "normal"), (0.0, "laplace"), (0.0, "t3"), (0.9, "normal"))
+    }
+    strong = shown.pop((0.9, "normal"))
+    assert sum(strong) / len(strong) >= 0.7
+    white = [one for found in shown.values() for one in found]
+    assert sum(white) / len(white) <= false
 
 
 @settings(max_examples=50, deadline=None)
