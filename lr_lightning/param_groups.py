@@ -1,4 +1,4 @@
-"""The only writer of ``group["lr"]``.
+"""The only writer of ``group["lr"]``, and of a group's momentum.
 
 The LR of a param group is a product that three parties share::
 
@@ -380,17 +380,19 @@ def momentum(group: dict[str, Any]) -> float:
     return float(group.get("momentum") or betas[0] or 0.0)
 
 
-def why_lr_is_no_step_size(optimizer: Any) -> str | None:
-    """Why a range test says nothing about this optimizer; None if its LR is a step size.
+def set_momentum(group: dict[str, Any], value: float) -> None:
+    """Write what :func:`momentum` reads of a param group that has it; a tensor is filled in place.
 
-    >>> why_lr_is_no_step_size(torch.optim.SGD([torch.zeros(1)], lr=0.1)) is None
-    True
+    >>> group = {"betas": (0.9, 0.999)}
+    >>> set_momentum(group, 0.95)
+    >>> group["betas"]
+    (0.95, 0.999)
     """
-    inner = unwrap(optimizer)
-    name = type(inner).__name__
-    keys = {key for group in inner.param_groups for key in group}
-    if "d" in keys or "prodigy" in name.lower() or "dadapt" in name.lower():
-        return f"{name} estimates its own step size, its lr is a factor on that and belongs at 1"
-    if "schedulefree" in name.lower() or {"weight_sum", "lr_max"} <= keys:
-        return f"{name} averages its iterates, so the loss in a sweep lags behind the LR; tune it by whole runs"
-    return None
+    plain = bool(group.get("momentum"))
+    held = group["momentum"] if plain else group["betas"][0]
+    if isinstance(held, Tensor):
+        held.fill_(value)
+    elif plain:
+        group["momentum"] = value
+    else:
+        group["betas"] = type(group["betas"])((value, *group["betas"][1:]))

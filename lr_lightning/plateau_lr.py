@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from lr_lightning import param_groups
+from lr_lightning.decision_writer import DecisionWriter
 from lr_lightning.rules import plateau
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import Decision
@@ -33,7 +33,8 @@ class PlateauLR:
         min_lr: LR below which no decay goes, one or one a param group.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
         **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
-            ``on_flat_region``, ``gate`` and ``eps``, as in :class:`~lr_lightning.PlateauDecay`.
+            ``on_flat_region``, ``kick``, ``kick_momentum``, ``gate`` and ``eps``, as in
+            :class:`~lr_lightning.PlateauDecay`.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -71,6 +72,8 @@ class PlateauLR:
         )
         self.eps = least_change(self.rule.name, rule.get("eps"))
         self.state = self.rule.start()
+        self._writer = DecisionWriter(factor, rule.get("kick", "lr"), rule.get("kick_momentum"))
+        self._writer.check([optimizer], self.schedulers)
         gate = rule.get("gate")
         suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
         self._path = WeightPath() if gate or (gate is None and suits) else None
@@ -88,9 +91,7 @@ class PlateauLR:
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"metric must be a number, got {shown(metric)}") from None
         decision = self.last_decision = self._decide(value)
-        if decision.action != "keep":
-            multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
-            param_groups.decay([self.optimizer], self.schedulers, multiplier, self.min_lr, self.eps)
+        self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr, self.eps)
         return decision
 
     def _decide(self, value: float) -> Decision:
@@ -108,7 +109,8 @@ class PlateauLR:
     def state_dict(self) -> dict[str, Any]:
         """The rule's state; the LRs themselves are in the optimizer's."""
         path = self._path.state_dict() if self._path is not None else None
-        return {"rule": self.rule.name, "state": self.state.to_dict(), "gate": path}
+        written = self._writer.state_dict()
+        return {"rule": self.rule.name, "state": self.state.to_dict(), "gate": path, "writer": written}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken.
@@ -121,9 +123,10 @@ class PlateauLR:
             raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
         state = self.rule.load(saved["state"])
         path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
+        writer = self._writer.loaded(saved.child("writer"))
         if self._path is not None and path is not None:
             self._path = path
-        self.state = state
+        self.state, self._writer = state, writer
 
 
 def _known(rule: dict[str, Any]) -> dict[str, Any]:

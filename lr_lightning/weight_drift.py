@@ -121,8 +121,15 @@ class WeightSampler:
         self._places: list[Tensor | None] = []
 
     def __call__(self, parameters: Iterable[Tensor], most: int = MOST_WEIGHTS) -> Tensor:
-        """The weights, at most ``most``, in one dimension."""
-        parts = [_local(p) for p in parameters if p.requires_grad]
+        """The weights, at most ``most``, in one dimension, on the host."""
+        return self.on_device(parameters, None, most).cpu()
+
+    def on_device(
+        self, parameters: Iterable[Tensor], of: Callable[[Tensor], Tensor] | None = None, most: int = MOST_WEIGHTS
+    ) -> Tensor:
+        """The weights, or of each parameter what ``of`` gives in its shape, on the device of the first."""
+        trained = [p for p in parameters if p.requires_grad]
+        parts = [_local(p if of is None else of(p)) for p in trained]
         if (sizes := [part.numel() for part in parts]) != self._sizes or most != self._most:
             self._choose(sizes, most)
         pieces = []
@@ -136,7 +143,7 @@ class WeightSampler:
         if not pieces:
             return torch.zeros(0)
         device = pieces[0].device
-        return torch.cat([piece.to(device) for piece in pieces]).cpu()
+        return torch.cat([piece.to(device) for piece in pieces])
 
     def _choose(self, sizes: list[int], most: int) -> None:
         total = sum(sizes)

@@ -88,6 +88,18 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arguments, state
 
 
+def checked_diagnose(diagnose: Any, rule: str) -> bool | str:
+    """Whether to follow the training loss, and gradients too.
+
+    Raises:
+        ValueError: If it is neither a flag nor ``"gradients"``, or no rule would ask for these.
+    """
+    check_choice("diagnose", diagnose, (False, True, "gradients"))
+    if diagnose == "gradients" and rule != "trend":
+        raise ValueError(f"diagnose='gradients' tells plateaus of the trend rule apart, it doesn't go with {rule!r}")
+    return bool(diagnose) if isinstance(diagnose, bool) else "gradients"
+
+
 def missing(monitor: str, interval: str, available: dict[str, list[str]], validates: bool = True) -> str:
     """What to say when the metric never came: what is logged, and when."""
     logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
@@ -144,6 +156,8 @@ def line_of(entry: dict[str, Any]) -> str:
     when = f"at epoch {entry['epoch']} (step {entry['step']:,}): {entry['reason']}"
     if entry["action"] == "wait":
         return f"wait {when}, LR stays at {entry['new_lr']:.4g}"
+    if entry["factor"] == 1.0:  # a kick of the momentum
+        return f"{entry['action']} {when}, LR {entry['new_lr']:.4g}"
     return f"{entry['action']} ×{entry['factor']:g} {when}, LR {entry['old_lr']:.4g} → {entry['new_lr']:.4g}"
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lr_lightning.callbacks._plateau_gate import gate_for
+from lr_lightning.callbacks._plateau_gate import Gradients, gate_for
 from lr_lightning.callbacks._plateau_source import LossWindow, TrainLosses
+from lr_lightning.decision_writer import DecisionWriter
+from lr_lightning.gradient_agreement import GradientPath
 from lr_lightning.rules import plateau
 from lr_lightning.rules.saved import Saved
 from lr_lightning.weight_drift import WeightPath
@@ -17,6 +19,29 @@ if TYPE_CHECKING:
     from lr_lightning.callbacks.plateau_decay import PlateauDecay
 
 _ENTRY = ("epoch", "step", "action", "cause", "reason", "old_lr", "new_lr", "factor", "evidence")
+
+
+def of(callback: PlateauDecay) -> dict[str, Any]:
+    """The state of a callback: what ``attributes`` reads."""
+    return {
+        "settings": dict(callback._settings),
+        "rule": callback._rule.name,
+        "state": callback._state.to_dict(),
+        "factor_so_far": callback.factor_so_far,
+        "history": [dict(entry) for entry in callback.history],
+        "batches": callback._batches,
+        "group_counts": list(callback._group_counts),
+        "schedule_lr": callback._schedule_lr,
+        "window": callback._window.state_dict(),
+        "seen": callback._seen,
+        "warned": sorted(callback._warned),
+        "told": list(callback._told),
+        "best": callback._best.state_dict() if callback._best is not None else None,
+        "train_losses": callback._train_losses.state_dict() if callback._train_losses is not None else None,
+        "gate": callback._gate.state_dict() if callback._gate is not None else None,
+        "gradients": callback._gradients.state_dict() if callback._gradients is not None else None,
+        "writer": callback._writer.state_dict(),
+    }
 
 
 def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
@@ -49,6 +74,12 @@ def attributes(callback: PlateauDecay, state: object) -> dict[str, Any]:
     path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
     if found["_gate"] is not None and path is not None:
         found["_gate"].path = path
+    writer = DecisionWriter(found["factor"], chosen["kick"], chosen["kick_momentum"])
+    found["_writer"] = writer.loaded(saved.child("writer"))
+    gradients = saved.child("gradients") if saved["gradients"] is not None else None
+    if callback._gradients is not None and gradients is not None:
+        found["_gradients"] = Gradients()
+        found["_gradients"].path = GradientPath.from_state(gradients)
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lr_lightning.param_groups import unwrap
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, shown
 from lr_lightning.rules.probes import schedule
 from lr_lightning.rules.range_test import check_rule
@@ -109,3 +110,19 @@ class RangeTestSettings:
         """The settings as plain types, for the records in event files."""
         plain = asdict(self)
         return {**plain, "at_epochs": list(self.at_epochs), "keep_callbacks": [k.__name__ for k in self.keep_callbacks]}
+
+
+def why_lr_is_no_step_size(optimizer: Any) -> str | None:
+    """Why a range test says nothing about this optimizer; None if its LR is a step size.
+
+    >>> why_lr_is_no_step_size(torch.optim.SGD([torch.zeros(1)], lr=0.1)) is None
+    True
+    """
+    inner = unwrap(optimizer)
+    name = type(inner).__name__
+    keys = {key for group in inner.param_groups for key in group}
+    if "d" in keys or "prodigy" in name.lower() or "dadapt" in name.lower():
+        return f"{name} estimates its own step size, its lr is a factor on that and belongs at 1"
+    if "schedulefree" in name.lower() or {"weight_sum", "lr_max"} <= keys:
+        return f"{name} averages its iterates, so the loss in a sweep lags behind the LR; tune it by whole runs"
+    return None

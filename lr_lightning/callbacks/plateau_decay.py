@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _internals, _plateau_state, _sandbox
+from lr_lightning.callbacks import _plateau_log as log
 from lr_lightning.callbacks import _plateau_settings as settings
 from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks._plateau_gate import gate_for
-from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.callbacks._plateau_gate import Gradients, gate_for
+from lr_lightning.decision_writer import DecisionWriter
 from lr_lightning.rules import plateau, plateau_waits
-from lr_lightning.rules import plateau_diagnosis as diagnosis
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
 from lr_lightning.rules.plateau import Decision
 from lr_lightning.rules.plateau_cut import least_change
@@ -56,7 +56,13 @@ class PlateauDecay(Callback):
             is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
         on_flat_region: What to do where a cut doesn't seem to help: ``"keep"`` waits longer, ``"decay"`` doesn't care,
-            ``"kick"`` raises the LR once and takes it back if that brings no progress.
+            ``"kick"`` raises LR or momentum once for a while and takes that back if it brings no progress
+            (:mod:`lr_lightning.rules.plateau_kick`). What tells flat ground is whether the weights move on, where the
+            gate or ``diagnose="gradients"`` follows that.
+        kick: What a kick raises: ``"lr"``, ``"momentum"`` (SGD's ``momentum``, the first of Adam's ``betas``) or
+            ``"both"``. The LR goes up by one cut. The momentum is what it was again when the kick is taken back, and at
+            the next cut at the latest.
+        kick_momentum: What a kick raises the momentum to. None: its distance to 1 is multiplied by ``factor``.
         gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
             around one place (:mod:`lr_lightning.rules.plateau_drift`). Reads at most 4096 weights at some 50
             observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
@@ -67,6 +73,8 @@ class PlateauDecay(Callback):
         read_every: With ``interval="step"``: steps between two reads of the values from the device, the longest that a
             decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
         diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
+            ``"gradients"``: also how much gradients agree (:mod:`lr_lightning.rules.plateau_gradients`): at most 4096
+            coordinates, every eleventh step.
         verbose: Whether to log each decision.
 
     Attributes:
@@ -102,10 +110,12 @@ class PlateauDecay(Callback):
         optimizer: int | Sequence[int] | None = None,
         on_flat_region: str = "keep",
         gate: bool | None = None,
+        kick: str = "lr",
+        kick_momentum: float | None = None,
         restore_best: bool | str = False,
         on_resume: str = "keep",
         read_every: int | None = None,
-        diagnose: bool = False,
+        diagnose: bool | str = False,
         verbose: bool = True,
     ) -> None:
         self.monitor = settings.checked_monitor(monitor)
@@ -121,6 +131,8 @@ class PlateauDecay(Callback):
             "endgame": endgame,
             "on_flat_region": on_flat_region,
             "gate": gate,
+            "kick": kick,
+            "kick_momentum": kick_momentum,
             "eps": eps,
         }
         check_choice("horizon", horizon, ("auto", "unknown"))
@@ -137,7 +149,8 @@ class PlateauDecay(Callback):
         self._read_every = read_every
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
-        self._train_losses = source.TrainLosses() if check_flag("diagnose", diagnose) and interval == "epoch" else None
+        self._diagnose = settings.checked_diagnose(diagnose, self._rule.name)
+        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
         self._begin()
 
     def _begin(self) -> None:
@@ -145,6 +158,8 @@ class PlateauDecay(Callback):
         self.factor_so_far = 1.0
         self._state = self._rule.start()
         self._gate = gate_for(self._settings, self._rule.name)
+        self._gradients = Gradients() if self._diagnose == "gradients" else None
+        self._writer = DecisionWriter(self.factor, self._settings["kick"], self._settings["kick_momentum"])
         self._batches = 0
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None
@@ -189,6 +204,8 @@ class PlateauDecay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         groups = settings.check_live(trainer, self.optimizer, self.min_lr)
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._writer.check(self._optimizers(trainer), schedulers, bool(self._writer.raised))
         if self._best:
             self._best.check(trainer)
         if self._rule.name == "dlib" and isinstance(self._settings["window"], float) and self._end(trainer) is None:
@@ -208,6 +225,11 @@ class PlateauDecay(Callback):
         """Give param groups that were added since the last batch the factor so far."""
         factor = partial(self._total_factor, trainer)
         self._group_counts = settings.join(self._optimizers(trainer), self._group_counts, factor)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """With ``diagnose="gradients"``: compare this gradient with an earlier one now and then."""
+        if self._gradients is not None:
+            self._gradients.take(trainer, self._optimizers(trainer), optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -280,10 +302,10 @@ class PlateauDecay(Callback):
     def _observe(self, trainer: Trainer, pl_module: LightningModule, value: float, at: float) -> bool:
         """Feed the rule; returns whether the LR changed."""
         if self._warming(trainer):
-            self._state, self._told = self._rule.restart(self._state), ()
-            if self._gate is not None:
-                self._gate.restart()
-            return False
+            self._state, ended = plateau.restart(self._rule, self._state, value, at)
+            self._told = ()
+            self._restart_motion()
+            return self._act(trainer, pl_module, ended) if ended is not None else False
         if self._best is not None:
             self._best.observe(value, pl_module)
         if self._train_losses is not None:
@@ -291,11 +313,14 @@ class PlateauDecay(Callback):
         decision = self._decide(trainer, value, at)
         settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
         before, self._told = self._told, plateau_waits.told(self._told, decision)
-        if decision.action == "keep":
-            if len(self._told) > len(before):
-                self._record(trainer, decision, decision.reason, settings.unchanged(self._optimizers(trainer)), 1.0)
-            return False
-        return self._act(trainer, pl_module, decision)
+        if decision.action != "keep":
+            return self._act(trainer, pl_module, decision)
+        if len(self._told) > len(before):
+            reason = log.reason_of(decision, self._rule.name, self._train_losses)
+            self._record(trainer, decision, reason, settings.unchanged(self._optimizers(trainer)), 1.0)
+        elif decision.cause == "kick" and self.verbose:
+            log.say(self.monitor, decision.reason)
+        return False
 
     def _decide(self, trainer: Trainer, value: float, at: float) -> Decision:
         end = self._end(trainer)
@@ -303,10 +328,16 @@ class PlateauDecay(Callback):
         drift = None
         if self._gate is not None:
             drift = self._gate.look(trainer, self._optimizers(trainer), float(self._batches), end)
-        self._state, decision = plateau.observe(self._rule, self._state, value, at, end, drift)
-        if self._gate is not None and decision.action != "keep" and decision.cause != "endgame":
-            self._gate.restart()
+        gradients = self._gradients.look(trainer) if self._gradients is not None else None
+        self._state, decision = plateau.observe(self._rule, self._state, value, at, end, drift, gradients)
+        if decision.action != "keep" and decision.cause != "endgame":
+            self._restart_motion()
         return decision
+
+    def _restart_motion(self) -> None:
+        for followed in (self._gate, self._gradients):
+            if followed is not None:
+                followed.restart()
 
     def _warming(self, trainer: Trainer) -> bool:
         """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
@@ -323,39 +354,27 @@ class PlateauDecay(Callback):
         return source.planned_batches(trainer, self._batches)
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
-        multiplier = self.factor**decision.cuts if decision.action != "kick" else 1.0 / self.factor
         eps = least_change(self._rule.name, self._settings["eps"])
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        changes = param_groups.decay(self._optimizers(trainer), schedulers, multiplier, self.min_lr, eps)
-        if not changes:
+        written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
+        if not written:
             if "min_lr" not in self._warned:
                 rank_zero_info(f"PlateauDecay: {decision.reason}, but {settings.why_unchanged(self.min_lr, eps)}")
             self._warned.add("min_lr")
             return False
-        self.factor_so_far *= multiplier
-        reason = decision.reason
-        if decision.cause in ("plateau", "flat") and self._rule.name == "trend" and decision.action != "unkick":
-            losses = self._train_losses.means if self._train_losses is not None else ()
-            kind = diagnosis.diagnose(decision.cause, decision.evidence, losses)
-            reason += f"; {diagnosis.WORDS[kind]}"
+        self.factor_so_far *= written.multiplier if written.lrs else 1.0
+        reason = log.reason_of(decision, self._rule.name, self._train_losses, written.momentum)
         if self._best is not None and decision.action == "decay" and decision.cause != "endgame":
             restored = self._best.restore(trainer, pl_module)
             reason += f"; {restored}" if restored else ""
-        self._record(trainer, decision, reason, changes[0], multiplier)
+        change = written.lrs[0] if written.lrs else settings.unchanged(self._optimizers(trainer))
+        self._record(trainer, decision, reason, change, written.multiplier if written.lrs else 1.0)
         return True
 
     def _record(
-        self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, multiplier: float
+        self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, factor: float
     ) -> None:
-        entry = settings.entry_of(
-            decision, reason, change, multiplier, trainer.current_epoch, _sandbox.logging_step(trainer)
-        )
-        self.history.append(entry)
-        kind = "restore" if decision.action == "unkick" else entry["action"]
-        name = f"PlateauDecay({self.monitor})"
-        write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
-        if self.verbose:
-            rank_zero_info(f"{name}: {settings.line_of(entry)}")
+        self.history.append(log.record(trainer, self.monitor, decision, reason, change, factor, self.verbose))
 
     def _optimizers(self, trainer: Trainer) -> list[Any]:
         chosen = trainer.optimizers
@@ -369,23 +388,7 @@ class PlateauDecay(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on: plain types, and weights with ``restore_best="memory"``."""
-        return {
-            "settings": dict(self._settings),
-            "rule": self._rule.name,
-            "state": self._state.to_dict(),
-            "factor_so_far": self.factor_so_far,
-            "history": [dict(entry) for entry in self.history],
-            "batches": self._batches,
-            "group_counts": list(self._group_counts),
-            "schedule_lr": self._schedule_lr,
-            "window": self._window.state_dict(),
-            "seen": self._seen,
-            "warned": sorted(self._warned),
-            "told": list(self._told),
-            "best": self._best.state_dict() if self._best is not None else None,
-            "train_losses": self._train_losses.state_dict() if self._train_losses is not None else None,
-            "gate": self._gate.state_dict() if self._gate is not None else None,
-        }
+        return _plateau_state.of(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken; the LRs themselves come back with the optimizer.

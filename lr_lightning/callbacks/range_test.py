@@ -12,7 +12,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning import param_groups
 from lr_lightning.callbacks import _driver, _internals, _sandbox
 from lr_lightning.callbacks._progress import ProgressBar
-from lr_lightning.callbacks._settings import RangeTestSettings, check_device, check_device_is_here, checked_list
+from lr_lightning.callbacks._settings import (
+    RangeTestSettings,
+    check_device,
+    check_device_is_here,
+    checked_list,
+    why_lr_is_no_step_size,
+)
 from lr_lightning.callbacks._sweep import Probe
 from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
@@ -283,7 +289,7 @@ class LRRangeTest(Callback):
                 raise ValueError(f"optimizer must be below {len(optimizers)}, the number of optimizers, got {index}")
             optimizers = [optimizers[index]]
         for optimizer in optimizers:
-            why = param_groups.why_lr_is_no_step_size(optimizer)
+            why = why_lr_is_no_step_size(optimizer)
             if why and not self.force:
                 raise ValueError(f"LRRangeTest can't test this optimizer: {why} (force=True tests it all the same)")
         param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])

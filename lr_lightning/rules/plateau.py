@@ -18,12 +18,14 @@ grows; by default the number of observations), ``horizon`` where the run is plan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lr_lightning.rules.checks import check_choice, check_flag, check_number, is_number, shown
 from lr_lightning.rules.plateau_cut import least_change
 from lr_lightning.rules.plateau_drift import Drift
+from lr_lightning.rules.plateau_gradients import Agreement
+from lr_lightning.rules.plateau_kick import TRIAL, check_kick
 
 Action = Literal["keep", "decay", "kick", "unkick"]
 Mode = Literal["min", "max"]
@@ -35,7 +37,7 @@ class Decision:
     """What to do after one observation, and why.
 
     Attributes:
-        action: ``"keep"``, ``"decay"``, ``"kick"`` (raise the LR by one cut) or ``"unkick"`` (take that back).
+        action: ``"keep"``, ``"decay"``, ``"kick"`` (raise LR or momentum for a while) or ``"unkick"`` (take that back).
         reason: The evidence in words, ready for a log line.
         cause: What kind of decision: ``"progress"``, ``"waiting"``, ``"plateau"``, ``"flat"``, ``"endgame"``,
             ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
@@ -177,9 +179,15 @@ def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
 
 
 def observe(
-    rule: PlateauRule, state: Any, value: float, at: float | None, horizon: float | None, drift: Drift | None
+    rule: PlateauRule,
+    state: Any,
+    value: float,
+    at: float | None,
+    horizon: float | None,
+    drift: Drift | None,
+    gradients: Agreement | None = None,
 ) -> tuple[Any, Decision]:
-    """One more observation, with how the weights move where that is known; only the trend rule asks for it.
+    """One more observation, with how weights and gradients move where that is known; only the trend rule asks for it.
 
     >>> rule = make_rule("trend")
     >>> state, decision = observe(rule, rule.start(), 1.0, 1.0, 100.0, None)
@@ -189,8 +197,23 @@ def observe(
     from lr_lightning.rules.plateau_trend import TrendRule
 
     if isinstance(rule, TrendRule):
-        return rule.observe(state, value, at, horizon, drift)
+        return rule.observe(state, value, at, horizon, drift, gradients)
     return rule.observe(state, value, at, horizon)
+
+
+def restart(rule: PlateauRule, state: Any, value: float, at: float | None) -> tuple[Any, Decision | None]:
+    """The state where something else raises the LR, and the decision that ends a kick if one is on trial.
+
+    >>> rule = make_rule("trend")
+    >>> restart(rule, rule.start(), 1.0, 1.0)[1] is None
+    True
+    """
+    from lr_lightning.rules.plateau_trend import TrendRule
+
+    if isinstance(rule, TrendRule) and state.stage.kicked == TRIAL:
+        state = replace(state, at=check_at(at, state.seen, state.at))
+        return rule.end_kick(state, value, "the schedule raises the LR")
+    return rule.restart(state), None
 
 
 def configure(
@@ -207,6 +230,8 @@ def configure(
     endgame: float | None = None,
     on_flat_region: str = "keep",
     gate: bool | None = None,
+    kick: str = "lr",
+    kick_momentum: float | None = None,
     eps: float | None = None,
     horizon_known: bool = True,
 ) -> PlateauRule:
@@ -224,6 +249,7 @@ def configure(
     """
     check_choice("interval", interval, ("epoch", "step"))
     check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
+    check_kick(on_flat_region, kick, kick_momentum)
     check_factor(factor)
     name = rule if rule is not None else "trend" if patience is None else "patience"
     check_choice("rule", name, rule_classes())
@@ -239,7 +265,7 @@ def configure(
     settings.update({key: value for key, value in given.items() if value is not None})
     if name == "trend":
         # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
-        settings.update(factor=factor, open_least=200 if interval == "step" else 5)
+        settings.update(factor=factor, kick=kick, open_least=200 if interval == "step" else 5)
     made = make_rule(name, **settings)
     least_change(name, eps)
     if gate is not None and check_flag("gate", gate) and (name != "trend" or on_flat_region == "decay"):

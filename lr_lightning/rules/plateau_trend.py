@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from lr_lightning.rules import plateau_evidence as evidence_of
+from lr_lightning.rules import plateau_kick as kicks
 from lr_lightning.rules import plateau_stats as stats
 from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau import Decision, check_at, check_factor, check_mode
+from lr_lightning.rules.plateau_diagnosis import Motion, moving_on
 from lr_lightning.rules.plateau_drift import Drift
 from lr_lightning.rules.plateau_endgame import begins, due_cuts, most_cuts, waits
+from lr_lightning.rules.plateau_gradients import Agreement
 from lr_lightning.rules.plateau_stats import Block
 from lr_lightning.rules.plateau_trend_state import MOST_BLOCKS, Stage, TrendState, state_of
 
@@ -60,8 +63,10 @@ class TrendRule:
             the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
         on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
-            for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises the LR once and takes that back if it
-            brings no progress.
+            for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR or momentum once and takes that back
+            if it brings no progress (:mod:`lr_lightning.rules.plateau_kick`). Where it is known whether the weights
+            move on, that tells flat ground.
+        kick: What a kick raises: ``"lr"``, ``"momentum"`` or ``"both"``.
 
     >>> rule = TrendRule()
     >>> state, decision = rule.observe(rule.start(), 1.0)
@@ -80,6 +85,7 @@ class TrendRule:
     endgame: float = 0.65
     factor: float = 0.5
     on_flat: str = "keep"
+    kick: str = "lr"
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -95,6 +101,7 @@ class TrendRule:
         check_number("endgame", self.endgame, 0.0, 1.0)
         check_factor(self.factor)
         check_choice("on_flat", self.on_flat, ON_FLAT)
+        check_choice("kick", self.kick, kicks.KICKS)
 
     def start(self) -> TrendState:
         """The state before the first observation."""
@@ -120,18 +127,39 @@ class TrendRule:
         at: float | None = None,
         horizon: float | None = None,
         drift: Drift | None = None,
+        gradients: Agreement | None = None,
     ) -> tuple[TrendState, Decision]:
-        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut."""
+        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut.
+
+        ``gradients`` are evidence for the diagnosis and for a kick.
+        """
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
         if horizon is not None and horizon * (1.0 - self.endgame) < at < horizon:  # nothing is trained after the end
             state, cuts = self._due(state, at, horizon, drift)
             if cuts > 0:
-                return self._force(state, value, at, horizon, cuts)
-        return self._take(state, float(value), seen, at, horizon, drift)
+                return self._force(kicks.settled(state), value, at, horizon, cuts)
+        length, least = self._span(state.stage.kick_at, horizon, 1.0)
+        if why := kicks.why_over(state, value, at, length, least, self._last_kick(horizon)):
+            return self.end_kick(replace(state, seen=seen, at=at), value, why)
+        return self._take(state, float(value), seen, at, horizon, Motion(drift, gradients))
+
+    def _last_kick(self, horizon: float | None) -> float | None:
+        """Where no kick may be on trial any more."""
+        if horizon is None or not self.endgame:
+            return horizon
+        return horizon * max(0.5, 1.0 - self.endgame)
+
+    def end_kick(self, state: TrendState, value: float, why: str) -> tuple[TrendState, Decision]:
+        """Take a kick on trial back."""
+        finite = math.isfinite(value)
+        stage = replace(kicks.taken_back(state.stage, state.at, self.kick), nonfinite=state.nonfinite + (not finite))
+        row = 0 if finite else state.nonfinite_row + 1
+        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
+        return TrendState(state.seen, state.at, 0.0, 0, row, stage), Decision("unkick", words, "flat")
 
     def _take(
-        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, drift: Drift | None
+        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, motion: Motion
     ) -> tuple[TrendState, Decision]:
         stage = state.stage
         if not math.isfinite(value):
@@ -152,7 +180,7 @@ class TrendRule:
             return TrendState(seen, at, total, count, 0, stage), _WAIT
         swings = evidence_of.swing(stage.swings, stage.blocks, total / count)
         stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)), swings=swings)
-        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, drift)
+        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, motion)
         return TrendState(seen, at, 0.0, 0, 0, stage), decision
 
     def _span(self, at: float, horizon: float | None, stretch: float) -> tuple[float, int]:
@@ -175,9 +203,11 @@ class TrendRule:
         return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
 
     def _judge(
-        self, stage: Stage, seen: int, at: float, horizon: float | None, drift: Drift | None
+        self, stage: Stage, seen: int, at: float, horizon: float | None, motion: Motion
     ) -> tuple[Stage, Decision]:
         if stats.jumped(stage.blocks):
+            if stage.kicked == kicks.TRIAL:
+                return self._unkick(stage, at, "a sustained jump upwards", {})
             restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
             return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
         window, missed = self._window(stage, seen, at, horizon)
@@ -191,14 +221,13 @@ class TrendRule:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
         evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
-        if drift is not None and drift.ratio is not None:
-            evidence["drift"] = drift.ratio
-        return self._plateau(stage, at, horizon, means, evidence, drift)
+        evidence.update(motion.evidence)
+        return self._plateau(stage, seen, at, horizon, means, evidence, motion.drift)
 
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
-        if stage.kicked == 1 and p < 0.05:
-            stage = replace(stage, kicked=2)
-            return stage, Decision("keep", f"the raised LR brings progress (p = {p:.2g}): it stays", "kick", evidence)
+        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._signed(evidence["level"]) < stage.kick_level:
+            words = f"the raised {kicks.RAISED[self.kick]} brings progress (p = {p:.2g}): it stays"
+            return replace(stage, kicked=kicks.OVER), Decision("keep", words, "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
 
     def _window(
@@ -208,7 +237,7 @@ class TrendRule:
         stretch = stage.backoff if self.on_flat == "keep" else 1.0
         # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
         patient = self.resolution > 0 and self.on_flat != "decay"
-        patient = patient and (horizon is not None or isinstance(self.window, int))
+        patient = patient and (horizon is not None or isinstance(self.window, int)) and stage.kicked != kicks.TRIAL
         most = stretch * _MOST_STRETCH
         promised = evidence_of.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
         early = horizon is not None and at < 0.5 * horizon
@@ -242,21 +271,25 @@ class TrendRule:
         return drop * -math.log(1.0 - share) / math.log(max(seen, 2))
 
     def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
-        sign = 1.0 if self.mode == "min" else -1.0
         level = sum(means) / len(means)
         return {
             "p": p,
             "observations": float(sum(block[1] for block in window)),
-            "level": sign * level,
+            "blocks": float(len(window)),
+            "level": self._signed(level),
             "noise": stats.spread(means),
             "drop": stage.top - level,
             # A bent decline looks like correlated noise.
             "correlation": evidence_of.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
         }
 
+    def _signed(self, value: float) -> float:
+        return value if self.mode == "min" else -value
+
     def _plateau(
         self,
         stage: Stage,
+        seen: int,
         at: float,
         horizon: float | None,
         means: Sequence[float],
@@ -269,8 +302,14 @@ class TrendRule:
         useless = stage.level is not None and level > stage.level - bar
         flat = useless or evidence["drop"] <= noise
         words = self._words(evidence, useless, flat)
-        if flat and self.on_flat == "kick" and stage.kicked != 2:
-            return self._kick(stage, at, words, evidence)
+        if stage.kicked == kicks.TRIAL:
+            return self._unkick(stage, at, "no progress", evidence)
+        early = drift is not None and drift.ratio is None
+        moving = moving_on(evidence)
+        if self.on_flat == "kick" and (flat and not early if moving is None else moving):
+            length, least = self._span(at, horizon, 1.0)
+            if stage.kicked == kicks.NONE and kicks.fits(at, seen, length, least, self._last_kick(horizon)):
+                return kicks.begun(stage, at, seen, level, self.kick), Decision("kick", words, "flat", evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
             # Once the endgame has begun, waiting for it is no news.
             what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
@@ -312,12 +351,9 @@ class TrendRule:
             depth=stage.depth + 1,
         )
 
-    def _kick(self, stage: Stage, at: float, words: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
-        fresh = replace(stage, blocks=(), begin=at, width=1)
-        if stage.kicked == 0:
-            return replace(fresh, kicked=1, depth=stage.depth - 1), Decision("kick", words, "flat", evidence)
-        fresh = replace(fresh, kicked=2, depth=stage.depth + 1)
-        return fresh, Decision("unkick", "the raised LR brought no progress", "flat", evidence)
+    def _unkick(self, stage: Stage, at: float, why: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
+        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
+        return kicks.taken_back(stage, at, self.kick), Decision("unkick", words, "flat", evidence)
 
     def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
         count = int(evidence["observations"])

@@ -27,12 +27,15 @@ class Stage:
         noise: Standard deviation of the block means there.
         backoff: The window's stretch after cuts that brought nothing.
         waited: Whether a cut was put off because of the backoff or a flat region in this stage.
-        kicked: 0 no kick, 1 the LR is raised now, 2 a kick was taken back in this stage.
+        kicked: 0 no kick, 1 one is on trial, 2 one was kept or taken back in this stage.
+        kick_at: Position where it began.
+        kick_seen: Observations up to there.
+        kick_level: Mean over the window before it, smaller is better.
         cooldown: Observations still to be ignored.
         cuts: Decays so far.
         end_cuts: Those that the endgame made.
         held: Last share of the planned run at which the endgame waited for weights that move on; 0: never.
-        depth: Cuts that are in force: without those that a kick takes back.
+        depth: Cuts that are in force: without the one that a raised LR takes back.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
 
@@ -50,6 +53,9 @@ class Stage:
     backoff: float = 1.0
     waited: bool = False
     kicked: int = 0
+    kick_at: float = 0.0
+    kick_seen: int = 0
+    kick_level: float = 0.0
     cooldown: int = 0
     cuts: int = 0
     end_cuts: int = 0
@@ -112,7 +118,7 @@ def state_of(state: Mapping[str, Any]) -> TrendState:
     saved = Saved("trend rule", state, ("stage",))
     counters = load_fields("trend rule", TrendState, state, skip=("stage",))
     stage = saved.child("stage", ("blocks", "swings"))
-    values = load_fields(stage.owner, Stage, stage.state, skip=("blocks", "swings"))
+    values = load_fields(stage.owner, Stage, stage.state, skip=("blocks", "swings", "depth"))
     blocks: list[Block] = []
     for block in stage.items("blocks"):
         read = Saved(stage.owner, {"block": block}).floats("block")
@@ -123,5 +129,7 @@ def state_of(state: Mapping[str, Any]) -> TrendState:
     if len(swings) != 4 or not all(map(math.isfinite, swings)):
         raise stage.refuse("swings", "four finite numbers", swings)
     total, squares, products, weight = swings
-    held = Stage(blocks=tuple(blocks), swings=(total, squares, products, weight), **values)
+    # A kick before the first cut leaves the LR above its start.
+    depth = stage.count("depth", -1)
+    held = Stage(blocks=tuple(blocks), swings=(total, squares, products, weight), depth=depth, **values)
     return TrendState(**counters, stage=held)

@@ -113,7 +113,8 @@ PLATEAU = {
     "rule": choice(None, "trend", "patience", "dlib"), "window": either(NONE, WINDOW), "patience": INDEX,
     "threshold": either(NONE, real(0)), "threshold_mode": choice(None, "rel", "abs", "margin"), "cooldown": whole(0),
     "endgame": either(NONE, real(0, 1)), "on_flat_region": choice("keep", "kick", "decay"),
-    "gate": either(NONE, FLAG), "eps": either(NONE, real(0)),
+    "gate": either(NONE, FLAG), "eps": either(NONE, real(0)), "kick": choice("lr", "momentum", "both"),
+    "kick_momentum": either(NONE, SHARE),
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}
 TARGETS = {
@@ -136,7 +137,7 @@ TARGETS = {
         "monitor": NAME, "warmup": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0)),
         "min_lr": FLOORS, "horizon": choice("auto", "unknown"), "optimizer": either(INDEX, each(whole(0), 1)),
         "restore_best": choice(False, True, "memory", "checkpoint"), "on_resume": choice("keep", "override"),
-        "read_every": either(NONE, whole(1, 10**6)), "diagnose": FLAG, "verbose": FLAG,
+        "read_every": either(NONE, whole(1, 10**6)), "diagnose": choice(False, True, "gradients"), "verbose": FLAG,
     }),
     PlateauLR: ({"optimizer": SGD}, {
         "optimizer": OBJECT, **{k: PLATEAU[k] for k in ("mode", "factor", "interval")},
@@ -148,7 +149,7 @@ TARGETS = {
     TrendRule: ({}, {
         "mode": PLATEAU["mode"], "window": WINDOW, "open_window": real(0, 1, open_low=True), "least": whole(3),
         "open_least": whole(3), "resolution": real(0), "cooldown": whole(0), "endgame": real(0, 1), "factor": SHARE,
-        "on_flat": choice("keep", "kick", "decay"),
+        "on_flat": choice("keep", "kick", "decay"), "kick": PLATEAU["kick"],
     }),
     DlibRule: ({}, {
         "mode": PLATEAU["mode"], "window": either(Kind(lambda v: type(v) is float and 0 < v <= 1), whole(4)),
@@ -303,6 +304,10 @@ PAIRS = [
     (PlateauLR, {"optimizer": SGD, "rule": "dlib", "window": 0.1}, "window=0.1 is a share of the planned run"),
     (PlateauDecay, {"patience": 3, "gate": True}, "gate=True waits in flat regions .* doesn't go with rule 'patience'"),
     (PlateauLR, {"optimizer": SGD, "gate": True, "on_flat_region": "decay"}, "doesn't go with on_flat_region='decay'"),
+    (PlateauDecay, {"kick": "both"}, "kick='both' is for on_flat_region='kick', got on_flat_region='keep'"),
+    (PlateauDecay, {"on_flat_region": "kick", "kick_momentum": 0.9}, "kick_momentum=0.9 is for kick='momentum' or"),
+    (PlateauDecay, {"patience": 3, "diagnose": "gradients"}, "of the trend rule apart, it doesn't go with 'patience'"),
+    (PlateauLR, {"optimizer": SGD, "on_flat_region": "kick", "kick": "both"}, "SGD has none: give it momentum"),
     (PlateauLR, {"optimizer": SGD, "bogus": 1}, "PlateauLR has no argument 'bogus'; of a rule it takes cooldown"),
     (PlateauLR, {"optimizer": SGD, "min_lr": [0.0, 0.0]}, "min_lr has 2 values for 1 param groups"),
     (LRFormula, {"expression": "base_lr", "preset": "cosine"}, "either an expression or a preset, not both"),

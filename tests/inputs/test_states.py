@@ -43,7 +43,7 @@ def all_callbacks():
     return [
         LRRangeTest(num_steps=20), LRFormula("base_lr * 0.99 ** epoch + 0 * metric('val_loss', 1)"),
         PlateauDecay(patience=1, restore_best=True, diagnose=True),
-        PlateauDecay("train_loss", interval="step", read_every=3, gate=True),
+        PlateauDecay("train_loss", interval="step", read_every=3, gate=True, diagnose="gradients"),
         PlateauDecay("train_accuracy_epoch", "max", rule="dlib", window=4), LRCurves(),
         LRSearch(num_steps=8, first=3, budget=3, apply=False, range_test=False, progress_bar=False), TrialPruner(),
     ]  # fmt: skip
@@ -74,7 +74,12 @@ def plain_loop_states():
         plateau.step(1.0)
         optimizer.step()
         formula.step()
-    return [(plateau, plateau.state_dict()), (formula, formula.state_dict())]
+    kicked = PlateauLR(
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9),
+        on_flat_region="kick", kick="both", window=3,
+    )  # fmt: skip
+    assert [kicked.step(1.0).action for _ in range(3)][-1] == "kick"
+    return [(one, one.state_dict()) for one in (plateau, formula, kicked)]
 
 
 def test_everything_that_is_saved_loads_without_pickle(saved, tmp_path):

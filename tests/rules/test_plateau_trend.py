@@ -203,10 +203,10 @@ def test_max_on_the_negated_metric_is_min(values, on_flat):
 
 
 @settings(max_examples=40, deadline=None)
-@given(values=SERIES, every=st.integers(1, 10), horizon=st.booleans())
-def test_saved_and_loaded_anywhere_decides_the_same(values, every, horizon):
-    """State through JSON at every ``every``-th observation; also holes in the data."""
-    rule, end = make_rule("trend"), len(values) if horizon else None
+@given(values=SERIES, every=st.integers(1, 10), horizon=st.booleans(), on_flat=st.sampled_from(["keep", "kick"]))
+def test_saved_and_loaded_anywhere_decides_the_same(values, every, horizon, on_flat):
+    """State through JSON at every ``every``-th observation; also holes in the data, also in a kick."""
+    rule, end = make_rule("trend", on_flat=on_flat), len(values) if horizon else None
     holed = [math.nan if v % 17 == 0 else float(v) for v in values]
     plain, saved = rule.start(), rule.start()
     for i, value in enumerate(holed):
