@@ -38,9 +38,9 @@ class TrendRule:
     have brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained
     between a quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the
     first half of a planned run nothing is cut without that, at 1.5 times the resolution; later .7 of it will do, a fall
-    of less than a fifth of that gain is none, and a window that is stretched to the end is judged as it is. A cut that didn't lower the metric
-    wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next waits for a longer
-    window (up to 4 times). A sustained jump upwards restarts the stage.
+    of less than a fifth of that gain is none, and a window that is stretched to the end is judged as it is. A cut that
+    didn't lower the metric wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next
+    waits for a longer window (up to 4 times). A sustained jump upwards restarts the stage.
 
     With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
     add none, and they run at most half a cut ahead of (time left) ** 1.5, so that a false one can't do much harm. The

@@ -1,14 +1,13 @@
 """When to decay: PlateauDecay against torch's, Keras's and dlib's rules, step decay and cosine.
 
     python -m recipes.benchmarks.plateau             # the table and the figure (cached in .benchmarks/)
-    python -m recipes.benchmarks.plateau --half choose   # or check
+    python -m recipes.benchmarks.plateau --half choose   # or report
     python -m recipes.benchmarks.plateau --signals   # detection alone, on signals with known onsets
 
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
 or 25 validations a run. A figure is the final validation loss over cosine's, from the same start, data order and LR:
-the largest LR whose cosine run ends within 10 % of the best one's. The rule was chosen on ``--half choose``;
-the tasks of ``report`` are of other kinds and were written before it took its present form. They were looked at once
-before the gate and the endgame's beginning at half of the run came in, and again after that.
+the largest LR whose cosine run ends within 10 % of the best one's. Three sets of tasks: the rule was chosen on ``choose`` and,
+later on, ``report``; ``check`` was written apart from the rules, and run when they were finished.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def figure(cells: dict[str, Ratios], path: Path) -> None:
 def main() -> None:
     """Run what isn't cached and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=sorted(HALVES), default="report")
+    parser.add_argument("--half", choices=sorted(HALVES), default="check")
     parser.add_argument("--signals", action="store_true", help="detection on synthetic signals instead of training")
     options = parser.parse_args()
     torch.set_num_threads(1)
