@@ -6,8 +6,8 @@
 
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
 or 25 validations a run. A figure is the final validation loss over cosine's, from the same start, data order and LR:
-the largest LR whose cosine run ends within 10 % of the best one's. Three sets of tasks: the rule was chosen on ``choose`` and,
-later on, ``report``; ``check`` was written apart from the rules, and run when they were finished.
+the largest LR whose cosine run ends within 10 % of the best one's. Three sets of tasks: the rule was chosen on
+``choose`` and, later on, ``report``; ``check`` was written apart from the rules, and run when they were finished.
 """
 
 from __future__ import annotations
