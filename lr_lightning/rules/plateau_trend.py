@@ -242,12 +242,7 @@ class TrendRule:
         promised = evidence_of.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
         early = horizon is not None and at < 0.5 * horizon
         widened = evidence_of.inflation(evidence_of.correlation(stage.swings))
-        # A run of 25 validations can't wait for certainty: fewer observations are asked for less.
-        if horizon is not None and early:
-            certainty = min(_EARLY, seen / _RAMP * horizon / at) if at > 0 else _EARLY
-        else:
-            certainty = _LATE * min(1.0, seen / _RAMP)
-        sure = self.resolution * widened * certainty
+        sure = self.resolution * widened * self._certainty(seen, at, horizon if early else None)
         while True:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
             if window is None or not patient:
@@ -258,6 +253,17 @@ class TrendRule:
             if stretch >= most:
                 return (None if early else window), 0.0
             stretch = min(most, stretch * _STRETCH_STEP)
+
+    def _certainty(self, seen: int, at: float, horizon: float | None) -> float:
+        """Share of the resolution that is asked for; ``horizon`` in the first half of a planned run only.
+
+        A run of 25 validations can't wait for certainty: fewer observations are asked for less.
+        """
+        if horizon is None:
+            return _LATE * min(1.0, seen / _RAMP)
+        if self.on_flat == "kick":  # a kick that comes late is none, and one too many is taken back
+            return min(1.0, seen / _RAMP)
+        return min(_EARLY, seen / _RAMP * horizon / at) if at > 0 else _EARLY
 
     def _missed(self, stage: Stage, window: Sequence[Block], seen: int, promised: float | None) -> float:
         """What a slow decay would gain over a window."""
@@ -312,7 +318,7 @@ class TrendRule:
                 return kicks.begun(stage, at, seen, level, self.kick), Decision("kick", words, "flat", evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
             # Once the endgame has begun, waiting for it is no news.
-            what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; left to the endgame")
+            what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; can wait for the endgame")
             return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=what)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
@@ -356,12 +362,8 @@ class TrendRule:
         return kicks.taken_back(stage, at, self.kick), Decision("unkick", words, "flat", evidence)
 
     def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
-        count = int(evidence["observations"])
-        text = (
-            f"no downward trend over the last {count} observations"
-            if self.mode == "min"
-            else (f"no upward trend over the last {count} observations")
-        )
+        count, way = int(evidence["observations"]), "downward" if self.mode == "min" else "upward"
+        text = f"no {way} trend over the last {count} observations"
         text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
         if useless:
             return text + "; the last cut brought nothing"

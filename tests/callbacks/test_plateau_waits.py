@@ -103,7 +103,7 @@ def test_what_each_wait_is_for():
     assert waits(on_flat="decay") == {}
     assert waits(Drift(None)) == {"samples": "too early to tell whether the weights move on"}
     assert waits(Drift(1.5)) == {"weights": "the weights are moving on (drift 1.50)"}
-    assert waits(horizon=200.0) == {"endgame": "left to the endgame"}
+    assert waits(horizon=200.0) == {"endgame": "can wait for the endgame"}
     assert waits(horizon=200.0, endgame=0.0) == {"window": "first a window 2 times as long"}
 
 
