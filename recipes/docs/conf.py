@@ -45,8 +45,10 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 # Names of other packages: there is no network here to look their pages up.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|lightning|pytorch_lightning|numpy|np|hydra|omegaconf|optuna|plotly|collections|pathlib|typing)\b.*"),
-    (r"py:.*", r"(Optimizer|LRScheduler|Trainer|LightningModule|Callback|Any|Sequence|Mapping|Iterable|Callable|Path|Tensor)"),
+    (r"py:.*", r"(torch|lightning|pytorch_lightning|numpy|np|hydra|omegaconf|optuna|plotly)\b.*"),
+    (r"py:.*", r"(collections|pathlib|typing)\b.*"),
+    (r"py:.*", r"(Optimizer|LRScheduler|Trainer|LightningModule|Callback|Tensor)"),
+    (r"py:.*", r"(Any|Sequence|Mapping|Iterable|Callable|Path)"),
 ]
 
 
