@@ -71,7 +71,8 @@ def test_a_local_folder_is_used_as_it_is_and_a_tree_goes_to_a_url(tmp_path):
         (path / "0/events").write_text("a")
         (path / "trials.jsonl").write_text("b")
     remote = fsspec.filesystem("memory")
-    assert {path: remote.cat(path) for path in remote.find("/trees")} == {"/trees/search/0/events": b"a", "/trees/search/trials.jsonl": b"b"}
+    found = {path: remote.cat(path) for path in remote.find("/trees")}
+    assert found == {"/trees/search/0/events": b"a", "/trees/search/trials.jsonl": b"b"}
 
 
 @pytest.mark.parametrize(("prefix", "tag"), [("", "lr-SGD"), ("exp1", "exp1-lr-SGD")])
