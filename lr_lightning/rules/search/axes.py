@@ -7,7 +7,9 @@ from typing import Any
 from lr_lightning.rules.checks import check_choice, check_flag, check_name, check_number, check_range, is_number, shown
 
 SCALES: tuple[str, ...] = ("log", "linear")
-Value = float | int | str
+Value = float | int | str | bool | None
+_MOST_DECADES = 300.0
+"""Widening ends where a float does."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Axis:
         scale: ``"log"`` (LRs, weight decays, batch sizes) or ``"linear"`` (dropout, momentum).
         integer: Round to whole numbers.
         choices: A list instead of a range, in the order of its effect (``[16, 32, 64]``): neighbours inform each other.
-        widen: Whether a minimum at a border moves that border. Choices never widen.
+            Numbers, strings (config groups, too), booleans or None.
+        widen: Whether a minimum at a border moves that border. Choices never widen, and a linear range doesn't begin to
+            reach below 0, nor whole numbers below 1.
 
     Raises:
         ValueError: If the range is empty, a bound of a log axis is not positive, the scale is unknown, or there are
@@ -52,16 +56,25 @@ class Axis:
                 raise ValueError(f"{self.name}: low must be below high, got low={self.low!r} and high={self.high!r}")
 
     def _check_choices(self) -> None:
-        plain = isinstance(self.choices, tuple) and all(isinstance(c, str) or is_number(c) for c in self.choices)
+        plain = isinstance(self.choices, tuple) and all(
+            c is None or isinstance(c, (str, bool)) or is_number(c) for c in self.choices
+        )
         if not plain or len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
             raise ValueError(
-                f"choices of {self.name} must be at least 2 different numbers or strings, got {shown(self.choices)}"
+                f"choices of {self.name} must be at least 2 different numbers, strings, booleans or null, got {shown(self.choices)}"
             )
 
     @property
     def can_widen(self) -> bool:
         """Whether the borders may move."""
         return self.widen and not self.choices
+
+    @property
+    def floor(self) -> float:
+        """Where widening downwards ends: a share or size doesn't begin to turn negative, nor a whole number to be none."""
+        if self.integer and self.low >= 1.0:
+            return 1.0
+        return 0.0 if self.scale == "linear" and self.low >= 0.0 else -math.inf
 
     @property
     def decades(self) -> float:
@@ -72,7 +85,7 @@ class Axis:
         """Where a value stands: 0 at ``low``, 1 at ``high``, in the axis's scale; outside of that after widening."""
         if self.choices:
             return self.choices.index(value) / (len(self.choices) - 1)
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
         if self.scale == "log":
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
@@ -86,9 +99,12 @@ class Axis:
         if self.choices:
             return self.choices[min(max(round(place * (len(self.choices) - 1)), 0), len(self.choices) - 1)]
         if self.scale == "log":
-            number = self.low * (self.high / self.low) ** place
+            start = math.log10(self.low)
+            place = min(max(place, (-_MOST_DECADES - start) / self.decades), (_MOST_DECADES - start) / self.decades)
+            number = self.low * 10.0 ** (self.decades * place)
         else:
             number = self.low + (self.high - self.low) * place
+        number = max(number, self.floor)
         return round(number) if self.integer else float(f"{number:.6g}")
 
 
