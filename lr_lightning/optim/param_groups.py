@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
-from lr_lightning.rules.plateau.cut import changed_lr
+from lr_lightning.rules.plateau.cuts import changed_lr
 
 BASE_LR = "base_lr"
 LR_FACTOR = "lr_factor"
@@ -131,7 +131,7 @@ def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
     >>> peak_lrs(optimizer)
     [0.1, 0.01]
     """
-    own = _schedulers_of(optimizer, schedulers)
+    own = schedulers_of(optimizer, schedulers)
     return [_peak_lr(group, own, index) for index, group in enumerate(optimizer.param_groups)]
 
 
@@ -192,7 +192,7 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     return [
         change
         for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, _schedulers_of(optimizer, schedulers), new_lr, reference)
+        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new_lr, reference)
     ]
 
 
@@ -267,7 +267,7 @@ def decay(
             group[LR_FACTOR] = lr_factor(group) * multiplier
             changes.append(LRChange(number, index, old, get_lr(group)))
         if any(multiplier != 1.0 for _, multiplier in moves):
-            _scale_schedulers(_schedulers_of(optimizer, schedulers), scale)
+            _scale_schedulers(schedulers_of(optimizer, schedulers), scale)
     return changes
 
 
@@ -333,7 +333,15 @@ def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
         yield from _flat(getattr(scheduler, "_schedulers", ()))
 
 
-def _schedulers_of(optimizer: Any, schedulers: Sequence[Any]) -> list[Any]:
+def schedulers_of(optimizer: Any, schedulers: Sequence[Any]) -> list[Any]:
+    """An optimizer's own schedulers, those nested in others included.
+
+    >>> from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, SequentialLR
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> parts = [ConstantLR(optimizer), ExponentialLR(optimizer, 0.9)]
+    >>> len(schedulers_of(optimizer, [SequentialLR(optimizer, parts, [5])]))
+    3
+    """
     own = unwrap(optimizer)
     return [s for s in _flat(schedulers) if unwrap(getattr(s, "optimizer", own)) is own]
 
