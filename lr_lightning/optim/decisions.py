@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lr_lightning.optim import param_groups
 from lr_lightning.optim.param_groups import LRChange
+from lr_lightning.optim.schedulers import schedulers_of
 from lr_lightning.rules.plateau.decision import Decision
 from lr_lightning.rules.plateau.kick import raised_momentum
 from lr_lightning.rules.saved import Saved
@@ -146,7 +147,7 @@ class DecisionWriter:
 
 def _cycled(optimizer: Any, schedulers: Sequence[Any]) -> bool:
     """Whether a scheduler sets the optimizer's momentum."""
-    own = param_groups.schedulers_of(optimizer, schedulers)
+    own = schedulers_of(optimizer, schedulers)
     return any(getattr(scheduler, "cycle_momentum", False) for scheduler in own)
 
 
