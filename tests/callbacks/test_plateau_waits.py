@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lr_lightning import PlateauDecay, PlateauLR
-from lr_lightning.callbacks._plateau.settings import line_of
+from lr_lightning.callbacks._plateau.log import line_of
 from lr_lightning.cli import review
 from lr_lightning.reporting.tensorboard import views
 from lr_lightning.rules.plateau import diagnosis as plateau_waits
@@ -29,7 +29,7 @@ pytestmark = [
 
 def flat(**settings):
     """The chain from a flat start; nothing is cut before its endgame."""
-    return Chain(start=0.1), PlateauDecay(**settings, rule={"gate": True})
+    return Chain(start=0.1), PlateauDecay(rule={"gate": True, **settings})
 
 
 def held(module, callback, *others, **settings):
