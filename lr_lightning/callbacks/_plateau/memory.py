@@ -50,8 +50,8 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         ValueError: If anything in the state isn't what ``state_dict`` gives.
     """
     saved = Saved("PlateauDecay", state)
-    theirs, *more = _asked(saved)
-    rule, factor, eps = _chosen(callback, theirs, *more)
+    theirs, their_factor, their_eps = _asked(saved)
+    rule, factor, eps = _chosen(callback, theirs, their_factor, their_eps)
     found: dict[str, Any] = {
         "_rule": rule,
         "eps": eps,
