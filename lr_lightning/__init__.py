@@ -11,18 +11,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Formula": "lr_lightning.rules.formula",
-    "FormulaError": "lr_lightning.rules.formula",
-    "FormulaLR": "lr_lightning.schedulers",
+    "Formula": "lr_lightning.rules.formula.formula",
+    "FormulaError": "lr_lightning.rules.formula.text",
+    "FormulaLR": "lr_lightning.optim.formula",
     "LRCurves": "lr_lightning.callbacks.curves",
     "LRFormula": "lr_lightning.callbacks.formula",
     "LRRangeTest": "lr_lightning.callbacks.range_test",
     "LRSearch": "lr_lightning.callbacks.search",
     "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
-    "PlateauLR": "lr_lightning.plateau_lr",
-    "RangeTestResult": "lr_lightning.rules.range_test",
+    "PlateauLR": "lr_lightning.optim.plateau",
+    "RangeTestResult": "lr_lightning.rules.range_test.result",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
-    "range_test": "lr_lightning.plain",
+    "range_test": "lr_lightning.optim.range_test",
 }
 __all__ = ["__version__", *_PUBLIC]
 

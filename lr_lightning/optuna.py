@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lr_lightning.rules.bracket import bracket
 from lr_lightning.rules.checks import check_name, check_range, shown
-from lr_lightning.rules.range_test import RangeTestResult
+from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.search.bracket import bracket
 
 if TYPE_CHECKING:
     import optuna

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lr_lightning.demo import DigitsCNN, DigitsData
+from lr_lightning.cli.demo import DigitsCNN, DigitsData
 
 IMAGES = Path(__file__).parent / "images"
 

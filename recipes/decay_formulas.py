@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lr_lightning import FormulaLR, range_test
-from lr_lightning.demo import DigitsData
+from lr_lightning.cli.demo import DigitsData
 from recipes._common import arguments, save
 
 BATCH, JITTER = 64, 0.5

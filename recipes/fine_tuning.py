@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRFormula, LRRangeTest, RangeTestResult
-from lr_lightning.demo import DigitsData
+from lr_lightning.cli.demo import DigitsData
 from recipes._common import arguments, fit, save
 
 SHOTS, TUNE = (5, 20), 100  # labelled images a class; images to validate on in training, the rest is for the report

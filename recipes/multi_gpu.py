@@ -24,7 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from lr_lightning import LRCurves, LRRangeTest, PlateauDecay
-from lr_lightning.demo import DigitsCNN
+from lr_lightning.cli.demo import DigitsCNN
 from recipes._common import arguments, fit, save
 
 

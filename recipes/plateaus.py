@@ -35,7 +35,7 @@ from sklearn.datasets import load_iris
 from torch import Tensor
 
 from lr_lightning import PlateauDecay, PlateauLR
-from lr_lightning.demo import DigitsCNN
+from lr_lightning.cli.demo import DigitsCNN
 from recipes._common import arguments, fit, save
 
 LENGTHS = torch.tensor(load_iris().data[:, 2])  # petals in cm: 50 flowers around 1.5, 100 around 4.9

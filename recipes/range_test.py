@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from lr_lightning import LRRangeTest
-from lr_lightning.demo import DigitsCNN
+from lr_lightning.cli.demo import DigitsCNN
 from recipes._common import arguments, fit, save, train
 
 ZONES = {"flat": "0.6", "descending": "tab:green", "diverging": "tab:red"}

@@ -11,7 +11,7 @@ import lightning as L
 import matplotlib.pyplot as plt
 
 from lr_lightning import LRRangeTest
-from lr_lightning.demo import DigitsCNN
+from lr_lightning.cli.demo import DigitsCNN
 from recipes._common import arguments, fit, save, train
 
 COLORS = {"too low": "tab:blue", "right": "tab:green", "too high": "tab:red"}

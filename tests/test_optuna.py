@@ -8,8 +8,9 @@ import optuna
 import pytest
 
 from lr_lightning.optuna import PruneWithOptuna, search_space, suggest_lr
-from lr_lightning.rules.range_test import RangeTestResult, analyze
-from lr_lightning.rules.sweep import ladder
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.ladder import ladder
+from lr_lightning.rules.range_test.result import RangeTestResult
 from tests.helpers.modules import Classifier
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

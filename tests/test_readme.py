@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 import lr_lightning
-from lr_lightning.demo import DigitsCNN, DigitsData
+from lr_lightning.cli.demo import DigitsCNN, DigitsData
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "recipes/README.md", "recipes/benchmarks/README.md")

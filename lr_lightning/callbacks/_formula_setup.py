@@ -1,19 +1,31 @@
 """What LRFormula reads off a trainer at fit start, and what it refuses there."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
-from lr_lightning.param_groups import unwrap
-from lr_lightning.rules.formula import Counters, FormulaError, Horizon
+from lr_lightning.optim.param_groups import unwrap
+from lr_lightning.rules.formula.formula import Formula
+from lr_lightning.rules.formula.schedule import Counters, Horizon
+from lr_lightning.rules.formula.text import FormulaError
 from lr_lightning.rules.saved import Saved
 
-if TYPE_CHECKING:
-    from lr_lightning.callbacks.formula import LRFormula
+
+class FormulaOwner(Protocol):
+    """What is asked of an LRFormula here."""
+
+    formulas: dict[str, Formula]
+
+    @property
+    def title(self) -> str:
+        """The callback with its formulas."""
+
+    def owns(self, index: int, group: Mapping[str, Any]) -> bool:
+        """Whether it sets the group's LR."""
 
 
 def horizon_of(trainer: Trainer) -> Horizon:
@@ -39,7 +51,7 @@ def _whole(count: float) -> int | None:
     return int(count) if math.isfinite(count) and count > 0 else None
 
 
-def refuse_rivals(callback: "LRFormula", trainer: Trainer, optimizers: Sequence[tuple[int, Any]]) -> None:
+def refuse_rivals(callback: FormulaOwner, trainer: Trainer, optimizers: Sequence[tuple[int, Any]]) -> None:
     """Refuse whatever else would write the LRs that the formula writes, or be ignored by it.
 
     Raises:
@@ -66,7 +78,7 @@ def refuse_rivals(callback: "LRFormula", trainer: Trainer, optimizers: Sequence[
             _refuse_deaf(callback)
 
 
-def _refuse_twin(callback: "LRFormula", other: Any, optimizers: Sequence[tuple[int, Any]]) -> None:
+def _refuse_twin(callback: FormulaOwner, other: Any, optimizers: Sequence[tuple[int, Any]]) -> None:
     for index, optimizer in optimizers:
         for number, group in enumerate(optimizer.param_groups):
             if callback.owns(index, group) and other.owns(index, group):
@@ -76,7 +88,7 @@ def _refuse_twin(callback: "LRFormula", other: Any, optimizers: Sequence[tuple[i
                 )
 
 
-def _refuse_deaf(callback: "LRFormula") -> None:
+def _refuse_deaf(callback: FormulaOwner) -> None:
     for formula in callback.formulas.values():
         if not formula.uses_base:
             raise FormulaError(

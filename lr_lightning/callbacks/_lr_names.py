@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lr_lightning.param_groups import unwrap
+from lr_lightning.optim.param_groups import unwrap
 
 
 @dataclass

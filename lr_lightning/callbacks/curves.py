@@ -11,10 +11,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lr_lightning.callbacks import _internals
+from lr_lightning.callbacks._curves import Mean, Point, resolve
 from lr_lightning.callbacks._lr_names import Track, tracks
-from lr_lightning.callbacks._sandbox import logging_step
-from lr_lightning.callbacks._window import Mean, Point, resolve
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox.sandbox import logging_step
 from lr_lightning.reporting import events, records
 from lr_lightning.reporting.hparams import write_hparams
 from lr_lightning.rules.checks import check_count, check_flag

@@ -6,14 +6,15 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lr_lightning.callbacks import _internals
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
-from lr_lightning.callbacks._sandbox import logging_step
-from lr_lightning.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox.sandbox import logging_step
+from lr_lightning.optim.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import check_count, shown
-from lr_lightning.rules.formula import Counters, Formula, FormulaError, Interval, Schedule, check_used
-from lr_lightning.rules.formula_text import nearest
+from lr_lightning.rules.formula.formula import Formula, Interval, check_used
+from lr_lightning.rules.formula.schedule import Counters, Schedule
+from lr_lightning.rules.formula.text import FormulaError, nearest
 from lr_lightning.rules.saved import Saved
 
 # Different pairs of formula and base LR to check; layer-wise LRs make many, alike but for a factor.
@@ -32,10 +33,10 @@ class LRFormula(Callback):
 
     Args:
         expression: The formula, such as ``"base_lr / (1 + decay_rate * epoch)"``; the language is described in
-            :mod:`lr_lightning.rules.formula`. Or a function with Keras's signature, ``f(epoch, lr)``: checkpoints hold
-            the values that it gave, never the function itself, so give the same function when resuming; it is
-            checked as it runs, not beforehand.
-        preset: Name of a well-known formula in place of ``expression``; see :mod:`lr_lightning.rules.presets`.
+            :mod:`lr_lightning.rules.formula.formula`. Or a function with Keras's signature, ``f(epoch, lr)``:
+            checkpoints hold the values that it gave, never the function itself, so give the same function when
+            resuming; it is checked as it runs, not beforehand.
+        preset: Name of a well-known formula in place of ``expression``; see :mod:`lr_lightning.rules.formula.presets`.
         interval: Whether to compute a new value at each ``"epoch"`` (default) or each optimizer ``"step"`` (default of
             the presets ``inverse_sqrt_step``, ``one_cycle``, ``triangular`` and ``noam``).
         groups: Formulas for named param groups (``{"params": …, "name": "head"}`` in the optimizer): name to
@@ -43,7 +44,7 @@ class LRFormula(Callback):
             follow ``expression``; without one, they are left alone.
         optimizer: Index of the only optimizer to act on; default: all.
         warmup_steps: Length of a linear warm-up in front, in optimizer steps; see
-            :class:`~lr_lightning.rules.formula.Formula`.
+            :class:`~lr_lightning.rules.formula.formula.Formula`.
         warmup_epochs: The same in epochs.
         **params: The formula's named parameters, or the preset's arguments.
 

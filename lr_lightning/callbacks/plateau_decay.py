@@ -12,17 +12,18 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lr_lightning import param_groups
-from lr_lightning.callbacks import _internals, _plateau_state, _sandbox
-from lr_lightning.callbacks import _plateau_log as log
-from lr_lightning.callbacks import _plateau_settings as settings
-from lr_lightning.callbacks import _plateau_source as source
-from lr_lightning.callbacks._plateau_gate import Gradients, gate_for
-from lr_lightning.decision_writer import DecisionWriter
-from lr_lightning.rules import plateau, plateau_waits
+from lr_lightning.callbacks._plateau import log, settings, source
+from lr_lightning.callbacks._plateau import memory as _plateau_state
+from lr_lightning.callbacks._plateau.motion import Gradients, gate_for
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.optim import param_groups
+from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
-from lr_lightning.rules.plateau import Decision
-from lr_lightning.rules.plateau_cut import least_change
+from lr_lightning.rules.plateau import configure as plateau
+from lr_lightning.rules.plateau import waits as plateau_waits
+from lr_lightning.rules.plateau.cut import least_change
+from lr_lightning.rules.plateau.decision import Decision, PlateauRule
 
 
 class PlateauDecay(Callback):
@@ -40,7 +41,7 @@ class PlateauDecay(Callback):
         factor: Multiplier of the LR at a decay, above 0 and below 1.
         interval: ``"epoch"`` takes the metric when a validation or training epoch ends, ``"step"`` at every step.
         rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
-            torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau`.
+            torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau.decision`.
         window: For ``"trend"`` and ``"dlib"``: a float is a share of the planned run, an int a number of observations.
         patience: For ``"patience"``: the LR falls at observation ``patience + 1`` in a row without progress (torch's).
         threshold: For ``"patience"``: what counts as an improvement.
@@ -57,14 +58,14 @@ class PlateauDecay(Callback):
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
         on_flat_region: What to do where a cut doesn't seem to help: ``"keep"`` waits longer, ``"decay"`` doesn't care,
             ``"kick"`` raises LR or momentum once for a while and takes that back if it brings no progress
-            (:mod:`lr_lightning.rules.plateau_kick`). What tells flat ground is whether the weights move on, where the
+            (:mod:`lr_lightning.rules.plateau.kick`). What tells flat ground is whether the weights move on, where the
             gate or ``diagnose="gradients"`` follows that.
         kick: What a kick raises: ``"lr"``, ``"momentum"`` (SGD's ``momentum``, the first of Adam's ``betas``) or
             ``"both"``. The LR goes up by one cut. The momentum is what it was again when the kick is taken back, and at
             the next cut at the latest.
         kick_momentum: What a kick raises the momentum to. None: its distance to 1 is multiplied by ``factor``.
         gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
-            around one place (:mod:`lr_lightning.rules.plateau_drift`). Reads at most 4096 weights at some 50
+            around one place (:mod:`lr_lightning.rules.plateau.motion`). Reads at most 4096 weights at some 50
             observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
             long) and the rule is ``"trend"``. The endgame waits no longer than until half of its time is left.
         restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
@@ -73,7 +74,7 @@ class PlateauDecay(Callback):
         read_every: With ``interval="step"``: steps between two reads of the values from the device, the longest that a
             decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
         diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
-            ``"gradients"``: also how much gradients agree (:mod:`lr_lightning.rules.plateau_gradients`): at most 4096
+            ``"gradients"``: also how much gradients agree (:mod:`lr_lightning.rules.plateau.gradients`): at most 4096
             coordinates, every eleventh step.
         verbose: Whether to log each decision.
 
@@ -171,7 +172,7 @@ class PlateauDecay(Callback):
         self._step_value = source.StepValue(self.monitor)
 
     @property
-    def rule(self) -> plateau.PlateauRule:
+    def rule(self) -> PlateauRule:
         """The rule at work."""
         return self._rule
 

@@ -9,25 +9,29 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lr_lightning import param_groups
-from lr_lightning.callbacks import _driver, _internals, _sandbox
-from lr_lightning.callbacks._progress import ProgressBar
-from lr_lightning.callbacks._settings import (
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox import range_test as _driver
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.progress import ProgressBar
+from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
     check_device,
     check_device_is_here,
     checked_list,
     why_lr_is_no_step_size,
 )
-from lr_lightning.callbacks._sweep import Probe
-from lr_lightning.reporting.events import LREvent, RangeTestWriter, log_folders, tensorboards, write_event
+from lr_lightning.callbacks._sandbox.steps import Probe
+from lr_lightning.optim import param_groups
+from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.reporting.other_loggers import publish
-from lr_lightning.rules import protocol
+from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.checks import check_flag
-from lr_lightning.rules.range_test import DEFAULT_RULE, RangeTestResult
+from lr_lightning.rules.range_test import protocol
+from lr_lightning.rules.range_test.ladder import ladder
+from lr_lightning.rules.range_test.readings import DEFAULT_RULE
+from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.saved import Saved
-from lr_lightning.rules.sweep import ladder
 
 HPARAMS = ("lr", "learning_rate")
 
@@ -45,7 +49,7 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.RULES`.
+        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.analyze.RULES`.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         num_batches: How many training batches the sweep cycles through; None goes through the data instead.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.

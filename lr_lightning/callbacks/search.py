@@ -10,24 +10,26 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lr_lightning import param_groups
-from lr_lightning.callbacks import _internals, _sandbox
-from lr_lightning.callbacks._progress import ProgressBar
-from lr_lightning.callbacks._settings import check_device, check_device_is_here
-from lr_lightning.callbacks._sweep import Probe, take_steps
-from lr_lightning.callbacks._trials import ShortTrials
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.progress import ProgressBar
+from lr_lightning.callbacks._sandbox.settings import check_device, check_device_is_here
+from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
+from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
+from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
-from lr_lightning.rules import protocol
-from lr_lightning.rules.axes import Axis
-from lr_lightning.rules.bracket import bracket
 from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
-from lr_lightning.rules.range_test import analyze, diverged
+from lr_lightning.rules.range_test import protocol
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.saved import Saved
-from lr_lightning.rules.search import STATUSES, Plan, SearchSettings, Trial, next_round
-from lr_lightning.rules.sweep import ladder
-from lr_lightning.search.journal import Journal, plan_record, settings_record
-from lr_lightning.search.results import write_results
+from lr_lightning.rules.search.axes import Axis
+from lr_lightning.rules.search.bracket import bracket
+from lr_lightning.rules.search.rounds import STATUSES, Plan, SearchSettings, Trial, next_round
+from lr_lightning.sweeper.journal import Journal, plan_record, settings_record
+from lr_lightning.sweeper.results import write_results
 
 
 class LRSearch(Callback):
@@ -59,7 +61,7 @@ class LRSearch(Callback):
         name: Folder of the records in the log folder, and the tag in checkpoints.
 
     Attributes:
-        plan: The last :class:`~lr_lightning.rules.search.Plan`, or None.
+        plan: The last :class:`~lr_lightning.rules.search.rounds.Plan`, or None.
         trials: All trials, in order; one that was stopped early has the score that it would have reached.
         costs: Optimizer steps of each trial.
         steps: Optimizer steps spent, the range test's included.

@@ -7,10 +7,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.rules.checks import check_choice, check_count, check_name
-from lr_lightning.rules.halving import diverged, judge, rungs
 from lr_lightning.rules.saved import Saved
-from lr_lightning.rules.search import MODES
-from lr_lightning.search import trial as trials
+from lr_lightning.rules.search.halving import diverged, judge, rungs
+from lr_lightning.rules.search.rounds import MODES
+from lr_lightning.sweeper import trial as trials
 
 
 class TrialPruner(Callback):

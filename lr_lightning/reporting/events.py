@@ -214,11 +214,3 @@ def _folder(logger: Any) -> Any:
         return found
     parts = [str(part) for part in (logger.save_dir, logger.name, logger.version) if part is not None]
     return Path(*parts) if logger.save_dir is not None else None
-
-
-def __getattr__(name: str) -> Any:
-    if name == "RangeTestWriter":
-        from lr_lightning.reporting.range_test_writer import RangeTestWriter
-
-        return RangeTestWriter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

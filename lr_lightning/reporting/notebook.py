@@ -15,7 +15,7 @@ def mimebundle(result: Any) -> dict[str, Any]:
     Returns:
         Data by MIME type: always ``text/plain`` and ``text/html``, and plotly's own where it is installed.
 
-    >>> from lr_lightning.rules.range_test import analyze
+    >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> sorted(mimebundle(analyze([1e-3, 1e-2], [1.0, 0.9])))[-2:]
     ['text/html', 'text/plain']
     """
@@ -43,7 +43,7 @@ def _picture(result: Any) -> dict[str, Any]:
 def table(result: Any) -> list[tuple[str, str]]:
     """What the test found, one fact a row.
 
-    >>> from lr_lightning.rules.range_test import analyze
+    >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> table(analyze([1e-3, 1e-2], [1.0, 0.9]))[0]
     ('suggested LR', 'none')
     """
@@ -59,7 +59,7 @@ def table(result: Any) -> list[tuple[str, str]]:
 def headed(result: Any) -> Any:
     """The figure with the answer above it, for front ends that show nothing else.
 
-    >>> from lr_lightning.rules.range_test import analyze
+    >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> headed(analyze([1e-3, 1e-2], [1.0, 0.9])).layout.title.text
     'LR none: too_few_points'
     """

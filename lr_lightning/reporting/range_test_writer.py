@@ -110,7 +110,7 @@ class RangeTestWriter:
     def _draw(self, result: Any) -> Any:
         if self._image is False or not tensorboards(self._trainer):
             return None
-        from lr_lightning.reporting import static_image
+        from lr_lightning.reporting.figures import static_image
 
         if self._image is None and not static_image.available():
             return None

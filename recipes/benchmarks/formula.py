@@ -23,8 +23,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import Formula, FormulaError, FormulaLR, LRFormula
-from lr_lightning.rules.formula import Counters, Horizon, Schedule
-from lr_lightning.rules.presets import PRESETS
+from lr_lightning.rules.formula.presets import PRESETS
+from lr_lightning.rules.formula.schedule import Counters, Horizon, Schedule
 
 COSINE = "base_lr * 0.5 * (1 + cos(pi * step / steps))"
 RUN = Horizon.of(10, 100)
@@ -79,7 +79,7 @@ def _check_ms(formula: Formula) -> float:
 
 
 def hostile() -> None:
-    from tests.rules.test_formula_hostile import HOSTILE
+    from tests.rules.formula.test_hostile import HOSTILE
 
     def attempt(text: str) -> None:
         try:

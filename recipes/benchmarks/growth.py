@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lr_lightning.rules.axes import Axis
-from lr_lightning.rules.curve import diverged
-from lr_lightning.rules.plateau import configure
-from lr_lightning.rules.protocol import WINDOW
-from lr_lightning.rules.range_test import analyze
-from lr_lightning.rules.search import SearchSettings, Trial, next_round
+from lr_lightning.rules.plateau.configure import configure
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.protocol import WINDOW
+from lr_lightning.rules.search.axes import Axis
+from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
 from recipes.benchmarks.harness import print_table, run_parts
 
 ROUNDS = 5
@@ -105,7 +105,7 @@ def search(counts: tuple[int, ...] = (10, 100, 1000)) -> None:
 
 def tab(counts: tuple[int, ...] = (1, 20, 200)) -> None:
     """Reading and drawing copies of one run of 2,000 steps with a range test of 100 points."""
-    from lr_lightning.reporting import review
+    from lr_lightning.cli import review
     from lr_lightning.reporting.tensorboard import views
     from tests.helpers import logs
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lr_lightning.rules.plateau import configure
-from lr_lightning.weight_drift import WeightPath
+from lr_lightning.optim.motion import WeightPath
+from lr_lightning.rules.plateau.configure import configure
 from recipes.benchmarks.plateau_runs import CADENCES, Arm, Observe, Weights
 
 

@@ -25,10 +25,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lr_lightning import PlateauLR
-from lr_lightning.gradient_agreement import GradientPath
-from lr_lightning.rules.plateau import configure
-from lr_lightning.rules.plateau_diagnosis import WORDS, Motion, diagnose
-from lr_lightning.weight_drift import WeightPath, WeightSampler
+from lr_lightning.optim.gradient_agreement import GradientPath
+from lr_lightning.optim.motion import WeightPath, WeightSampler
+from lr_lightning.rules.plateau.configure import configure
+from lr_lightning.rules.plateau.diagnosis import WORDS, Motion, diagnose
 from recipes.benchmarks.plateau_arms import cosine
 from recipes.benchmarks.plateau_kinds import HALVES, Known
 

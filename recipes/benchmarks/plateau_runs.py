@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from lr_lightning.weight_drift import MOST_WEIGHTS
+from lr_lightning.optim.motion import MOST_WEIGHTS
 from recipes.benchmarks.plateau_tasks import Task
 
 VALIDATIONS = 225

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lr_lightning.rules.plateau import PlateauRule, make_rule
+from lr_lightning.rules.plateau.configure import make_rule
+from lr_lightning.rules.plateau.decision import PlateauRule
 
 KINDS = ("gauss", "heavy", "ar", "spikes", "growing")
 SHAPES = ("exponential", "line", "rise", "oscillation", "power", "power", "endless line", "logarithm")

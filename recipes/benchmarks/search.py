@@ -28,12 +28,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRSearch
-from lr_lightning.plain import range_test
-from lr_lightning.rules.axes import Axis
-from lr_lightning.rules.bracket import bracket
-from lr_lightning.rules.halving import diverged, finished, judge, rungs
-from lr_lightning.rules.search import SearchSettings, Trial, next_round
-from lr_lightning.rules.sweep import ladder, log_uniform
+from lr_lightning.optim.range_test import range_test
+from lr_lightning.rules.range_test.ladder import ladder, log_uniform
+from lr_lightning.rules.search.axes import Axis
+from lr_lightning.rules.search.bracket import bracket
+from lr_lightning.rules.search.halving import diverged, finished, judge, rungs
+from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
 from recipes.benchmarks.suggestion_tasks import TASKS, Task
 
 NAMES = (

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lr_lightning.plain import range_test
-from lr_lightning.rules.range_test import RangeTestResult
+from lr_lightning.optim.range_test import range_test
+from lr_lightning.rules.range_test.result import RangeTestResult
 from recipes.benchmarks.suggestion_oracle import SEEDS, fresh, oracle, regret
 from recipes.benchmarks.suggestion_peers import loader, peers
 from recipes.benchmarks.suggestion_tasks import TASKS, Task

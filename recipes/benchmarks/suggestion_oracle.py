@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lr_lightning.rules.sweep import ladder
+from lr_lightning.rules.range_test.ladder import ladder
 from recipes.benchmarks.suggestion_tasks import Task
 
 CACHE = Path(os.environ.get("LR_LIGHTNING_BENCHMARKS", ".benchmarks")) / "suggestion"

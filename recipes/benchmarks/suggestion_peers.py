@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning.plain import Sandbox
-from lr_lightning.rules.peers import PEERS, peer_suggestions
-from lr_lightning.rules.sweep import ladder
+from lr_lightning.optim.range_test import Sandbox
+from lr_lightning.rules.range_test.ladder import ladder
+from lr_lightning.rules.range_test.peers import PEERS, peer_suggestions
 from recipes.benchmarks.suggestion_oracle import CACHE, SEEDS, batches, fresh
 from recipes.benchmarks.suggestion_tasks import Task
 

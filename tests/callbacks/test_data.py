@@ -265,7 +265,7 @@ def test_attributes_of_every_kind(tmp_path):
 def test_a_live_connection_is_left_alone():
     import threading
 
-    from lr_lightning.callbacks._plain import plain_state
+    from lr_lightning.optim.attributes import plain_state
 
     class Client:
         def __init__(self):

@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, GradientAccumulationScheduler, StochasticWeightAveraging
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from lr_lightning import FormulaError, FormulaLR, LRFormula, LRRangeTest, param_groups
+from lr_lightning import FormulaError, FormulaLR, LRFormula, LRRangeTest
+from lr_lightning.optim import param_groups
 from tests.helpers.formula_fit import Net, Validated, fit
 
 

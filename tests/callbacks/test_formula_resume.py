@@ -4,7 +4,8 @@ import lightning as L
 import pytest
 import torch
 
-from lr_lightning import LRFormula, param_groups
+from lr_lightning import LRFormula
+from lr_lightning.optim import param_groups
 from tests.helpers.formula_fit import Net, Save, Validated, fit
 
 # Lightning cannot go on in the middle of a plain DataLoader: here all batches are alike.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lr_lightning import LRRangeTest
-from lr_lightning.callbacks._snapshot import Snapshot
+from lr_lightning.optim.snapshot import Snapshot
 from tests.helpers.identity import RANGE, difference
 
 

@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from lr_lightning import LRRangeTest
-from lr_lightning.callbacks import _sandbox, _snapshot
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.optim import snapshot as _snapshot
 from tests.helpers.modules import Classifier
 from tests.helpers.spy import Spy, first_difference
 

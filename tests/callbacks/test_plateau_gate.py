@@ -7,8 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import PlateauDecay, PlateauLR
-from lr_lightning.rules.plateau_drift import A_RUN
-from lr_lightning.weight_drift import MOST_WEIGHTS, WeightSampler
+from lr_lightning.optim.motion import MOST_WEIGHTS, WeightSampler
+from lr_lightning.rules.plateau.motion import A_RUN
 from tests.helpers.scripted import fit
 
 pytestmark = [

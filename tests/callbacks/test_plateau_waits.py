@@ -9,12 +9,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lr_lightning import PlateauDecay, PlateauLR
-from lr_lightning.callbacks._plateau_settings import line_of
-from lr_lightning.reporting import review
+from lr_lightning.callbacks._plateau.settings import line_of
+from lr_lightning.cli import review
 from lr_lightning.reporting.tensorboard import views
-from lr_lightning.rules import plateau_waits
-from lr_lightning.rules.plateau import Decision, make_rule
-from lr_lightning.rules.plateau_drift import Drift
+from lr_lightning.rules.plateau import waits as plateau_waits
+from lr_lightning.rules.plateau.configure import make_rule
+from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.plateau.motion import Drift
 from tests.callbacks.test_plateau_gate import Chain
 from tests.helpers.scripted import Scripted, fit
 

@@ -270,7 +270,7 @@ def test_skipped_steps_neither_move_the_ladder_nor_count(tmp_path):
 
 
 def test_gradients_in_the_middle_of_an_accumulation_window_come_back():
-    from lr_lightning.callbacks._snapshot import Snapshot
+    from lr_lightning.optim.snapshot import Snapshot
 
     layer = nn.Linear(3, 1)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -285,7 +285,7 @@ def test_gradients_in_the_middle_of_an_accumulation_window_come_back():
 
 
 def test_groups_added_in_the_sweep_go_away():
-    from lr_lightning.callbacks._snapshot import Snapshot
+    from lr_lightning.optim.snapshot import Snapshot
 
     first, second = nn.Linear(3, 1), nn.Linear(1, 1)
     optimizer = torch.optim.Adam(first.parameters(), lr=0.1)

@@ -18,7 +18,8 @@ from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks import _internals, _sandbox
+from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from tests.helpers.modules import Classifier
 
 
@@ -174,8 +175,9 @@ def test_every_private_name_in_use_is_checked_at_fit_start():
 
 def test_no_other_file_uses_lightnings_private_names():
     """What lies below ``trainer``, ``loop``, ``connector`` or ``strategy`` belongs to Lightning."""
-    for path in sorted(Path(_sandbox.__file__).parents[1].rglob("*.py")):
-        if path.name in ("_sandbox.py", "_internals.py"):
+    package = Path(_sandbox.__file__).parents[2]
+    for path in sorted(package.rglob("*.py")):
+        if path.parent.name == "_sandbox":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr):
@@ -192,7 +194,7 @@ import lightning as L, torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loops import fetchers, training_epoch_loop, utilities
 from lightning.pytorch.trainer import call
-from lr_lightning.callbacks import _internals
+from lr_lightning.callbacks._sandbox import internals as _internals
 
 def hide(path):
     *owners, name = path.split(".")

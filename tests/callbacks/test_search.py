@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRSearch
 from lr_lightning.callbacks.trial_pruner import TrialPruner
-from lr_lightning.search.files import read_json
-from lr_lightning.search.trial import as_trial, report
+from lr_lightning.sweeper.files import read_json
+from lr_lightning.sweeper.trial import as_trial, report
 from tests.helpers.modules import WEIGHTS_ONLY, Classifier
 
 

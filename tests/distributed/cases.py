@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lr_lightning import LRRangeTest
-from lr_lightning.callbacks import _sandbox
-from lr_lightning.callbacks._snapshot import Snapshot
-from lr_lightning.callbacks._sweep import Probe, take_steps
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
+from lr_lightning.optim.snapshot import Snapshot
 from tests.helpers.identity import RANGE
 from tests.helpers.modules import Classifier, Noisy, network
 

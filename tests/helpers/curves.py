@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lr_lightning.rules.sweep import ladder
+from lr_lightning.rules.range_test.ladder import ladder
 
 LRS = ladder(1e-7, 10.0, 100)
 

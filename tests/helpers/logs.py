@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lr_lightning.reporting import events
-from lr_lightning.rules.range_test import analyze
+from lr_lightning.rules.range_test.analyze import analyze
 
 HOSTILE = "bad_<script>window.hacked=1</script>"
 LOW, HIGH = 1e-7, 10.0

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lr_lightning import LRRangeTest
-from lr_lightning.callbacks import _snapshot
+from lr_lightning.optim import snapshot as _snapshot
 
 
 def digest(value) -> str:

@@ -23,16 +23,16 @@ from lr_lightning import (
     TrialPruner,
     range_test,
 )
-from lr_lightning.callbacks.bracket import SearchBracket
-from lr_lightning.demo import DigitsCNN, DigitsData
+from lr_lightning.callbacks.search_bracket import SearchBracket
+from lr_lightning.cli.demo import DigitsCNN, DigitsData
+from lr_lightning.cli.preview import figure, preview
 from lr_lightning.optuna import PruneWithOptuna, search_space, suggest_lr
-from lr_lightning.preview import figure, preview
-from lr_lightning.rules.axes import Axis
-from lr_lightning.rules.plateau import configure, make_rule
-from lr_lightning.rules.plateau_dlib import DlibRule
-from lr_lightning.rules.plateau_patience import PatienceRule
-from lr_lightning.rules.plateau_trend import TrendRule
-from lr_lightning.rules.search import SearchSettings
+from lr_lightning.rules.plateau.configure import configure, make_rule
+from lr_lightning.rules.plateau.dlib import DlibRule
+from lr_lightning.rules.plateau.patience import PatienceRule
+from lr_lightning.rules.plateau.trend import TrendRule
+from lr_lightning.rules.search.axes import Axis
+from lr_lightning.rules.search.rounds import SearchSettings
 from tests.helpers import wrong
 
 

@@ -22,8 +22,8 @@ from lr_lightning import (
     RangeTestResult,
     TrialPruner,
 )  # fmt: skip
-from lr_lightning.rules.plateau import make_rule
-from lr_lightning.search.journal import Journal
+from lr_lightning.rules.plateau.configure import make_rule
+from lr_lightning.sweeper.journal import Journal
 from tests.helpers import wrong
 from tests.helpers.logs import result
 from tests.helpers.modules import Classifier

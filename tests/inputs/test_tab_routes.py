@@ -12,7 +12,8 @@ from tensorboard import errors
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from werkzeug.test import Client
 
-from lr_lightning.reporting import events, records, review
+from lr_lightning.cli import review
+from lr_lightning.reporting import events, records
 from tests.helpers import logs
 
 NAMES = [

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lr_lightning import app
-from lr_lightning.app_settings import check_optimizer, check_settings
-from lr_lightning.preview import preview_command
-from lr_lightning.search.adapt import quoted
-from lr_lightning.search.sweep import settings_from
+from lr_lightning.cli import app
+from lr_lightning.cli.preview import preview_command
+from lr_lightning.cli.settings import check_optimizer, check_settings
+from lr_lightning.sweeper.adapt import quoted
+from lr_lightning.sweeper.sweep import settings_from
 from tests.helpers import wrong
 
 WRONG = [
@@ -194,7 +194,7 @@ def test_the_command_ends_in_one_message_without_a_traceback(tmp_path):
     line = [
         sys.executable,
         "-m",
-        "lr_lightning.app",
+        "lr_lightning.cli.app",
         "callbacks.range_test.min_lr=-1",
         "trainer.enable_progress_bar=false",
     ]

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from lr_lightning.rules.plateau_diagnosis import WORDS
+from lr_lightning.rules.plateau.diagnosis import WORDS
 from recipes.benchmarks import plateau_diagnosis as benchmark
 from recipes.benchmarks.plateau_kinds import HALVES, REPORT, SECOND
 

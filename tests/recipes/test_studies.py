@@ -32,7 +32,7 @@ def test_it_runs_and_draws(tmp_path, name, monkeypatch, capsys):
 
 
 def test_every_preset_is_shown():
-    from lr_lightning.rules.presets import PRESETS
+    from lr_lightning.rules.formula.presets import PRESETS
     from recipes.decay_formulas import presets
 
     assert set(presets(10, 22)) == {"constant", *PRESETS} - {"inverse_sqrt"}

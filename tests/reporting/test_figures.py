@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from lr_lightning.reporting import figures
-from lr_lightning.reporting._training import positions
+from lr_lightning.reporting.figures.training import positions
 from tests.helpers import logs
 
 EVIL = "<script>alert(1)</script><a href='javascript:x'>run</a>"

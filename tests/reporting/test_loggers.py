@@ -18,7 +18,7 @@ import json, sys
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, WandbLogger
 from lr_lightning import LRCurves, LRRangeTest
-from lr_lightning.demo import DigitsCNN, DigitsData
+from lr_lightning.cli.demo import DigitsCNN, DigitsData
 
 make = {
     "csv": lambda: CSVLogger("."),

@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 FIT = """
 import lightning as L
 from lr_lightning import LRRangeTest
-from lr_lightning.demo import DigitsCNN, DigitsData
+from lr_lightning.cli.demo import DigitsCNN, DigitsData
 test = LRRangeTest(max_lr=1.0, num_steps=30, num_batches=2)
 trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[test], logger=False, enable_checkpointing=False,
                     enable_model_summary=False, limit_train_batches=4, limit_val_batches=1)
@@ -18,8 +18,8 @@ trainer.fit(DigitsCNN(), datamodule=DigitsData())
 WITHOUT = """
 import sys
 sys.modules["plotly"] = None  # as if it weren't installed
-from lr_lightning.rules.range_test import analyze
-from lr_lightning.rules.sweep import ladder
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.ladder import ladder
 lrs = list(ladder(1e-5, 10.0, 30))
 shown = analyze(lrs, [2.0 - i / 30 for i in range(30)], planned=30)._repr_mimebundle_()
 assert set(shown) == {"text/plain", "text/html"}, set(shown)

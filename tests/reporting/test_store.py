@@ -7,7 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from lr_lightning.reporting import events, records, review
+from lr_lightning.cli import review
+from lr_lightning.reporting import events, records
 from lr_lightning.reporting.tensorboard import views
 from tests.helpers import logs
 

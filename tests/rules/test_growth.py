@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from lr_lightning.rules.axes import Axis
-from lr_lightning.rules.curve import smooth
-from lr_lightning.rules.search import SearchSettings, Trial, next_round
-from lr_lightning.rules.surrogate import merge
+from lr_lightning.rules.range_test.curve import smooth
+from lr_lightning.rules.search.axes import Axis
+from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.surrogate import merge
 
 LONG = """
 import numpy as np
-from lr_lightning.rules.range_test import analyze
+from lr_lightning.rules.range_test.analyze import analyze
 x = np.linspace(-8, 0, 40_000)
 losses = 2.3 - 1.8 / (1 + np.exp(-2 * (x + 3))) + np.exp(np.minimum(8 * (x + 0.4), 5))
 found = analyze((10**x).tolist(), (losses + 0.02 * np.random.default_rng(0).standard_normal(len(x))).tolist())

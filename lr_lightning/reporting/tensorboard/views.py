@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lr_lightning.reporting import _search, figures
-from lr_lightning.reporting import _style as style
+from lr_lightning.reporting import figures
+from lr_lightning.reporting.figures import search as _search
+from lr_lightning.reporting.figures import style
 from lr_lightning.reporting.tensorboard.store import Store
 
 VIEWS = ("range_test", "training", "search")

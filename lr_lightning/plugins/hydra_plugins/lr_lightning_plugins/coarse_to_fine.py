@@ -37,7 +37,7 @@ class CoarseToFineConf:
         range_test: Whether one range test first gives the bracket; needs a mapping ``callbacks`` in the app's config or
             ``range_test_overrides``.
         range_test_overrides: What makes a job a range test in another app; it leaves ``bracket.json``, see
-            :class:`lr_lightning.callbacks.bracket.SearchBracket`.
+            :class:`lr_lightning.callbacks.search_bracket.SearchBracket`.
         prune: Metric by which clearly worse trials stop early, see :class:`lr_lightning.TrialPruner`, which is added to
             each trial's ``callbacks``; ``auto``: the config's ``score``, if it is a name; None: all run to their end.
         resume: Folder of an interrupted search to go on with.
@@ -71,7 +71,7 @@ ConfigStore.instance().store(
 
 
 class CoarseToFineSweeper(Sweeper):
-    """Hands the search to :mod:`lr_lightning.search.sweep`, which is imported when a search starts.
+    """Hands the search to :mod:`lr_lightning.sweeper.sweep`, which is imported when a search starts.
 
     Args:
         settings: The fields of :class:`CoarseToFineConf`.
@@ -85,7 +85,7 @@ class CoarseToFineSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Check the settings and make the launcher."""
-        from lr_lightning.search.sweep import Sweep
+        from lr_lightning.sweeper.sweep import Sweep
 
         self.search = Sweep(self.settings, hydra_context, task_function, config)
         self.config, self.hydra_context = config, hydra_context

@@ -1,0 +1,1 @@
+"""What PlateauDecay's hooks need."""

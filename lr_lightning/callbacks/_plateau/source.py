@@ -1,0 +1,187 @@
+"""Where PlateauDecay's values come from: fresh metrics, and the training loss, collected on the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.rules.checks import MOST_STEPS
+from lr_lightning.rules.saved import Saved
+
+LOSS_NAMES = ("train_loss", "loss")
+
+
+class LossWindow:
+    """The training losses of the newest optimizer steps, on the device, read by the host once a window.
+
+    A micro-batch costs one in-place addition into a preallocated tensor: no host sync and no collective a step.
+
+    Args:
+        size: Steps a window.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.sums: Tensor | None = None
+        self.counts: list[int] = []
+        self._open = False
+
+    def add(self, loss: Tensor, scale: float = 1.0, ends_step: bool = True) -> None:
+        """Add a micro-batch's loss; ``scale`` undoes a division by the number of micro-batches."""
+        loss = loss.detach()
+        if self.sums is None or self.sums.device != loss.device:
+            kind = torch.float64 if loss.dtype == torch.float64 else torch.float32
+            held = [] if self.sums is None else self.sums.tolist()
+            self.sums = torch.zeros(self.size, dtype=kind, device=loss.device)
+            self.sums[: len(held)] = torch.tensor(held, dtype=kind)
+        if not self._open:
+            self.counts.append(0)
+        self.sums[len(self.counts) - 1].add_(loss.mean() if loss.dim() else loss, alpha=scale)
+        self.counts[-1] += 1
+        self._open = not ends_step
+
+    def end_step(self) -> None:
+        """Close a step whose last micro-batch gave no loss."""
+        self._open = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the window is complete."""
+        return len(self.counts) == self.size and not self._open
+
+    def means(self, strategy: Any) -> list[float]:
+        """Mean loss of every step so far, averaged over ranks: one collective and one read."""
+        if self.sums is None or not self.counts:
+            return []
+        used = len(self.counts)
+        means = self.sums[:used] / torch.tensor(self.counts, dtype=self.sums.dtype, device=self.sums.device)
+        return [float(x) for x in strategy.reduce(means, reduce_op="mean").tolist()]
+
+    def clear(self) -> None:
+        """Start the next window."""
+        self.counts = []
+        if self.sums is not None:
+            self.sums.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and counts as plain numbers."""
+        sums = [] if self.sums is None else self.sums[: len(self.counts)].tolist()
+        double = self.sums is not None and self.sums.dtype == torch.float64
+        return {"size": self.size, "sums": sums, "counts": list(self.counts), "open": self._open, "double": double}
+
+    @classmethod
+    def from_state(cls, saved: Saved) -> LossWindow:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If the state is something else.
+        """
+        size, sums, counts = saved.count("size", 1), saved.floats("sums"), saved.counts("counts")
+        if size > MOST_STEPS or len(counts) > size or len(sums) > size:
+            raise saved.refuse("size", f"a window of at most {MOST_STEPS} steps that holds its sums", size)
+        window = cls(size)
+        window.counts, window._open = counts, saved.flag("open")
+        window.sums = torch.zeros(size, dtype=torch.float64 if saved.flag("double") else torch.float32)
+        window.sums[: len(sums)] = torch.tensor(sums, dtype=window.sums.dtype)
+        return window
+
+
+class TrainLosses:
+    """The mean training loss between observations, the newest 16, for the diagnosis: summed up on the device."""
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        self._running = LossWindow(1)
+
+    def add(self, loss: Tensor | None, scale: float) -> None:
+        """Add a batch's loss: one in-place addition."""
+        if loss is not None:
+            self._running.add(loss, scale, ends_step=False)
+
+    def close(self, strategy: Any) -> None:
+        """Read the mean since the last observation, averaged over ranks."""
+        self.means = [*self.means, *self._running.means(strategy)][-16:]
+        self._running.end_step()
+        self._running.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means and the running sum."""
+        return {"means": list(self.means), "running": self._running.state_dict()}
+
+    @classmethod
+    def from_state(cls, saved: Saved) -> TrainLosses:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If the state is something else.
+        """
+        losses = cls()
+        losses.means = saved.floats("means")
+        losses._running = LossWindow.from_state(saved.child("running"))
+        return losses
+
+
+class StepValue:
+    """What ``interval="step"`` observes: the loss that is trained on, or a metric that this step logged.
+
+    Args:
+        monitor: The metric; one of ``LOSS_NAMES`` is the loss.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self._monitor = monitor
+        self._last: Tensor | None = None
+
+    def of(self, trainer: Any, outputs: Any) -> tuple[Tensor | None, float]:
+        """The value that this batch gave, if it did, and what undoes a division by the number of micro-batches."""
+        if self._monitor in LOSS_NAMES:
+            # Lightning has divided the loss by the number of micro-batches.
+            return loss_of(outputs), float(trainer.accumulate_grad_batches)
+        value = _sandbox.fresh_metrics(trainer).get(self._monitor)
+        if value is not None and self._last is not None and value.data_ptr() == self._last.data_ptr():
+            return None, 1.0  # a metric that is logged now and then keeps its storage until it is logged again
+        self._last = value if value is not None else self._last
+        return value, 1.0
+
+
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss in what ``on_train_batch_end`` is given, if there is one."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss if isinstance(loss, Tensor) else None
+
+
+def reduced(trainer: Any, value: Any) -> float:
+    """``value`` averaged over ranks, so that metrics logged without ``sync_dist`` give every rank the same number."""
+    number = float(value)
+    if trainer.world_size == 1:
+        return number
+    kind = torch.float32 if trainer.strategy.root_device.type == "mps" else torch.float64
+    tensor = torch.tensor(number, device=trainer.strategy.root_device, dtype=kind)
+    return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
+
+
+def planned_batches(trainer: Any, batches: int) -> float | None:
+    """The batches that the run is planned to have in all, or ``None`` where nobody planned its end.
+
+    Args:
+        trainer: The trainer, during its fit.
+        batches: Batches so far; with ``global_step`` they tell how many batches an optimizer step takes.
+    """
+    ends = []
+    if trainer.max_steps not in (None, -1):
+        steps = trainer.global_step
+        ratio = batches / steps if steps and batches else float(trainer.accumulate_grad_batches)
+        ends.append(trainer.max_steps * ratio)
+    per_epoch = trainer.num_training_batches
+    if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch):
+        ends.append(float(trainer.max_epochs * per_epoch))
+    return min(ends) if ends and min(ends) > 0 else None
+
+
+def reading_interval(end: float | None, accumulate: int) -> int:
+    """Steps between two reads from the device: 1/200 of a run of ``end`` batches, at most 64, 32 where it is open."""
+    return 32 if end is None else max(1, min(64, int(end / accumulate / 200)))

@@ -1,0 +1,144 @@
+"""The ``lr-lightning`` command: a Hydra app over any LightningModule and LightningDataModule."""
+
+import inspect
+import os
+import sys
+from typing import Any
+
+import hydra
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lr_lightning.cli.settings import check_optimizer, check_settings
+from lr_lightning.sweeper.isolated import isolated_trials, task_overrides
+
+
+def main() -> None:
+    """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    name, *rest = sys.argv[1:] or [""]
+    if name == "info":
+        from lr_lightning.cli.info import info
+
+        print(info())
+    elif name == "review":
+        from lr_lightning.cli.review import review_command
+
+        sys.exit(review_command(rest))
+    elif name == "preview":
+        sys.argv = [sys.argv[0], *rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
+        _preview()
+    else:
+        _run()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+@isolated_trials
+def _run(cfg: DictConfig) -> float | None:
+    return train(cfg)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
+def _preview(cfg: DictConfig) -> None:
+    from lr_lightning.cli.preview import preview_command
+
+    preview_command(cfg)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Build everything from the config, fit, print the outcome.
+
+    Args:
+        cfg: The composed config, see ``conf/config.yaml``.
+
+    Returns:
+        The metric named by ``cfg.score`` as last logged, or None if it wasn't.
+
+    Raises:
+        ValueError: If a setting of the command's own makes no sense; what is built checks its own.
+    """
+    import lightning as L
+
+    check_settings(cfg)
+    if cfg.seed is not None:
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+    callbacks = [instantiate(entry) for entry in _entries(cfg.callbacks)]
+    loggers = [instantiate(entry) for entry in _entries(cfg.logger)]
+    data = build(cfg.data)
+    optimizer = instantiate(cfg.optimizer) if cfg.optimizer else None
+    check_optimizer(optimizer, cfg.optimizer)
+    model = build(cfg.model, optimizer=optimizer)
+    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path)
+    if trainer.is_global_zero:
+        print(summary(trainer, callbacks))
+    score = trainer.callback_metrics.get(cfg.score)
+    return None if score is None else float(score)
+
+
+def build(node: DictConfig, **offered: Any) -> Any:
+    """Instantiate ``node``; a class of the user's takes only what its signature names.
+
+    Args:
+        node: A config with ``_target_``. Keys that stem from the default job's group file and that the target doesn't
+            take are left out, with a line saying so; keys from the command line are always passed on.
+        **offered: Further arguments for targets that take them; None offers nothing.
+    """
+    init = get_class(node._target_).__init__  # type: ignore[misc]
+    # Lightning's own base classes take anything and ignore it.
+    takes = {} if init.__module__.startswith("lightning.") else inspect.signature(init).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    overridden = {item.split("=")[0].lstrip("+~") for item in task_overrides()}
+    kept = {}
+    for key, value in node.items():
+        name = str(key)
+        known = name.startswith("_") or name in takes or open_ended
+        if known or any(item.endswith(f".{name}") for item in overridden):
+            kept[name] = value
+        else:
+            print(f"{node._target_} takes no {name!r}: left out the default {name}={value}")
+    extra = {k: v for k, v in offered.items() if v is not None and k in takes and k not in kept}
+    return instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
+
+
+def summary(trainer: Any, callbacks: list[Any]) -> str:
+    """What happened, in a few lines: the range test, the final metrics, where to look."""
+    from lr_lightning import LRRangeTest
+
+    lines = [""]
+    for callback in callbacks:
+        if isinstance(callback, LRRangeTest) and callback.result is not None:
+            lines += describe(callback)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val")}
+    lines += [f"{name.replace('_', ' ')}: {value:.4f}" for name, value in sorted(metrics.items())]
+    log_dir = getattr(trainer.logger, "log_dir", None)
+    if log_dir:
+        lines += ["", f"tensorboard --logdir {os.path.relpath(log_dir)}"]
+    return "\n".join(lines)
+
+
+def describe(callback: Any) -> list[str]:
+    """A range test's outcome, one fact a line."""
+    result = callback.result
+    before = f"LR before: {callback.previous_lr:.4g}"
+    if result.suggestion is None:
+        return [f"no LR suggested ({result.status}): {result.reason}", before]
+    lines = [f"suggested LR: {result.suggestion:.4g}"]
+    if result.interval:
+        lines[0] += (
+            f" (interval {result.interval[0]:.2g} to {result.interval[1]:.2g}; {result.status}: {result.reason})"
+        )
+    zones = ((name, getattr(result.zones, name)) for name in ("flat", "descending", "diverging"))
+    lines.append("zones: " + ", ".join(f"{name} {z[0]:.1e} to {z[1]:.1e}" for name, z in zones if z))
+    return [*lines, before]
+
+
+def _entries(group: DictConfig | None) -> list[DictConfig]:
+    """The entries of a keyed group, without those taken out (null) and a formula that was given nothing to compute."""
+    found = [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+    return [e for e in found if "expression" not in e or any(e.get(k) for k in ("expression", "preset", "groups"))]
+
+
+if __name__ == "__main__":
+    main()

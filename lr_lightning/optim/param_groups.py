@@ -1,0 +1,398 @@
+"""The only writer of ``group["lr"]``, and of a group's momentum.
+
+The LR of a param group is a product that three parties share::
+
+    lr = base_lr * schedule(t) * lr_factor
+
+``base_lr`` is what the user (or a range test) chose, ``schedule`` a torch scheduler or a formula, ``lr_factor`` the
+product of plateau decays. Whoever changes one factor leaves the others. Torch's schedulers know of one alone:
+they keep absolute LRs (``base_lrs``, ``eta_min``, ``max_lr``, …), so those are rescaled along: the scheduler goes on
+as if it had been built with the new LR.
+
+``base_lr`` and ``lr_factor`` live in the param group as plain floats and so travel in every optimizer checkpoint.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+
+from lr_lightning.rules.plateau.cut import changed_lr
+
+BASE_LR = "base_lr"
+LR_FACTOR = "lr_factor"
+
+# Absolute LRs that schedulers keep, in torch and in the widespread packages that subclass its LRScheduler.
+_GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
+_LIST_ATTRIBUTES = ("base_lrs", "max_lrs", "min_lrs", "_last_lr")
+_SCALAR_ATTRIBUTES = ("eta_min", "eta_max", "default_min_lr", "warmup_start_lr", "end_lr", "final_lr")
+
+_Scale = Callable[[int | None, Any], Any]  # (index of the group, None = all groups alike; value) -> new value
+
+
+@dataclass(frozen=True)
+class LRChange:
+    """One param group's LR before and after a change.
+
+    Attributes:
+        optimizer: Index of the optimizer.
+        group: Index of the param group in it.
+        old: LR before.
+        new: LR after.
+    """
+
+    optimizer: int
+    group: int
+    old: float
+    new: float
+
+
+def unwrap(optimizer: Any) -> Optimizer:
+    """The torch optimizer inside of Lightning's and DeepSpeed's wrappers."""
+    for name in ("_optimizer", "optimizer"):
+        while isinstance(getattr(optimizer, name, None), Optimizer):
+            optimizer = getattr(optimizer, name)
+    return cast(Optimizer, optimizer)
+
+
+def get_lr(group: dict[str, Any]) -> float:
+    """Current LR of a param group as a float.
+
+    >>> get_lr({"lr": torch.tensor(0.5)})
+    0.5
+    """
+    return float(group["lr"])
+
+
+def set_lr(group: dict[str, Any], value: float) -> None:
+    """Write the LR of a param group; a tensor LR (capturable, fused, compiled optimizers) is filled in place.
+
+    >>> group = {"lr": torch.tensor(0.5)}
+    >>> set_lr(group, 0.25)
+    >>> group["lr"]
+    tensor(0.2500)
+    """
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(value)
+    else:
+        group["lr"] = value
+
+
+def lr_factor(group: dict[str, Any]) -> float:
+    """Product of the plateau decays applied to a param group so far, 1.0 without any.
+
+    >>> lr_factor({"lr": 0.1})
+    1.0
+    """
+    return float(group.get(LR_FACTOR, 1.0))
+
+
+def base_lr(group: dict[str, Any]) -> float:
+    """LR of a param group before schedule and plateau factor.
+
+    It is what was recorded by :func:`record_base_lr`, else ``initial_lr`` (set by torch's schedulers) or the current LR
+    without the plateau factor.
+
+    >>> base_lr({"lr": 0.1, "initial_lr": 0.5})
+    0.5
+    """
+    if BASE_LR in group:
+        return float(group[BASE_LR])
+    return float(group.get("initial_lr", group["lr"])) / lr_factor(group)
+
+
+def record_base_lr(group: dict[str, Any]) -> float:
+    """Fix :func:`base_lr` in the group, so that a formula may overwrite the LR without losing it. Returns it.
+
+    >>> group = {"lr": 0.1}
+    >>> before = record_base_lr(group)
+    >>> set_lr(group, 0.05)
+    >>> base_lr(group)
+    0.1
+    """
+    group.setdefault(BASE_LR, base_lr(group))
+    return float(group[BASE_LR])
+
+
+def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
+    """What a user calls "the LR" of each param group: ``max_lr`` of OneCycleLR and CyclicLR, else the base LR.
+
+    Args:
+        optimizer: An optimizer, wrapped or not.
+        schedulers: All schedulers; those of other optimizers are left aside.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> peak_lrs(optimizer)
+    [0.1, 0.01]
+    """
+    own = _schedulers_of(optimizer, schedulers)
+    return [_peak_lr(group, own, index) for index, group in enumerate(optimizer.param_groups)]
+
+
+def _peak_lr(group: dict[str, Any], own: Sequence[Any], index: int) -> float:
+    factor = lr_factor(group)
+    if BASE_LR not in group:
+        if "max_lr" in group:
+            return float(group["max_lr"]) / factor
+        for scheduler in own:
+            if hasattr(scheduler, "max_lrs"):
+                return float(scheduler.max_lrs[index]) / factor
+    return base_lr(group)
+
+
+def reference_lr(optimizers: Sequence[Any], schedulers: Sequence[Any] = ()) -> float:
+    """Peak LR of the first param group that has one: "the LR" of the set-up, to which the others keep their ratio.
+
+    Raises:
+        ValueError: If every param group has an LR of 0, so that no multiplier could change it.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> reference_lr([optimizer])
+    0.1
+    """
+    for optimizer in optimizers:
+        for peak in peak_lrs(optimizer, schedulers):
+            if peak > 0:
+                return peak
+    raise ValueError("every param group has a learning rate of 0; give at least one of them a positive LR")
+
+
+def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float) -> list[LRChange]:
+    """Give the set-up a new LR: every scheduler goes on as if optimizers and schedulers had been built with it.
+
+    The first group's peak LR (:func:`reference_lr`) becomes exactly ``new_lr``; every other absolute LR, in groups
+    and schedulers, keeps its ratio to it (including floors such as ``eta_min``, which otherwise might end up above the
+    new LR). Plateau factors stay.
+
+    Args:
+        optimizers: Optimizers, wrapped or not.
+        schedulers: All their ``torch.optim.lr_scheduler`` schedulers; nested ones are found.
+        new_lr: The new LR, finite and positive.
+
+    Returns:
+        The change of every group.
+
+    Raises:
+        ValueError: If ``new_lr`` isn't finite and positive, or no group has an LR above 0.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> changes = rescale([optimizer], [], 0.5)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.5, 0.05]
+    """
+    if not 0 < new_lr < float("inf"):
+        raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
+    reference = reference_lr(optimizers, schedulers)
+    return [
+        change
+        for number, optimizer in enumerate(optimizers)
+        for change in _rescale_one(number, optimizer, _schedulers_of(optimizer, schedulers), new_lr, reference)
+    ]
+
+
+def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
+    groups = optimizer.param_groups
+    before = [get_lr(group) for group in groups]
+    # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
+    peaks = peak_lrs(optimizer, own)
+    new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
+
+    def scale(index: int | None, value: Any) -> Any:
+        if index is None or index >= len(peaks) or peaks[index] == 0:
+            return _proportional(value, new_lr, reference)
+        return _proportional(value, new_peaks[index], peaks[index])
+
+    for index, group in enumerate(groups):
+        set_lr(group, scale(index, get_lr(group)))
+        if BASE_LR in group:
+            group[BASE_LR] = scale(index, group[BASE_LR])
+        _scale_keys(group, index, scale)
+    _scale_schedulers(own, scale)
+    _recompute_one_cycle(optimizer, own)
+    return [LRChange(number, i, old, get_lr(group)) for i, (old, group) in enumerate(zip(before, groups, strict=True))]
+
+
+def decay(
+    optimizers: Sequence[Any],
+    schedulers: Sequence[Any],
+    factor: float,
+    min_lr: float | Sequence[float] = 0.0,
+    eps: float = 0.0,
+) -> list[LRChange]:
+    """Multiply every group's LR by a plateau factor, not below ``min_lr``; schedules and formulas stay in force.
+
+    Args:
+        optimizers: Optimizers, wrapped or not.
+        schedulers: All their schedulers.
+        factor: Multiplier, greater than 0 (above 1 it raises the LR: a kick, or a decay taken back).
+        min_lr: Floor for the LR right after the change, one for all groups or one a group (over all optimizers, in
+            order). A group that is at or below its floor stays as it is.
+        eps: A group whose LR would change by no more than this stays as it is.
+
+    Returns:
+        The change of every group that changed.
+
+    Raises:
+        ValueError: If ``factor`` isn't finite and positive, or ``min_lr`` has another length than there are groups.
+
+    >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
+    >>> changes = decay([optimizer], [], 0.5)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.05, 0.005]
+    """
+    if not 0 < factor < float("inf"):
+        raise ValueError(f"factor must be finite and greater than 0, got {factor!r}")
+    floors = _floors(optimizers, min_lr)
+    changes = []
+    for number, optimizer in enumerate(optimizers):
+        groups = optimizer.param_groups
+        moves = [changed_lr(get_lr(group), factor, next(floors), eps) for group in groups]
+
+        def scale(index: int | None, value: Any, moves: list[tuple[float, float]] = moves) -> Any:
+            return value * (factor if index is None else moves[index][1])
+
+        for index, (group, (new, multiplier)) in enumerate(zip(groups, moves, strict=True)):
+            if multiplier == 1.0:
+                continue
+            old = get_lr(group)
+            record_base_lr_if_bare(group)
+            set_lr(group, new)
+            _scale_keys(group, index, scale)
+            group[LR_FACTOR] = lr_factor(group) * multiplier
+            changes.append(LRChange(number, index, old, get_lr(group)))
+        if any(multiplier != 1.0 for _, multiplier in moves):
+            _scale_schedulers(_schedulers_of(optimizer, schedulers), scale)
+    return changes
+
+
+def record_base_lr_if_bare(group: dict[str, Any]) -> None:
+    """Record the base LR of a group without a torch scheduler: dividing by the factor later would cost the last bit."""
+    if "initial_lr" not in group:
+        record_base_lr(group)
+
+
+def apply_factor(group: dict[str, Any], factor: float) -> bool:
+    """Give a group that was added later (unfreezing) the plateau factor that the others have.
+
+    Args:
+        group: A param group; nothing happens if it has a factor already.
+        factor: The product of the decays so far.
+
+    Returns:
+        Whether the group got the factor now.
+
+    >>> group = {"lr": 0.1}
+    >>> apply_factor(group, 0.5), group["lr"]
+    (True, 0.05)
+    """
+    if LR_FACTOR in group:
+        return False
+    record_base_lr_if_bare(group)
+    set_lr(group, get_lr(group) * factor)
+    _scale_keys(group, 0, lambda _, value: value * factor)
+    group[LR_FACTOR] = factor
+    return True
+
+
+def _proportional(value: Any, new: float, old: float) -> Any:
+    """``new * value / old``, to the bit as a user's own arithmetic would have given it.
+
+    Ratios are mostly short decimals (a group at ``10 * lr``, ``start_factor=0.1``, ``div_factor=25``): where such a
+    ratio explains the old value exactly, it gives the new one. Any other ratio is taken exactly and rounded once.
+    """
+    if isinstance(value, Tensor):
+        return torch.full_like(value, _proportional(float(value), new, old))
+    if value == 0:
+        return value
+    times, over = float(f"{value / old:.9g}"), float(f"{old / value:.9g}")
+    if old * times == value:
+        return new * times
+    if old / over == value:
+        return new / over
+    return float(Fraction(new) * Fraction(float(value)) / Fraction(old))
+
+
+def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:
+    count = sum(len(optimizer.param_groups) for optimizer in optimizers)
+    floors = [float(min_lr)] * count if isinstance(min_lr, (int, float)) else [float(x) for x in min_lr]
+    if len(floors) != count:
+        raise ValueError(f"min_lr has {len(floors)} values for {count} param groups: {min_lr!r}")
+    return iter(floors)
+
+
+def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
+    """Schedulers with those nested in SequentialLR and ChainedScheduler."""
+    for scheduler in schedulers:
+        yield scheduler
+        yield from _flat(getattr(scheduler, "_schedulers", ()))
+
+
+def _schedulers_of(optimizer: Any, schedulers: Sequence[Any]) -> list[Any]:
+    own = unwrap(optimizer)
+    return [s for s in _flat(schedulers) if unwrap(getattr(s, "optimizer", own)) is own]
+
+
+def _recompute_one_cycle(optimizer: Any, schedulers: Sequence[Any]) -> None:
+    """OneCycleLR interpolates between LRs far apart: a scaled result would be some ulps off what it computes itself."""
+    for scheduler in schedulers:
+        if type(scheduler) is OneCycleLR and len(schedulers) == 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # "use get_last_lr()": the state has just changed
+                lrs = scheduler.get_lr()
+            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+                set_lr(group, float(lr))
+            scheduler._last_lr = [float(lr) for lr in lrs]
+
+
+def _scale_keys(group: dict[str, Any], index: int, scale: _Scale) -> None:
+    initial = group.get("initial_lr")
+    for key in _GROUP_KEYS:
+        if key == "min_lr" and initial and group.get(key) is not None:  # OneCycleLR's is a share of the initial LR
+            group[key] = _proportional(group[key], group["initial_lr"], initial)
+        elif group.get(key) is not None:
+            group[key] = scale(index, group[key])
+
+
+def _scale_schedulers(schedulers: Sequence[Any], scale: _Scale) -> None:
+    for scheduler in schedulers:
+        state = vars(scheduler)
+        for name in _LIST_ATTRIBUTES:
+            if isinstance(state.get(name), (list, tuple)):
+                state[name] = [scale(i, value) for i, value in enumerate(state[name])]
+        for name in _SCALAR_ATTRIBUTES:
+            if isinstance(state.get(name), (int, float)) and not isinstance(state[name], bool):
+                state[name] = scale(None, state[name])
+
+
+def momentum(group: dict[str, Any]) -> float:
+    """Momentum, or the first beta, of a param group; 0 without.
+
+    >>> momentum({"momentum": 0.9}), momentum({"betas": (0.95, 0.999)}), momentum({})
+    (0.9, 0.95, 0.0)
+    """
+    betas = group.get("betas") or (0.0,)
+    return float(group.get("momentum") or betas[0] or 0.0)
+
+
+def set_momentum(group: dict[str, Any], value: float) -> None:
+    """Write what :func:`momentum` reads of a param group that has it; a tensor is filled in place.
+
+    >>> group = {"betas": (0.9, 0.999)}
+    >>> set_momentum(group, 0.95)
+    >>> group["betas"]
+    (0.95, 0.999)
+    """
+    plain = bool(group.get("momentum"))
+    held = group["momentum"] if plain else group["betas"][0]
+    if isinstance(held, Tensor):
+        held.fill_(value)
+    elif plain:
+        group["momentum"] = value
+    else:
+        group["betas"] = type(group["betas"])((value, *group["betas"][1:]))

@@ -1,0 +1,152 @@
+"""PlateauLR: PlateauDecay's rules for a plain torch training loop."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from lr_lightning.optim.decisions import DecisionWriter
+from lr_lightning.optim.motion import WeightPath, WeightSampler
+from lr_lightning.rules.checks import check_count, check_number, shown
+from lr_lightning.rules.plateau import configure as plateau
+from lr_lightning.rules.plateau.cut import least_change
+from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.saved import Saved
+
+
+class PlateauLR:
+    """Lowers an optimizer's LR when a metric shows no progress any more.
+
+    Use it in place of ``torch.optim.lr_scheduler.ReduceLROnPlateau``: one ``step(metric)`` an observation. It gets
+    along with other schedulers: the plateau factor multiplies theirs.
+
+    Args:
+        optimizer: The optimizer.
+        mode: ``"min"`` or ``"max"``.
+        factor: Multiplier of the LR at a decay.
+        total: How many observations (``step`` calls) the run is planned to have; ``None``: unknown. With it the trend
+            rule's window is a share of the run, and the run ends at a low LR.
+        interval: ``"epoch"`` or ``"step"``: what an observation comes from.
+        min_lr: LR below which no decay goes, one or one a param group.
+        schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
+        **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
+            ``on_flat_region``, ``kick``, ``kick_momentum``, ``gate`` and ``eps``, as in
+            :class:`~lr_lightning.PlateauDecay`.
+
+    Raises:
+        ValueError: If an argument is out of its range; the message quotes it.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        >>> plateau_lr = PlateauLR(optimizer, patience=1)
+        >>> decisions = [plateau_lr.step(1.0).action for _ in range(3)]
+        >>> decisions[-1], optimizer.param_groups[0]["lr"]
+        ('decay', 0.05)
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.5,
+        *,
+        total: int | None = None,
+        interval: str = "epoch",
+        min_lr: float | Sequence[float] = 0.0,
+        schedulers: Sequence[Any] = (),
+        **rule: Any,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+        if total is not None:
+            check_count("total", total, 1)
+        self.optimizer, self.factor, self.total = optimizer, factor, total
+        self.min_lr = _floors(min_lr, len(optimizer.param_groups))
+        self.schedulers = _schedulers(schedulers)
+        self.rule = plateau.configure(
+            mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
+        )
+        self.eps = least_change(self.rule.name, rule.get("eps"))
+        self.state = self.rule.start()
+        self._writer = DecisionWriter(factor, rule.get("kick", "lr"), rule.get("kick_momentum"))
+        self._writer.check([optimizer], self.schedulers)
+        gate = rule.get("gate")
+        suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
+        self._path = WeightPath() if gate or (gate is None and suits) else None
+        self._sample = WeightSampler()
+        self.last_decision: Decision | None = None
+
+    def step(self, metric: float) -> Decision:
+        """Take one observation; the LR may change. Returns the decision with its reason.
+
+        Raises:
+            ValueError: If ``metric`` isn't one number; NaN and infinity are no evidence, but no error.
+        """
+        try:
+            value = float(metric)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise ValueError(f"metric must be a number, got {shown(metric)}") from None
+        decision = self.last_decision = self._decide(value)
+        self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr, self.eps)
+        return decision
+
+    def _decide(self, value: float) -> Decision:
+        drift = None
+        if self._path is not None:
+            at = float(self.state.seen + 1)
+            if self._path.is_due(at, self.total):
+                self._path.add(self._sample(p for group in self.optimizer.param_groups for p in group["params"]), at)
+            drift = self._path.drift
+        self.state, decision = plateau.observe(self.rule, self.state, value, None, self.total, drift)
+        if self._path is not None and decision.action != "keep" and decision.cause != "endgame":
+            self._path.clear()
+        return decision
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rule's state; the LRs themselves are in the optimizer's."""
+        path = self._path.state_dict() if self._path is not None else None
+        written = self._writer.state_dict()
+        return {"rule": self.rule.name, "state": self.state.to_dict(), "gate": path, "writer": written}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: If it comes from another rule, or isn't what ``state_dict`` gives.
+        """
+        saved = Saved("PlateauLR", state_dict)
+        if saved["rule"] != self.rule.name:
+            raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
+        state = self.rule.load(saved["state"])
+        path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
+        writer = self._writer.loaded(saved.child("writer"))
+        if self._path is not None and path is not None:
+            self._path = path
+        self.state, self._writer = state, writer
+
+
+def _known(rule: dict[str, Any]) -> dict[str, Any]:
+    known = set(inspect.signature(plateau.configure).parameters) - {"mode", "factor", "interval", "horizon_known"}
+    for name in rule:
+        if name not in known:
+            raise TypeError(f"PlateauLR has no argument {name!r}; of a rule it takes {', '.join(sorted(known))}")
+    return rule
+
+
+def _floors(min_lr: Any, groups: int) -> float | list[float]:
+    if isinstance(min_lr, (str, bytes)) or not isinstance(min_lr, Sequence):
+        return check_number("min_lr", min_lr, 0.0)
+    if len(min_lr) != groups:
+        raise ValueError(f"min_lr has {len(min_lr)} values for {groups} param groups: {shown(min_lr)}")
+    return [check_number("min_lr", value, 0.0) for value in min_lr]
+
+
+def _schedulers(schedulers: Any) -> list[Any]:
+    listed = isinstance(schedulers, Sequence) and not isinstance(schedulers, (str, bytes))
+    if not listed or not all(hasattr(scheduler, "step") for scheduler in schedulers):
+        raise ValueError(f"schedulers must be a list of torch schedulers, got {shown(schedulers)}")
+    return list(schedulers)

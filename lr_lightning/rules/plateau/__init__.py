@@ -1,0 +1,1 @@
+"""When to decay: a real plateau told from noise, as pure rules."""

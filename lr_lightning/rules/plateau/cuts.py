@@ -1,0 +1,77 @@
+"""The endgame of a run whose end is planned: what is left of it is used to reach low LRs."""
+
+from __future__ import annotations
+
+import math
+
+from lr_lightning.rules.plateau.motion import Drift
+
+POWER = 2.0
+FLOOR = 1e-3
+AHEAD = 1.5
+
+
+def due_cuts(share_done: float, step: float, factor: float) -> int:
+    """How many cuts by ``factor`` the endgame asks for, in all, at a point of it.
+
+    The LR follows ``(1 - u) ** 2`` down to a thousandth, in steps: near its end a cosine goes like that, and constant
+    LR with such a cool-down does as well as a cosine (Hägele et al., arXiv 2405.18392). Where observations are rare,
+    the LR that is set lasts until the next one, so it is the one of the middle of that time: with 25 observations a
+    run, a cosine in such steps ends where the smooth one does (measured: a ratio of .996).
+
+    Args:
+        share_done: u, the share of the endgame that is over.
+        step: Share of the endgame from one observation to the next.
+        factor: Multiplier of a cut, below 1.
+
+    >>> [due_cuts(u, 0.0, 0.5) for u in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)]
+    [0, 1, 2, 4, 7, 10]
+    """
+    left = 1.0 - share_done - 0.5 * min(step, 0.5)
+    most = math.log(FLOOR) / math.log(factor)
+    wanted = most if left <= 0 else min(most, POWER * math.log(left) / math.log(factor))
+    return max(0, math.floor(wanted + 0.5 + 1e-9))
+
+
+def most_cuts(done: float, factor: float) -> int:
+    """How many cuts plateaus may have made at a point of a run that ends with an endgame.
+
+    At most half a cut more than ``(1 - done) ** 1.5`` asks for: that schedule ends close to cosine's loss, so even cuts
+    that are all false lose little. By half there is none before a fifth of the run.
+
+    Args:
+        done: Share of the run that is over.
+        factor: Multiplier of a cut, below 1.
+
+    >>> [most_cuts(u, 0.5) for u in (0.2, 0.21, 0.5, 0.7, 0.9)]
+    [0, 1, 2, 3, 5]
+    """
+    left = max(1.0 - done, FLOOR)
+    return math.floor(0.5 + AHEAD * math.log(left) / math.log(factor))
+
+
+def begins(endgame: float, held: float) -> float:
+    """Where the endgame's curve begins, as a share of the run.
+
+    Args:
+        endgame: The largest share of the run that it takes.
+        held: The last share of the run at which the weights were seen to move on; 0: never.
+
+    >>> begins(0.5, 0.0), begins(0.5, 0.6), begins(0.5, 0.9)
+    (0.5, 0.6, 0.75)
+    """
+    return min(max(held, 1.0 - endgame), 1.0 - 0.5 * endgame)
+
+
+def waits(endgame: float, done: float, drift: Drift | None) -> bool:
+    """Whether the endgame's first cut is to wait.
+
+    While the weights move on, a high LR still pays: the endgame waits, until half of its time is left. Where they
+    bounce it needn't. Without that evidence nothing is cut in the first half of the run.
+
+    >>> waits(0.65, 0.4, Drift(0.8)), waits(0.65, 0.4, None), waits(0.65, 0.6, None), waits(0.65, 0.6, Drift(1.5))
+    (False, True, False, True)
+    """
+    if drift is not None and drift.travels:
+        return done < 1.0 - 0.5 * endgame
+    return done <= 0.5 and (drift is None or drift.verdict != "bouncing")

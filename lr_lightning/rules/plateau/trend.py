@@ -1,0 +1,398 @@
+"""The default rule: decay when a window that could have seen a trend towards better values shows none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from lr_lightning.rules.checks import check_choice, check_count, check_number
+from lr_lightning.rules.plateau import evidence as evidence_of
+from lr_lightning.rules.plateau import kick as kicks
+from lr_lightning.rules.plateau import stats
+from lr_lightning.rules.plateau.cuts import begins, due_cuts, most_cuts, waits
+from lr_lightning.rules.plateau.decision import Decision, check_at, check_factor, check_mode
+from lr_lightning.rules.plateau.diagnosis import Motion, moving_on
+from lr_lightning.rules.plateau.gradients import Agreement
+from lr_lightning.rules.plateau.motion import Drift
+from lr_lightning.rules.plateau.stats import Block
+from lr_lightning.rules.plateau.trend_state import MOST_BLOCKS, Stage, TrendState, state_of
+
+ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
+_LEAST_BLOCKS = 8
+_MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3
+_MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
+_RAMP = 30
+_EARLY, _LATE = 1.5, 0.7  # of the resolution, in the first half of a planned run and elsewhere
+_STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
+_WAIT = Decision("keep", "the window fills", "waiting")
+
+
+@dataclass(frozen=True)
+class TrendRule:
+    """Decay when the newest window shows no downward trend (Mann-Kendall's S >= 0).
+
+    The window is a share of the planned run, so it fits every cadence. It is stretched, up to 4.5 times, until it could
+    have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would
+    have brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained
+    between a quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the
+    first half of a planned run nothing is cut without that, at 1.5 times the resolution; later .7 of it will do, a fall
+    of less than a fifth of that gain is none, and a window that is stretched to the end is judged as it is. A cut that
+    didn't lower the metric wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next
+    waits for a longer window (up to 4 times). A sustained jump upwards restarts the stage.
+
+    With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
+    add none, and they run at most half a cut ahead of (time left) ** 1.5, so that a false one can't do much harm. The
+    endgame is told by ``drift``, too: it waits while the weights move on, until half of its time is left.
+
+    The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
+    metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation,
+    measured over the run, widens the standard error as in an AR(1) process.
+
+    Attributes:
+        mode: ``"min"`` or ``"max"``.
+        window: A float is a share of the planned run, an int a number of observations.
+        open_window: Where the end isn't known and ``window`` is a share: share of the run so far.
+        least: Fewest observations in a window.
+        open_least: The same where the end of the run isn't known.
+        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
+            part where the window is a share of a run whose end isn't known.
+        cooldown: Observations after a decay that are ignored.
+        endgame: Largest share of a planned run over which the LR goes down anyway, to a thousandth: half of it while
+            the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
+        factor: The multiplier of a cut, for the number of cuts in the endgame.
+        on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
+            for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR or momentum once and takes that back
+            if it brings no progress (:mod:`lr_lightning.rules.plateau.kick`). Where it is known whether the weights
+            move on, that tells flat ground.
+        kick: What a kick raises: ``"lr"``, ``"momentum"`` or ``"both"``.
+
+    >>> rule = TrendRule()
+    >>> state, decision = rule.observe(rule.start(), 1.0)
+    >>> decision.action
+    'keep'
+    """
+
+    name: ClassVar[str] = "trend"
+    mode: str = "min"
+    window: float | int = 0.08
+    open_window: float = 0.25
+    least: int = 5
+    open_least: int = 5
+    resolution: float = 2.25
+    cooldown: int = 0
+    endgame: float = 0.65
+    factor: float = 0.5
+    on_flat: str = "keep"
+    kick: str = "lr"
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if isinstance(self.window, int):
+            check_count("window", self.window, 3)
+        else:
+            check_number("window", self.window, 0.0, 1.0, open_low=True)
+        check_number("open_window", self.open_window, 0.0, 1.0, open_low=True)
+        check_count("least", self.least, 3)
+        check_count("open_least", self.open_least, 3)
+        check_number("resolution", self.resolution, 0.0)
+        check_count("cooldown", self.cooldown, 0)
+        check_number("endgame", self.endgame, 0.0, 1.0)
+        check_factor(self.factor)
+        check_choice("on_flat", self.on_flat, ON_FLAT)
+        check_choice("kick", self.kick, kicks.KICKS)
+
+    def start(self) -> TrendState:
+        """The state before the first observation."""
+        return TrendState()
+
+    def load(self, state: Mapping[str, Any]) -> TrendState:
+        """The state that ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        return state_of(state)
+
+    def restart(self, state: TrendState) -> TrendState:
+        """Forget the values of this stage: the LR was changed by something else."""
+        stage = replace(state.stage, blocks=(), begin=state.at, width=1, level=None, backoff=1.0, waited=False)
+        return replace(state, total=0.0, count=0, stage=stage)
+
+    def observe(
+        self,
+        state: TrendState,
+        value: float,
+        at: float | None = None,
+        horizon: float | None = None,
+        drift: Drift | None = None,
+        gradients: Agreement | None = None,
+    ) -> tuple[TrendState, Decision]:
+        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut.
+
+        ``gradients`` are evidence for the diagnosis and for a kick.
+        """
+        seen = state.seen + 1
+        at = check_at(at, seen, state.at)
+        if horizon is not None and horizon * (1.0 - self.endgame) < at < horizon:  # nothing is trained after the end
+            state, cuts = self._due(state, at, horizon, drift)
+            if cuts > 0:
+                return self._force(kicks.settled(state), value, at, horizon, cuts)
+        length, least = self._span(state.stage.kick_at, horizon, 1.0)
+        if why := kicks.why_over(state, value, at, length, least, self._last_kick(horizon)):
+            return self.end_kick(replace(state, seen=seen, at=at), value, why)
+        return self._take(state, float(value), seen, at, horizon, Motion(drift, gradients))
+
+    def _last_kick(self, horizon: float | None) -> float | None:
+        """Where no kick may be on trial any more."""
+        if horizon is None or not self.endgame:
+            return horizon
+        return horizon * max(0.5, 1.0 - self.endgame)
+
+    def end_kick(self, state: TrendState, value: float, why: str) -> tuple[TrendState, Decision]:
+        """Take a kick on trial back."""
+        finite = math.isfinite(value)
+        stage = replace(kicks.taken_back(state.stage, state.at, self.kick), nonfinite=state.nonfinite + (not finite))
+        row = 0 if finite else state.nonfinite_row + 1
+        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
+        return TrendState(state.seen, state.at, 0.0, 0, row, stage), Decision("unkick", words, "flat")
+
+    def _take(
+        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, motion: Motion
+    ) -> tuple[TrendState, Decision]:
+        stage = state.stage
+        if not math.isfinite(value):
+            stage = replace(stage, nonfinite=stage.nonfinite + 1)
+            row = state.nonfinite_row + 1
+            state = TrendState(seen, at, state.total, state.count, row, stage)
+            return state, Decision("keep", f"{value} is no evidence ({row} in a row)", "non-finite")
+        if stage.cooldown:
+            stage = replace(stage, cooldown=stage.cooldown - 1, begin=at)
+            reason = f"cooling down, {stage.cooldown} more observations"
+            return TrendState(seen, at, 0.0, 0, 0, stage), Decision("keep", reason, "cooldown")
+        signed = value if self.mode == "min" else -value
+        total, count = state.total + signed, state.count + 1
+        if stage.top_count < 3:
+            top = (stage.top * stage.top_count + signed) / (stage.top_count + 1)
+            stage = replace(stage, top=top, top_count=stage.top_count + 1)
+        if count < stage.width:
+            return TrendState(seen, at, total, count, 0, stage), _WAIT
+        swings = evidence_of.swing(stage.swings, stage.blocks, total / count)
+        stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)), swings=swings)
+        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, motion)
+        return TrendState(seen, at, 0.0, 0, 0, stage), decision
+
+    def _span(self, at: float, horizon: float | None, stretch: float) -> tuple[float, int]:
+        """The window: positions it covers, and observations it holds at least."""
+        if isinstance(self.window, int):
+            return 0.0, max(3, round(self.window * stretch))
+        if horizon is not None:
+            return self.window * horizon * stretch, math.ceil(self.least * stretch)
+        return self.open_window * at * stretch, math.ceil(self.open_least * stretch)
+
+    def _bound(self, stage: Stage, at: float, horizon: float | None) -> Stage:
+        """Keep at most 128 blocks: merge neighbours while a window keeps 4 or more, else drop the oldest."""
+        if len(stage.blocks) < MOST_BLOCKS:
+            return stage
+        window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, 1.0))
+        if window is not None and len(window) < _LEAST_BLOCKS:
+            dropped = stage.blocks[: MOST_BLOCKS // 4]
+            return replace(stage, blocks=stage.blocks[MOST_BLOCKS // 4 :], begin=dropped[-1][2])
+        merged = stats.halve(stage.blocks)
+        return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
+
+    def _judge(
+        self, stage: Stage, seen: int, at: float, horizon: float | None, motion: Motion
+    ) -> tuple[Stage, Decision]:
+        if stats.jumped(stage.blocks):
+            if stage.kicked == kicks.TRIAL:
+                return self._unkick(stage, at, "a sustained jump upwards", {})
+            restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
+            return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
+        window, missed = self._window(stage, seen, at, horizon)
+        if window is None:
+            return stage, _WAIT
+        means = stats.means_of(window)
+        s, p = stats.mann_kendall(means)
+        evidence = self._evidence(stage, window, means, p)
+        early = horizon is not None and at < 0.5 * horizon
+        if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
+            return self._progress(stage, evidence, p)
+        evidence["swing"] = stats.lag_one([block[0] for block in window])
+        evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
+        evidence.update(motion.evidence)
+        return self._plateau(stage, seen, at, horizon, means, evidence, motion.drift)
+
+    def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
+        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._signed(evidence["level"]) < stage.kick_level:
+            words = f"the raised {kicks.RAISED[self.kick]} brings progress (p = {p:.2g}): it stays"
+            return replace(stage, kicked=kicks.OVER), Decision("keep", words, "kick", evidence)
+        return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
+
+    def _window(
+        self, stage: Stage, seen: int, at: float, horizon: float | None
+    ) -> tuple[Sequence[Block] | None, float]:
+        """The newest blocks that could have seen a slow decay, and its gain over them; none while there are too few."""
+        stretch = stage.backoff if self.on_flat == "keep" else 1.0
+        # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
+        patient = self.resolution > 0 and self.on_flat != "decay"
+        patient = patient and (horizon is not None or isinstance(self.window, int)) and stage.kicked != kicks.TRIAL
+        most = stretch * _MOST_STRETCH
+        promised = evidence_of.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
+        early = horizon is not None and at < 0.5 * horizon
+        widened = evidence_of.inflation(evidence_of.correlation(stage.swings))
+        sure = self.resolution * widened * self._certainty(seen, at, horizon if early else None)
+        while True:
+            window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
+            if window is None or not patient:
+                return window, 0.0
+            gain = self._missed(stage, window, seen, promised)
+            if stats.change_error(window) * sure <= gain:
+                return window, gain
+            if stretch >= most:
+                return (None if early else window), 0.0
+            stretch = min(most, stretch * _STRETCH_STEP)
+
+    def _certainty(self, seen: int, at: float, horizon: float | None) -> float:
+        """Share of the resolution that is asked for; ``horizon`` in the first half of a planned run only.
+
+        A run of 25 validations can't wait for certainty: fewer observations are asked for less.
+        """
+        if horizon is None:
+            return _LATE * min(1.0, seen / _RAMP)
+        if self.on_flat == "kick":  # a kick that comes late is none, and one too many is taken back
+            return min(1.0, seen / _RAMP)
+        return min(_EARLY, seen / _RAMP * horizon / at) if at > 0 else _EARLY
+
+    def _missed(self, stage: Stage, window: Sequence[Block], seen: int, promised: float | None) -> float:
+        """What a slow decay would gain over a window."""
+        if promised is not None:
+            held = len(stage.blocks) - len(window)
+            start, end = stage.blocks[held - 1][2] if held else stage.begin, stage.blocks[-1][2]
+            return evidence_of.gain(promised, (end - start) / (end - stage.begin))
+        means = stats.means_of(window)
+        share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
+        drop = stage.top - sum(means) / len(means)
+        return drop * -math.log(1.0 - share) / math.log(max(seen, 2))
+
+    def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
+        level = sum(means) / len(means)
+        return {
+            "p": p,
+            "observations": float(sum(block[1] for block in window)),
+            "blocks": float(len(window)),
+            "level": self._signed(level),
+            "noise": stats.spread(means),
+            "drop": stage.top - level,
+            # A bent decline looks like correlated noise.
+            "correlation": evidence_of.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
+        }
+
+    def _signed(self, value: float) -> float:
+        return value if self.mode == "min" else -value
+
+    def _plateau(
+        self,
+        stage: Stage,
+        seen: int,
+        at: float,
+        horizon: float | None,
+        means: Sequence[float],
+        evidence: dict[str, float],
+        drift: Drift | None,
+    ) -> tuple[Stage, Decision]:
+        level, noise = sum(means) / len(means), evidence["noise"]
+        # 1.7 standard errors of a difference of two window means.
+        bar = 1.7 * max(noise, stage.noise) * math.sqrt(2 / len(means))
+        useless = stage.level is not None and level > stage.level - bar
+        flat = useless or evidence["drop"] <= noise
+        words = self._words(evidence, useless, flat)
+        if stage.kicked == kicks.TRIAL:
+            return self._unkick(stage, at, "no progress", evidence)
+        early = drift is not None and drift.ratio is None
+        moving = moving_on(evidence)
+        if self.on_flat == "kick" and (flat and not early if moving is None else moving):
+            length, least = self._span(at, horizon, 1.0)
+            if stage.kicked == kicks.NONE and kicks.fits(at, seen, length, least, self._last_kick(horizon)):
+                return kicks.begun(stage, at, seen, level, self.kick), Decision("kick", words, "flat", evidence)
+        if horizon is not None and self._can_wait(stage, at / horizon, useless):
+            # Once the endgame has begun, waiting for it is no news.
+            what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; can wait for the endgame")
+            return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=what)
+        most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
+        backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
+        if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
+            words += f"; first a window {backoff:g} times as long"
+            waiting = replace(stage, backoff=backoff, waited=True)
+            return waiting, Decision("keep", words, "flat", evidence, waits="window")
+        if drift is not None and drift.holds:
+            what = "samples" if drift.ratio is None else "weights"
+            held = Decision("keep", f"{words}; {drift.words}", "flat", evidence, waits=what)
+            return replace(stage, waited=True), held
+        after = self._after_cut(stage, at, level, noise, backoff)
+        return after, Decision("decay", words, "flat" if flat else "plateau", evidence)
+
+    def _can_wait(self, stage: Stage, done: float, useless: bool) -> bool:
+        """Whether to leave a cut to the endgame, which will bring what is left of them: none is worth a risk."""
+        if not self.endgame or self.on_flat == "decay":
+            return False
+        if done >= 1.0:
+            return True  # nothing is trained after the end
+        return useless or stage.depth >= most_cuts(done, self.factor)
+
+    def _after_cut(self, stage: Stage, at: float, level: float, noise: float, backoff: float) -> Stage:
+        return replace(
+            stage,
+            blocks=(),
+            begin=at,
+            width=1,
+            level=level,
+            noise=noise,
+            backoff=backoff,
+            waited=False,
+            kicked=0,
+            cooldown=self.cooldown,
+            cuts=stage.cuts + 1,
+            depth=stage.depth + 1,
+        )
+
+    def _unkick(self, stage: Stage, at: float, why: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
+        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
+        return kicks.taken_back(stage, at, self.kick), Decision("unkick", words, "flat", evidence)
+
+    def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
+        count, way = int(evidence["observations"]), "downward" if self.mode == "min" else "upward"
+        text = f"no {way} trend over the last {count} observations"
+        text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
+        if useless:
+            return text + "; the last cut brought nothing"
+        return text + ("; no progress since the start" if flat else "")
+
+    def _due(self, state: TrendState, at: float, horizon: float, drift: Drift | None) -> tuple[TrendState, int]:
+        """How many cuts the endgame asks for now."""
+        stage, done = state.stage, at / horizon
+        if not stage.end_cuts and waits(self.endgame, done, drift):
+            travels = drift is not None and drift.travels
+            return replace(state, stage=replace(stage, held=done)) if travels else state, 0
+        length = 1.0 - begins(self.endgame, stage.held)
+        step = (at - state.at) / horizon / length
+        return state, due_cuts(1.0 - (1.0 - done) / length, step, self.factor) - stage.depth
+
+    def _force(
+        self, state: TrendState, value: float, at: float, horizon: float, cuts: int
+    ) -> tuple[TrendState, Decision]:
+        stage = state.stage
+        finite = math.isfinite(value)
+        row = 0 if finite else state.nonfinite_row + 1
+        stage = replace(
+            stage,
+            cuts=stage.cuts + cuts,
+            depth=stage.depth + cuts,
+            end_cuts=stage.end_cuts + cuts,
+            nonfinite=stage.nonfinite + (not finite),
+        )
+        reason = f"endgame: {max(0.0, 1.0 - at / horizon):.0%} of the planned run is left"
+        evidence = {"left": max(0.0, 1.0 - at / horizon)}
+        state = TrendState(state.seen + 1, at, state.total, state.count, row, stage)
+        return state, Decision("decay", reason, "endgame", evidence, cuts)

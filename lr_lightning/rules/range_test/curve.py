@@ -1,0 +1,315 @@
+"""What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lr_lightning.rules.range_test.protocol import MIN_POINTS, STOP_RUN, head_length
+
+Array: TypeAlias = "npt.NDArray[np.float64]"
+
+SMOOTHING_SHARE = 0.06
+"""Gaussian width (one sigma) as a share of the planned ladder: 6 steps of 100, half a decade of eight."""
+
+LIGHT_SHARE = 0.02
+"""The same for a first look that only searches the explosion."""
+
+CAP_SHARE = 0.5
+"""Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum."""
+
+RETURN_SHARE = 0.5
+"""A curve that gives back this share of its descent for a while has exploded; what follows is another network."""
+
+_MOST_SMOOTHED = 1000
+
+SIGNIFICANCE = 5.0
+"""A descent counts when it exceeds so many standard errors of the smoothed curve."""
+
+
+def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | None:
+    """Index of the loss at which a sweep stops, or None if it goes on.
+
+    It stops at the first NaN or infinity, and at the fifth loss in a row above ``top + (top - min)``, where ``top`` is
+    the largest of the first losses (a tenth of the plan) and ``min`` the smallest so far. The bound is relative to the
+    curve's own spread, so negative losses and losses near zero stop where shifted ones do, and one spike stops nothing.
+
+    Args:
+        losses: Raw training losses in the order of the ladder, without the ones not yet measured.
+        planned: Steps in the whole ladder; by default the number of losses, at least 100.
+
+    >>> stop_index([1.0, 0.9, float("nan")])
+    2
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    head = head_length(max(100, len(values)) if planned is None else planned)
+    finite = np.isfinite(values)
+    bad = int(np.argmin(finite)) if not finite.all() else len(values)
+    values = values[:bad]
+    if len(values) > head:
+        top = float(values[:head].max())
+        spread = top - np.minimum.accumulate(values)
+        slack = 1e-6 * max(abs(top), float(spread.max()))  # float32 losses differ in the seventh digit
+        above = values > top + np.maximum(spread, slack)
+        above[:head] = False
+        hits = np.flatnonzero(run_lengths(above) >= STOP_RUN)
+        if len(hits):
+            return int(hits[0])
+    return bad if bad < len(finite) else None
+
+
+def diverged(losses: Sequence[float], *, planned: int | None = None) -> bool:
+    """Whether a sweep should stop now; cheap, and the answer doesn't depend on how often it is asked.
+
+    See :func:`stop_index`.
+
+    >>> diverged([1.0] * 20 + [0.5] + [1.4] * 9), diverged([-1.0] * 20 + [-1.5] + [0.0] * 5)
+    (False, True)
+    >>> diverged([1.0, float("nan")])
+    True
+    """
+    return stop_index(losses, planned=planned) is not None
+
+
+def run_lengths(flags: "npt.NDArray[np.bool_]") -> "npt.NDArray[np.int64]":
+    """Length of the run of True that ends at each place.
+
+    >>> run_lengths(np.array([True, True, False, True])).tolist()
+    [1, 2, 0, 1]
+    """
+    count = np.arange(1, len(flags) + 1)
+    return np.asarray(count - np.maximum.accumulate(np.where(flags, 0, count)), dtype=np.int64)
+
+
+def smooth(x: Array, y: Array, sigma: float) -> Array:
+    """Centred Gaussian average of ``y`` over ``x`` (Nadaraya-Watson): no lag, unlike a moving average of the past.
+
+    Args:
+        x: Increasing positions, shape (n,).
+        y: Values, shape (n,).
+        sigma: Width in the unit of ``x``; 0 returns ``y``.
+
+    >>> import numpy as np
+    >>> smooth(np.arange(3.0), np.array([1.0, 2.0, 3.0]), 1.0).round(2)
+    array([1.5, 2. , 2.5])
+    """
+    if sigma <= 0 or len(y) < 2:
+        return y.copy()
+    if len(y) > 2 * _MOST_SMOOTHED:
+        # All pairs of 100,000 losses would take 80 GB; next to a width of hundreds of points, pooled ones say the same.
+        edges = np.linspace(0, len(y), _MOST_SMOOTHED + 1).astype(np.int64)[:-1]
+        size: Array = np.diff(np.append(edges, len(y))).astype(np.float64)
+        centres, means = np.add.reduceat(x, edges) / size, np.add.reduceat(y, edges) / size
+        return np.interp(x, centres, _kernel(centres.tobytes(), sigma) @ means)
+    return np.asarray(_kernel(x.tobytes(), sigma) @ y, dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=8)
+def _kernel(positions: bytes, sigma: float) -> Array:
+    """Normalised weights; cached, because resampled curves share their positions."""
+    x = np.frombuffer(positions, dtype=np.float64)
+    weights = np.exp(-0.5 * ((x[:, None] - x[None, :]) / sigma) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
+    """Replace lone outliers by the median of their neighbours, upwards and downwards alike (Hampel 1974).
+
+    Args:
+        y: Values, shape (n,).
+        reach: Neighbours on each side.
+        limit: Distance from the median, in robust standard deviations of the neighbourhood, beyond which a value goes.
+
+    >>> import numpy as np
+    >>> float(despike(np.array([1.0] * 5 + [9.0] + [1.0] * 5)).max())
+    1.0
+    """
+    if len(y) < 2 * reach + 1:
+        return y.copy()
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(y, reach, mode="reflect"), 2 * reach + 1)
+    middle = np.median(windows, axis=1)
+    spread = 1.4826 * np.median(np.abs(windows - middle[:, None]), axis=1)
+    return np.where(np.abs(y - middle) > limit * spread, middle, y)
+
+
+def noise_level(losses: Array, cycle: int = 1) -> float:
+    """Robust standard deviation of the noise of one loss, from differences, so that a trend doesn't count.
+
+    Args:
+        losses: Losses in order.
+        cycle: Period of the cycled batches; differences are taken between visits of the same batch.
+    """
+    lag = cycle if len(losses) > 4 * cycle else 1
+    steps = losses[lag:] - losses[:-lag]
+    bends = steps[lag:] - steps[:-lag]
+    if len(steps) < 3:
+        return 0.0
+    # A difference has sqrt(2) of one value's spread, a second difference sqrt(6). The second one also takes out a slope
+    # that changes, which on a short ladder is half of the curve.
+    levels = [_robust(steps) / math.sqrt(2)] + ([_robust(bends) / math.sqrt(6)] if len(bends) >= 5 else [])
+    return min(levels)
+
+
+def _robust(values: Array) -> float:
+    """Standard deviation from the median absolute deviation: 1.4826 times it for a normal law."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sweep made ready for reading. All arrays have the length of the losses that count.
+
+    Attributes:
+        x: Natural log of the LRs.
+        raw: Losses as measured (less the batches' own differences where a reference is known).
+        smooth: Capped and smoothed without lag; in the loss's unit.
+        start: The loss at the flat beginning.
+        low: Index of the smallest smoothed loss.
+        noise: Standard deviation of one loss around the smooth curve.
+        error: Standard error of ``smooth`` itself.
+        stopped: How the curve ends: ``"range"`` (ladder used up), ``"diverged"`` or ``"non_finite"``.
+        sigma: Smoothing width in log LR.
+        planned: Steps of the whole ladder.
+        cycle: Period of the cycled batches.
+        light_drop: Descent of the lightly smoothed curve up to the end of this one: a steep short descent shows there.
+        light_error: Standard error of that curve.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> read_curve(lrs, losses, planned=51).descends
+    True
+    """
+
+    x: Array
+    raw: Array
+    smooth: Array
+    start: float
+    low: int
+    noise: float
+    error: float
+    stopped: str
+    sigma: float
+    planned: int
+    cycle: int
+    light_drop: float
+    light_error: float
+
+    @property
+    def drop(self) -> float:
+        """Loss at the start minus the smallest smoothed loss; at least 0."""
+        return max(0.0, self.start - float(self.smooth[self.low]))
+
+    @property
+    def descends(self) -> bool:
+        """Whether the descent is more than noise and float resolution, smoothed well or lightly."""
+        resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
+        limit = SIGNIFICANCE * math.sqrt(2)
+        clear = self.drop > limit * self.error or self.light_drop > limit * self.light_error
+        # A curve that rises from its first step on is lower there than the median of its first losses.
+        fall = float(np.max(self.smooth[: self.low + 1]) - self.smooth[self.low])
+        return clear and self.drop > resolution and fall > self.drop / 2
+
+
+def read_curve(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    *,
+    planned: int,
+    cycle: int = 1,
+    reference: Sequence[float] | None = None,
+) -> Curve | None:
+    """Cut, cap and smooth a sweep; None if fewer than ``MIN_POINTS`` finite losses are left.
+
+    Args:
+        lrs: LRs visited, increasing.
+        losses: The loss before the step at each LR.
+        planned: Steps in the whole ladder.
+        cycle: Period of the cycled batches.
+        reference: Losses of the starting weights on the same batches, one per step; takes the batches' own level out.
+
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> curve.stopped, f"{lrs[curve.low]:.2g}"
+    ('range', '0.13')
+    """
+    stop = stop_index(losses, planned=planned)
+    n = len(losses) if stop is None else stop
+    if n < MIN_POINTS:
+        return None
+    stopped = "range" if stop is None else "diverged" if math.isfinite(losses[stop]) else "non_finite"
+    y = np.asarray(losses, dtype=np.float64)[:n]
+    if reference is not None:
+        base = np.asarray(reference, dtype=np.float64)[:n]
+        y = y - base + base.mean()
+    # From the losses that count alone: what a driver measured beyond the stop must not move the last digit.
+    x = np.log(np.asarray(lrs, dtype=np.float64)[:n])
+    return prepare(x, y, stopped, float(x[-1] - x[0]) / (n - 1), planned, cycle)
+
+
+def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cycle: int) -> Curve:
+    """The second half of :func:`read_curve`: from losses that are all finite on."""
+    y = despike(raw)
+    head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
+    start = float(np.median(y[:head]))
+    light = max(1.5, LIGHT_SHARE * planned)
+    clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y[: 3 * head], cycle) / math.sqrt(_points(light))
+    cut = explosion(x, y, start, light * spacing, max(STOP_RUN, planned // 20), clear)
+    if cut is not None:
+        x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
+    sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
+    calm = smooth(x, np.minimum(y, start), sigma)
+    cap = start + CAP_SHARE * max(start - float(calm.min()), 0.0)
+    smoothed = smooth(*_goes_on(x, y, cap, sigma, spacing, stopped), sigma)[: len(x)]
+    low = int(np.argmin(smoothed))
+    noise = noise_level(y[: max(low + 1, 2 * head)], cycle)  # beyond the minimum losses jump for another reason
+    return Curve(
+        x=x,
+        raw=raw,
+        smooth=smoothed,
+        start=start,
+        low=low,
+        noise=noise,
+        error=noise / math.sqrt(_points(sigma / spacing)),
+        stopped=stopped,
+        sigma=sigma,
+        planned=planned,
+        cycle=cycle,
+        light_drop=start - float(smooth(x, np.minimum(y, cap), light * spacing).min()),
+        light_error=noise / math.sqrt(_points(light)),
+    )
+
+
+def _points(sigma: float) -> float:
+    """Effective number of points under a Gaussian of ``sigma`` steps."""
+    return max(1.0, 2 * math.sqrt(math.pi) * sigma)
+
+
+def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopped: str) -> tuple[Array, Array]:
+    """Cap the losses, and let an explosion go on beyond its stop: else the last minimum would look open."""
+    y = np.minimum(y, cap)
+    if stopped == "range":
+        return x, y
+    tail = np.arange(1, math.ceil(3 * sigma / spacing - 1e-6) + 1) * spacing
+    return np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), cap)])
+
+
+def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: float) -> int | None:
+    """Number of losses up to where a curve has given back half of its descent for ``run`` steps; None if it doesn't.
+
+    What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
+    constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
+    A descent counts if it exceeds ``clear`` (noise doesn't) and a quarter of the whole one (an early wiggle doesn't).
+    """
+    calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
+    descent = start - np.minimum.accumulate(calm)
+    whole = start - float(calm.min())
+    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(0.25 * whole, clear))
+    hits = np.flatnonzero(run_lengths(back) >= run)
+    return int(hits[0]) + 1 if len(hits) and whole > 1e-5 * abs(start) else None

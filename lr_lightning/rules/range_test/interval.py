@@ -1,0 +1,66 @@
+"""How sure a suggestion is: the LRs that the evidence can't tell apart from it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lr_lightning.rules.range_test.curve import Curve, prepare
+from lr_lightning.rules.range_test.readings import read, share_of_drop
+
+DRAWS = 24
+"""Resampled curves; the seed is fixed, so that every rank and every reading of a saved curve agree."""
+
+QUANTILES = (0.05, 0.95)
+
+RULE_ERROR = 0.35
+"""Decades on each side that no curve shows: how far a sweep's reading lies from the best LR of a run of a few hundred
+steps, for two thirds of the benchmark's ``dev`` runs."""
+
+WIDE = 1.5
+"""Decades beyond which an interval is called wide in the reason."""
+
+
+def resampled_readings(curve: Curve, rule: str, draws: int = DRAWS) -> list[float]:
+    """The rule on curves with the same descent and reshuffled noise (block bootstrap, blocks of one cycle).
+
+    Residuals are drawn from the part left of the minimum, where they are noise and not explosion.
+    """
+    size = curve.low + 1
+    capped = np.minimum(curve.raw, curve.start + curve.drop)
+    residuals = (capped - curve.smooth)[:size]
+    block = min(max(curve.cycle, 4), size)
+    random = np.random.default_rng(0)
+    spacing = float(curve.x[-1] - curve.x[0]) / max(1, len(curve.x) - 1)
+    readings = []
+    for _ in range(draws):
+        starts = random.integers(0, size - block + 1, size=-(-size // block))
+        noise = np.concatenate([residuals[s : s + block] for s in starts])[:size]
+        losses = capped.copy()
+        losses[:size] = curve.smooth[:size] + noise
+        again = prepare(curve.x, losses, curve.stopped, spacing, curve.planned, curve.cycle)
+        readings.append(read(again, rule))
+    return readings
+
+
+def find_interval(curve: Curve, rule: str, suggestion: float, others: Sequence[float] = ()) -> tuple[float, float]:
+    """LRs that noise, other readings, repeats and the rule's own error can't tell apart from the suggestion.
+
+    The hull of the 5 % and 95 % quantiles over resampled curves, of three readings as defensible as the default (80 %
+    and 90 % of the drop, a third of the LR at the minimum), and of the suggestions of ``others`` (repeats),
+    widened by ``RULE_ERROR`` and cut to the LRs that the curve covers.
+    """
+    low, high = (float(np.quantile(resampled_readings(curve, rule), q)) for q in QUANTILES)
+    votes = [share_of_drop(curve, 0.8), share_of_drop(curve, 0.9), read(curve, "minimum"), *others]
+    factor, first, last = 10**RULE_ERROR, math.exp(curve.x[0]), math.exp(curve.x[-1])
+    bounds = min(suggestion, low, *votes) / factor, max(suggestion, high, *votes) * factor
+    return min(max(bounds[0], first), suggestion), max(min(bounds[1], last), suggestion)
+
+
+def width(interval: tuple[float, float]) -> float:
+    """Width of an interval in decades.
+
+    >>> round(width((1e-3, 1e-2)), 9)
+    1.0
+    """
+    return math.log10(interval[1] / interval[0])

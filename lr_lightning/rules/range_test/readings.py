@@ -1,0 +1,169 @@
+"""Readings of a sweep: one function a rule, from a prepared curve to an LR."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lr_lightning.rules.checks import check_choice
+from lr_lightning.rules.range_test.curve import Curve
+
+Reading = Callable[[Curve], float]
+
+PACE = 3.0
+"""Steps per decade that the default rule holds back: see :func:`share`. Measured (``dev`` and ``report`` tasks)."""
+
+
+def share_of_drop(curve: Curve, part: float) -> float:
+    """LR at which ``part`` of the whole drop is reached for the first time, interpolated in log LR.
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{share_of_drop(curve, 0.5):.2g}"
+    '0.0099'
+    """
+    values = np.minimum.accumulate(curve.smooth[: curve.low + 1])
+    top = float(values[0])
+    target = top - part * (top - float(values[-1]))
+    index = int(np.argmax(values <= target))
+    if index == 0:
+        return math.exp(curve.x[0])
+    before, after = float(values[index - 1]), float(values[index])
+    fraction = (before - target) / (before - after) if before > after else 1.0
+    return math.exp(curve.x[index - 1] + fraction * (curve.x[index] - curve.x[index - 1]))
+
+
+def share(curve: Curve) -> float:
+    """The default: the LR at which most of the drop is reached for the first time; how much depends on the pace.
+
+    ``n / (n + 3)`` of the drop at n steps per decade: 81 % for 100 steps over eight decades, 93 % for 300. A slow
+    ladder spends more steps near each LR, so it reaches the same share at a lower LR; a fast one overshoots, its last
+    LRs are survived only because they last a step each. The share of the drop is used, not the minimum, because a
+    smoothed minimum wanders along flat bottoms. Source: measured (``recipes/benchmarks/suggestion.py``).
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{share(curve):.2g}"
+    '0.019'
+    """
+    decades = (float(curve.x[-1] - curve.x[0]) / math.log(10)) * (curve.planned - 1) / max(1, len(curve.x) - 1)
+    return share_of_drop(curve, curve.planned / (curve.planned + PACE * decades))
+
+
+def midpoint(curve: Curve) -> float:
+    """Middle, in log LR, of the descent: between 10 % of the drop and the minimum.
+
+    The classic reading of the range test's picture: a value well inside of the falling part (Smith, "Cyclical Learning
+    Rates for Training Neural Networks", 2017, section 3.3).
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{midpoint(curve):.2g}"
+    '0.02'
+    """
+    return math.sqrt(share_of_drop(curve, 0.1) * math.exp(curve.x[curve.low]))
+
+
+def steepest(curve: Curve) -> float:
+    """LR of the steepest descent of the smoothed loss over log LR, left of the minimum.
+
+    fast.ai's "steep" and ignite's rule (least slope), without the lag and without a look right of the minimum.
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{steepest(curve):.2g}"
+    '0.01'
+    """
+    if curve.low < 2:
+        return math.exp(curve.x[curve.low])
+    slope = np.gradient(curve.smooth, curve.x)[: curve.low + 1]
+    return math.exp(curve.x[int(np.argmin(slope))])
+
+
+def minimum(curve: Curve) -> float:
+    """A third of the LR at the minimum. fast.ai's "minimum" divides by 10, of which its lag costs about 4.
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{minimum(curve):.2g}"
+    '0.042'
+    """
+    return math.exp(curve.x[curve.low]) / 3
+
+
+def valley(curve: Curve) -> float:
+    """Middle of the longest decreasing subsequence of the smoothed losses: fast.ai's "valley" without the lag.
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{valley(curve):.2g}"
+    '0.001'
+    """
+    values = [float(v) for v in curve.smooth[: curve.low + 1]]
+    length, before = [1] * len(values), [-1] * len(values)
+    for i in range(1, len(values)):
+        for j in range(i):
+            if values[j] > values[i] and length[j] >= length[i]:
+                length[i], before[i] = length[j] + 1, j
+    chain = [length.index(max(length))]
+    while before[chain[-1]] >= 0:
+        chain.append(before[chain[-1]])
+    return math.exp(curve.x[chain[len(chain) // 2]])
+
+
+DEFAULT_RULE = "share"
+
+RULES: dict[str, Reading] = {
+    "share": share,
+    "midpoint": midpoint,
+    "steepest": steepest,
+    "valley": valley,
+    "minimum": minimum,
+}
+"""Every rule by the name that ``rule=`` takes."""
+
+
+def check_rule(rule: str) -> str:
+    """Return ``rule`` if it is known.
+
+    Raises:
+        ValueError: If it isn't; the message lists the valid ones.
+
+    >>> check_rule("valley")
+    'valley'
+    """
+    check_choice("rule", rule, RULES)
+    return rule
+
+
+def read(curve: Curve, rule: str) -> float:
+    """The rule's LR, kept inside of the visited range and left of the smoothed minimum.
+
+    >>> from lr_lightning.rules.range_test.curve import read_curve
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> curve = read_curve(lrs, losses, planned=51)
+    >>> f"{read(curve, 'share'):.2g}"
+    '0.019'
+    """
+    floor, ceiling = math.exp(curve.x[0]), math.exp(curve.x[curve.low])
+    return min(max(RULES[rule](curve), floor), ceiling)

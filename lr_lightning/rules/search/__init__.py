@@ -1,0 +1,1 @@
+"""Coarse-to-fine search on a log scale, as pure rules: axes, rounds, surrogate, halving."""

@@ -1,0 +1,220 @@
+"""The range test for plain PyTorch: it answers, leaves no trace and refuses clearly."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lr_lightning
+from lr_lightning.optim import param_groups
+from lr_lightning.optim.range_test import range_test
+from lr_lightning.rules.range_test import protocol
+
+
+def build(optimizer="sgd"):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 3))
+    first, rest = list(model[0].parameters()), [p for m in model[1:] for p in m.parameters()]
+    groups = [{"params": first, "lr": 1e-2}, {"params": rest, "lr": 1e-3}]
+    made = {
+        "sgd": lambda: torch.optim.SGD(groups, momentum=0.9),
+        "adam": lambda: torch.optim.Adam(groups),
+        "tensor_lr": lambda: torch.optim.Adam([{**g, "lr": torch.tensor(g["lr"])} for g in groups]),
+    }[optimizer]()
+    return model, made
+
+
+def data(generator=None, n=400, batch_size=20):
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(n, 6, generator=draw)
+    y = (x[:, :3] + 0.3 * torch.randn(n, 3, generator=draw)).argmax(1)
+    return DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=True, generator=generator)
+
+
+def loss_fn(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def step(model, optimizer, batch):
+    optimizer.zero_grad()
+    loss_fn(model, batch).backward()
+    optimizer.step()
+
+
+def state(model, optimizer):
+    """Everything that a run's future depends on."""
+    return copy.deepcopy({
+        "model": model.state_dict(), "grads": [p.grad for p in model.parameters()],
+        "optimizer": optimizer.state_dict(), "modes": [m.training for m in model.modules()],
+        "torch": torch.get_rng_state(), "numpy": np.random.get_state()[1].tolist(), "python": random.getstate(),
+    })  # fmt: skip
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+OPTIONS = [{}, {"repeats": 2}, {"confirm": "probes"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "probes"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "tensor_lr"])
+@pytest.mark.parametrize("warm", [False, True], ids=["fresh", "warm"])
+def test_it_leaves_no_trace(options, optimizer, warm):
+    generator = torch.Generator().manual_seed(5)
+    model, made = build(optimizer)
+    loader = data(generator)
+    if warm:
+        for batch in loader:
+            step(model, made, batch)
+    before, order = state(model, made), generator.get_state()
+    tensors = [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
+    result = range_test(model, made, loss_fn, loader, **options)
+    assert result.ok, result.reason
+    assert same(before, state(model, made))
+    assert torch.equal(order, generator.get_state())
+    assert tensors[: len(list(model.parameters()))] == [id(p) for p in model.parameters()]
+    if optimizer == "tensor_lr":
+        assert tensors == [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "probes"])
+def test_training_goes_on_as_if_nothing_had_been(options):
+    def train(test):
+        model, optimizer = build()
+        torch.manual_seed(9)
+        loader = data()  # without a generator of its own: batch order hangs on torch's
+        if test:
+            result = range_test(model, optimizer, loss_fn, loader, **options)
+            assert result.ok, result.reason
+        for _ in range(2):
+            for batch in loader:
+                step(model, optimizer, batch)
+        return state(model, optimizer)
+
+    assert same(train(True), train(False))
+
+
+def test_leaving_out_the_restore_would_be_seen(monkeypatch):
+    model, optimizer = build()
+    before = state(model, optimizer)
+    monkeypatch.setattr("lr_lightning.optim.range_test.State.restore", lambda self: None)
+    range_test(model, optimizer, loss_fn, data())
+    assert not same(before, state(model, optimizer))
+
+
+def test_everything_is_put_back_when_the_loss_function_raises():
+    model, optimizer = build()
+    before, calls = state(model, optimizer), []
+
+    def fails(model, batch):
+        calls.append(1)
+        if len(calls) == 30:
+            raise RuntimeError("no more memory")
+        return loss_fn(model, batch)
+
+    with pytest.raises(RuntimeError, match="no more memory"):
+        range_test(model, optimizer, fails, data())
+    assert same(before, state(model, optimizer))
+
+
+def test_groups_keep_their_ratio_on_the_ladder():
+    model, optimizer = build()
+    seen = []
+
+    def watch(model, batch):
+        seen.append([param_groups.get_lr(group) for group in optimizer.param_groups])
+        return loss_fn(model, batch)
+
+    result = range_test(model, optimizer, watch, data())
+    assert [first for first, _ in seen] == pytest.approx(list(result.lrs))
+    assert [second for _, second in seen] == pytest.approx([lr / 10 for lr in result.lrs])
+
+
+def test_probes_stay_within_their_budget_and_are_on_record():
+    model, optimizer = build()
+    result = range_test(model, optimizer, loss_fn, data(), confirm="probes", batch_size=20, train_steps=3000)
+    assert 200 < result.steps <= protocol.BUDGET
+    assert result.momentum == 0.9
+    assert result.batch_size == 20
+    assert len(result.probes) >= 4
+    assert result.horizon["constant"] < result.horizon["decay"] == result.suggestion
+    sweep = range_test(model, optimizer, loss_fn, data())
+    assert abs(np.log10(result.suggestion / sweep.suggestion)) <= 1.5
+
+
+def test_a_loader_of_three_batches_is_cycled():
+    model, optimizer = build()
+    result = range_test(model, optimizer, loss_fn, data(n=60), num_steps=50)
+    assert result.coverage.planned == 50
+    assert result.coverage.visited > 3
+    assert result.ok
+
+
+def test_the_suggestion_trains_better_than_ten_times_less_and_ten_times_more():
+    def final(lr):
+        model, optimizer = build()
+        param_groups.rescale([optimizer], [], lr)
+        torch.manual_seed(0)
+        for _ in range(5):
+            for batch in data():
+                step(model, optimizer, batch)
+        model.eval()
+        return float(torch.stack([loss_fn(model, batch) for batch in data()]).mean().detach())
+
+    model, optimizer = build()
+    lr = range_test(model, optimizer, loss_fn, data()).suggestion
+    assert final(lr) < min(final(lr / 10), final(lr * 10))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_steps": 1}, "num_steps .*got 1"),
+        ({"min_lr": 1.0, "max_lr": 0.1}, "min_lr must be below max_lr"),
+        ({"rule": "newest"}, "rule must be one of share, .*got 'newest'"),
+        ({"spacing": "cubic"}, "spacing must be one of .*got 'cubic'"),
+        ({"repeats": 0}, "repeats .*got 0"),
+        ({"confirm": "luck"}, "confirm must be one of None, probes, got 'luck'"),
+        ({"confirm": "probes", "num_steps": 290}, "budget must leave steps .*got 300"),
+    ],
+)
+def test_bad_settings_are_refused_and_nothing_moves(options, words):
+    model, optimizer = build()
+    before = state(model, optimizer)
+    with pytest.raises(ValueError, match=words):
+        range_test(model, optimizer, loss_fn, data(), **options)
+    assert same(before, state(model, optimizer))
+
+
+def test_an_empty_loader_and_an_iterator_are_refused():
+    model, optimizer = build()
+    with pytest.raises(ValueError, match="loader is empty"):
+        range_test(model, optimizer, loss_fn, [])
+    with pytest.raises(ValueError, match="started anew"):
+        range_test(model, optimizer, loss_fn, iter(data()))
+
+
+@pytest.mark.parametrize("loss", ["constant", "nan"])
+def test_a_curve_without_an_answer_keeps_everything(loss):
+    model, optimizer = build()
+    before = state(model, optimizer)
+    factor = 0.0 if loss == "constant" else float("nan")
+    result = range_test(model, optimizer, lambda m, b: factor * loss_fn(m, b) + 1.0, data(), confirm="probes")
+    assert result.suggestion is None
+    assert result.status == {"constant": "no_descent", "nan": "non_finite"}[loss]
+    assert same(before, state(model, optimizer))
+
+
+def test_it_is_public_and_lazy():
+    assert lr_lightning.range_test is range_test

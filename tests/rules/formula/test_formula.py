@@ -1,0 +1,169 @@
+"""The language, its messages, and a formula on a run."""
+
+import math
+
+import pytest
+
+from lr_lightning import Formula, FormulaError
+from lr_lightning.rules.formula.schedule import Counters, Horizon, Schedule
+
+RUN = Horizon.of(epochs=10, steps_per_epoch=20)
+PLACE = Counters(3, 65, 5)
+
+
+def value(text, now=PLACE, base_lr=0.1, lr=0.05, metrics=None, **options):
+    schedule = Schedule(Formula(text, **{"interval": "step", **options}), RUN)
+    return schedule.value(now, base_lr, lr, metrics or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 + 2 * 3 - 4 / 8", 6.5),
+        ("2 ** 3 ** 2", 512.0),
+        ("-2 ** 2 + 7", 3.0),
+        ("7 // 2 + 7 % 4", 6.0),
+        ("+lr - -base_lr", 0.05 + 0.1),
+        ("epoch + step + batch", 3 + 65 + 5.0),
+        ("epochs + steps + batches", 10 + 200 + 20.0),
+        ("progress", 65 / 200),
+        ("min(3, 1, 2) + max(1, 2) + clip(5, 0, 3) + abs(-1)", 1 + 2 + 3 + 1.0),
+        ("sqrt(4) + exp(0) + log(1) + log10(100) + sin(0) + cos(0)", 2 + 1 + 0 + 2 + 0 + 1.0),
+        ("floor(2.7) + ceil(2.1)", 5.0),
+        ("cos(pi) + 2", math.cos(math.pi) + 2),
+        ("1 if epoch < 3 else 2 if epoch == 3 else 3", 2.0),
+        ("1 if 2 < epoch <= 3 != 4 else 0", 1.0),
+        ("1 if epoch >= 4 or step > 60 and not batch == 0 else 0", 1.0),
+        ("epoch and 0 or 7", 7.0),
+        ("(epoch >= 1) + (epoch >= 3) + (epoch >= 5)", 2.0),
+        ('metric("val_loss") / 2', 0.75),
+        ("metric('never', 4)", 4.0),
+        ("  base_lr *\n  0.5\n", 0.05),
+        (".5e-1 + 1. + 1E2", 101.05),
+    ],
+)
+def test_the_language_computes(text, expected):
+    assert value(text, metrics={"val_loss": 1.5}) == expected
+
+
+# One pair a message: what is refused and how the message begins or what it names, and the legal sibling.
+PAIRS = [
+    ("base_lr * epok", "position 11: unknown name 'epok'; did you mean 'epoch'?", "base_lr * epoch"),
+    ("base_lr * k", "position 11: unknown name 'k'; known are base_lr, batch", "base_lr * pi"),
+    ("base_lr * sqr(4)", "position 11: unknown function 'sqr'; did you mean 'sqrt'?", "base_lr * sqrt(4)"),
+    ("lr(2)", "position 1: 'lr' is a variable and cannot be called", "lr * (2)"),
+    ("lr * sqrt", "position 6: 'sqrt' is a function: write sqrt(…)", "lr * sqrt(2)"),
+    ("min(lr)", "position 1: min takes at least 2 arguments, got 1", "min(lr, 1)"),
+    ("clip(lr, 1)", "position 1: clip takes 3 arguments, got 2", "clip(lr, 0, 1)"),
+    ('metric("a", 1, 2)', "position 1: metric takes 1 to 2 arguments, got 3", 'metric("a", 1)'),
+    ("metric(lr)", "position 8: metric takes a name in quotes", 'metric("lr", 1)'),
+    ("lr * 'a'", "position 6: a string is only allowed in metric", 'lr * metric("a", 1)'),
+    ('metric("a)', "position 8: a string that does not end", 'metric("a", 1)'),
+    ("lr *", "position 4: a value is missing after '*'", "lr * 1"),
+    ("lr + * 2", "position 6: a value is missing before '*'", "lr + 2"),
+    ("()", "position 2: a value is missing before ')'", "(lr)"),
+    ("min(lr, 2,)", "position 11: a value is missing before ')'", "min(lr, 2)"),
+    ("2 lr", "position 3: an operator is missing before 'lr'", "2 * lr"),
+    ("(2)(3)", "position 4: an operator is missing before '('", "(2)*(3)"),
+    ("lr not 3", "position 4: an operator is missing before 'not'", "lr and not 3"),
+    ("min(*lr, 2)", "position 5: a value is missing before '*'", "min(lr, 2)"),
+    ("lr if epoch", "position 1: not a formula", "lr if epoch else 2"),
+    ("1, 2", "position 1: tuple is not part of the language", "12"),
+    ("min()", "position 1: min takes at least 2 arguments, got 0", "min(1, 2)"),
+    ("lr ^ 2", "position 4: unexpected '^' (write ** for a power)", "lr ** 2"),
+    ("1 if epoch = 3 else 2", "position 12: unexpected '=' (write == to compare)", "1 if epoch == 3 else 2"),
+    ("lr.real", "position 3: unexpected '.' (attributes", "lr"),
+    ("[lr]", "position 1: unexpected '['", "(lr)"),
+    ("lr @ 2", "position 4: unexpected '@'", "lr * 2"),
+    ("1_000", "position 1: cannot read '1_000' as a number", "1000"),
+    ("1e999", "position 1: this number is too large", "1e30"),
+    ("0 * 9**9**9", "position 5: the constant part '9**9**9' has no finite value", "0 * 9**9"),
+    ("lr if epoch < 9 else 1 / 0", "position 22: the constant part '1 / 0'", "lr if epoch < 9 else 1 / 2"),
+    ("((lr)", "position 1: '(' without ')'", "(lr)"),
+    ("(lr))", "position 5: ')' without '('", "(lr)"),
+    ("(" * 31 + "lr" + ")" * 31, "position 31: more than 30 parentheses", "(" * 30 + "lr" + ")" * 30),
+    ("-" * 100 + "lr", "position 101: the formula is nested more than 100", "-" * 98 + "lr"),
+    ("+".join(["lr"] * 501), "position 1501: the formula has more than 1000", "lr+" * 90 + "lr"),
+    ("lr" + " " * 4000, "the formula has 4002 characters, at most 4000", "lr" + " " * 3000),
+    ("  ", "the formula is empty", " 0 "),
+]
+
+
+@pytest.mark.parametrize(("illegal", "message", "legal"), PAIRS, ids=[pair[1][:50] for pair in PAIRS])
+def test_each_message_has_a_legal_sibling(illegal, message, legal):
+    with pytest.raises(FormulaError) as caught:
+        Formula(illegal, interval="step")
+    assert str(caught.value).startswith(message)
+    assert math.isfinite(value(legal))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "legal"),
+    [
+        ({}, "give either an expression or a preset", {"expression": "lr"}),
+        ({"expression": "lr", "preset": "step"}, "not both", {"preset": "step"}),
+        ({"expression": 3}, "expression must be a string or a function, got 3", {"expression": "3"}),
+        (
+            {"expression": "lr", "interval": "batch"},
+            "interval must be one of epoch, step, got 'batch'",
+            {"preset": "step"},
+        ),
+        ({"expression": "lr*batch"}, "position 4: 'batch' is always 0", {"expression": "lr*batch", "interval": "step"}),
+        ({"expression": "lr", "decay": 1}, "parameter 'decay' isn't used", {"expression": "lr*decay", "decay": 1}),
+        ({"expression": "lr", "intervall": 1}, "did you mean 'interval'?", {"expression": "lr", "interval": "step"}),
+        (
+            {"expression": "lr*a", "a": "x"},
+            "parameter 'a' must be a finite number, got 'x'",
+            {"expression": "lr*a", "a": 2},
+        ),
+        ({"expression": "lr*a", "a": math.inf}, "must be a finite number, got inf", {"expression": "lr*a", "a": 0.5}),
+        ({"expression": "lr", "epoch": 1}, "parameter 'epoch' has the name of a word", {"expression": "lr*e", "e": 1}),
+        ({"expression": "lr*b", "a b": 1}, "parameter 'a b' is not a name", {"expression": "lr*a_b", "a_b": 1}),
+        (
+            {"expression": "lr", "warmup_steps": -1},
+            "warmup_steps must be an integer of at least 0, got -1",
+            {"expression": "lr", "warmup_steps": 0},
+        ),
+        (
+            {"expression": "lr", "warmup_steps": 1, "warmup_epochs": 1},
+            "not both, got 1 and 1",
+            {"expression": "lr", "warmup_epochs": 1},
+        ),
+        ({"preset": "cosin"}, "unknown preset 'cosin'; did you mean 'cosine'?", {"preset": "cosine"}),
+        (
+            {"preset": "step", "gama": 1},
+            "has no parameter 'gama'; did you mean 'gamma'?",
+            {"preset": "step", "gamma": 1},
+        ),
+        ({"preset": "multistep"}, "preset 'multistep' needs milestones", {"preset": "multistep", "milestones": [2]}),
+        (
+            {"preset": "multistep", "milestones": []},
+            "milestones must hold 1 to 100 integers, got",
+            {"preset": "multistep", "milestones": (2, 3)},
+        ),
+        (
+            {"preset": "multistep", "milestones": 3},
+            "must be a list of integers",
+            {"preset": "multistep", "milestones": [3]},
+        ),
+        (
+            {"preset": "step", "step_size": 0},
+            "step_size must be an integer of at least 1",
+            {"preset": "step", "step_size": 1},
+        ),
+        (
+            {"preset": "step", "gamma": "x"},
+            "parameter 'gamma' must be a finite number",
+            {"preset": "step", "gamma": 0.5},
+        ),
+        ({"preset": "one_cycle", "pct_start": 1}, "pct_start must be between 0 and 1", {"preset": "one_cycle"}),
+        ({"preset": "wsd", "decay": 0}, "wsd needs", {"preset": "wsd", "decay": 0.1}),
+        ({"preset": "noam", "interval": "epoch"}, "counts steps", {"preset": "noam"}),
+        ({"expression": lambda: 1}, "a function takes (epoch, lr) or (epoch)", {"expression": lambda epoch: 1}),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message, legal):
+    with pytest.raises(FormulaError) as caught:
+        Formula(**arguments)
+    assert message in str(caught.value)
+    assert Schedule(Formula(**legal), RUN).value(Counters(), 0.1, 0.1) >= 0

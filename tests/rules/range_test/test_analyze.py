@@ -1,0 +1,104 @@
+"""The range test's result: reading, status, record."""
+
+import io
+import math
+
+import pytest
+import torch
+
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.ladder import ladder
+from lr_lightning.rules.range_test.readings import RULES
+from lr_lightning.rules.range_test.result import RangeTestResult
+from tests.helpers.curves import LRS, bowl
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_classic_curve_is_read_inside_of_the_descent(rule):
+    result = analyze(LRS, bowl(), rule=rule)
+    assert result.status == "ok"
+    low, high = result.zones.descending
+    assert rule == "valley" or low <= result.suggestion <= high
+    assert LRS[0] <= result.suggestion <= high
+    assert result.interval[0] <= result.suggestion <= result.interval[1]
+    assert result.zones.flat[1] == low
+    assert result.zones.diverging[0] == high
+    assert 1e-3 < low < 1e-2 < high <= 1.0
+
+
+def test_an_unknown_rule_lists_the_valid_ones():
+    with pytest.raises(ValueError, match=r"rule must be one of share, midpoint, .*got 'newest'"):
+        analyze(LRS, bowl(), rule="newest")
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="got 100 and 99"):
+        analyze(LRS, bowl()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("losses", "status", "words"),
+    [
+        ([1.0] * 100, "no_descent", "raise max_lr"),
+        ([math.nan] * 100, "non_finite", "step 0"),
+        ([1.0] * 50 + [math.inf] * 50, "non_finite", "lower max_lr"),
+        ([1.0, 0.9, 0.8], "too_few_points", "num_steps"),
+        ([], "too_few_points", "num_steps"),
+    ],
+)
+def test_a_curve_without_an_answer_says_why_and_suggests_nothing(losses, status, words):
+    result = analyze(LRS[: len(losses)], losses, planned=100)
+    assert (result.status, result.suggestion, result.interval) == (status, None, None)
+    assert words in result.reason
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_shortest_ladder_is_too_short_to_read(count):
+    result = analyze(LRS[:count], [1.0, 0.9][:count])
+    assert (result.status, result.suggestion) == ("too_few_points", None)
+
+
+def test_a_range_that_ends_in_the_descent_names_the_bound():
+    lrs = ladder(1e-7, 5e-3, 100)
+    result = analyze(lrs, bowl(lrs))
+    assert result.status == "no_divergence"
+    assert "raise max_lr" in result.reason
+    assert result.suggestion <= 5e-3
+
+
+def test_negative_losses_stop_and_read_like_shifted_ones():
+    losses = bowl()
+    shifted = [loss - 100 for loss in losses]
+    assert analyze(LRS, shifted).suggestion == pytest.approx(analyze(LRS, losses).suggestion, rel=1e-6)
+    assert diverged(losses)
+    assert diverged(shifted)
+    assert not diverged(losses[:80])
+
+
+def test_one_spike_is_no_divergence():
+    losses = [1.0 - i / 200 for i in range(60)]
+    losses[40] = 50.0
+    assert not diverged(losses)
+
+
+def test_the_length_of_the_window_of_losses_moves_nothing():
+    losses = bowl(noise=0.02)
+    answers = set()
+    for window in (1, 7, 10, 100):
+        seen = next((losses[:n] for n in range(window, 101, window) if diverged(losses[:n], planned=100)), losses)
+        answers.add(analyze(LRS[: len(seen)], seen, planned=100).suggestion)
+    assert len(answers) == 1
+
+
+def test_the_record_survives_json_and_a_checkpoint(tmp_path):
+    losses = [*bowl()[:90], math.inf, math.nan]
+    result = analyze(LRS[:92], losses, planned=100, batch_size=64)
+    result.save(tmp_path / "result.json")
+    again = RangeTestResult.load(tmp_path / "result.json")
+    assert repr(again) == repr(result)
+    assert math.isnan(again.losses[-1])
+    buffer = io.BytesIO()
+    torch.save(result.to_dict(), buffer)
+    buffer.seek(0)
+    assert repr(RangeTestResult.from_dict(torch.load(buffer, weights_only=True))) == repr(result)

@@ -1,0 +1,74 @@
+"""The interval and the horizon: what the evidence leaves open."""
+
+import math
+
+import pytest
+
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.interval import width
+from tests.helpers.curves import LRS, bowl
+
+
+def test_noise_widens_the_interval():
+    widths = [width(analyze(LRS, bowl(noise=noise, seed=3)).interval) for noise in (0.0, 0.1, 0.4)]
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_the_interval_covers_what_noise_does():
+    clean = analyze(LRS, bowl()).suggestion
+    results = [analyze(LRS, bowl(noise=0.15, seed=seed)) for seed in range(30)]
+    covered = sum(r.interval[0] <= clean <= r.interval[1] for r in results)
+    assert covered >= 27
+
+
+def test_a_wide_interval_says_what_narrows_it():
+    shallow = bowl(start=2.0, end=1.4, centre=1e-3, limit=3.0, noise=0.35, seed=2)
+    result = analyze(LRS, shallow)
+    assert width(result.interval) > 1.5
+    assert "repeats, more num_steps or probes narrow it" in result.reason
+
+
+def test_repeats_that_disagree_widen_the_interval_and_pull_the_suggestion():
+    near, far = bowl(centre=1e-3, limit=1e-1), bowl(centre=1e-2)
+    alone, both = analyze(LRS, near), analyze(LRS, near, repeats=[far])
+    apart = analyze(LRS, far).suggestion
+    assert both.interval[1] >= apart * 2
+    assert both.interval[1] > alone.interval[1]
+    assert alone.suggestion < both.suggestion <= math.sqrt(alone.suggestion * apart) * 1.01
+    assert both.steps == 200
+
+
+def test_repeats_that_agree_leave_the_suggestion():
+    sweeps = [bowl(noise=0.05, seed=seed) for seed in range(3)]
+    single = sorted(analyze(LRS, sweep).suggestion for sweep in sweeps)
+    pooled = analyze(LRS, sweeps[0], repeats=sweeps[1:])
+    assert pooled.suggestion == pytest.approx(single[1], rel=1e-9)
+
+
+def test_a_repeat_longer_than_the_ladder_is_refused():
+    with pytest.raises(ValueError, match="got 101 and 100"):
+        analyze(LRS, bowl(), repeats=[[1.0] * 101])
+
+
+def test_the_horizon_lowers_constant_lr_alone_and_never_by_more_than_a_decade():
+    short = analyze(LRS, bowl(), train_steps=200)
+    long = analyze(LRS, bowl(), train_steps=4800, decays=False)
+    endless = analyze(LRS, bowl(), train_steps=10**9, decays=False)
+    assert short.horizon["constant"] == short.horizon["decay"] == short.suggestion
+    assert analyze(LRS, bowl(), train_steps=4800).suggestion == short.suggestion
+    assert long.suggestion == pytest.approx(short.suggestion / 2)
+    assert endless.suggestion == pytest.approx(short.suggestion / 10)
+    assert endless.interval[0] <= endless.suggestion
+
+
+def test_without_a_known_length_nothing_is_corrected():
+    result = analyze(LRS, bowl(), decays=False)
+    assert result.horizon == {"decay": result.suggestion}
+
+
+def test_another_batch_size_warns():
+    result = analyze(LRS, bowl(), batch_size=64)
+    assert result.batch_size_warning(64) is None
+    assert result.batch_size_warning(None) is None
+    assert "64 samples" in result.batch_size_warning(256)
+    assert "256" in result.batch_size_warning(256)
