@@ -30,6 +30,7 @@ class Watch(L.Callback):
 
     def on_exception(self, trainer, module, exception):
         self.after = state(trainer, module)
+        module._buffers.pop("wide", None)  # a Trainer that has failed carries all buffers to the host
 
 
 class Greedy(Classifier):
