@@ -156,28 +156,30 @@ def _low(steps: int) -> dict[str, Any]:
 
 def syncs(run: Run) -> dict[str, Any]:
     """Copies to the host and waits for the device in ten steps: the slope from a short fit to a long one."""
-    short, long = (10, 30) if run.rehearsal else (20, 60)
-    four = lambda: [  # noqa: E731
+    lengths = (3, 6) if run.rehearsal else (20, 60)
+    # A long run reads its losses every 64 steps, LRCurves logs every 50.
+    longer = (3, 6) if run.rehearsal else (64, 192)
+    others = lambda: [  # noqa: E731
         LRFormula("base_lr / (1 + 0.0001 * step)", interval="step"),
-        PlateauDecay("train_loss", interval="step", verbose=False),
+        PlateauDecay("train_loss", interval="step", read_every=64, verbose=False),
         LRCurves(hparams=False),
     ]
-    cases: dict[str, Callable[[int], tuple[int, Callable[[], list[Any]], bool]]] = {
-        "bare steps": lambda n: (n, list, False),
-        "steps of a range test": lambda n: (1, lambda: [LRRangeTest(**_low(n), progress_bar=False)], False),
-        "formula, decay per step and curves": lambda n: (5 * n, four, True),
+    tested = lambda n: lambda: [LRRangeTest(**_low(n), progress_bar=False)]  # noqa: E731
+    cases: dict[str, tuple[tuple[int, int], Callable[[int], Any]]] = {
+        "bare steps": (lengths, lambda n: (n, list, False)),
+        "steps of a range test": (lengths, lambda n: (1, tested(n), False)),
+        "formula, decay per step and curves": (longer, lambda n: (n, others, True)),
     }
     found: dict[str, Any] = {}
     _waits(run, 2, list, False)  # the profiler's own start
-    for name, case in cases.items():
+    for name, ((short, long), case) in cases.items():
         less, more = (_waits(run, *case(n)) for n in (short, long))
-        steps = (long - short) * (5 if name.startswith("formula") else 1)
-        found[name] = {key: 10 * (more[key] - less[key]) / steps for key in less} | {"in all": more}
+        found[name] = {key: 10 * (more[key] - less[key]) / (long - short) for key in less} | {"in all": more}
     rows = [
         (name, *(f"{found[name][key]:.2f}" for key in ("copies", "waits", "warnings", "items")), found[name]["in all"])
         for name in found
     ]
-    head = ("ten", "copies to the host", "waits", "warned of", "values read", "in the longer fit")
+    head = ("ten steps", "copies to the host", "waits", "warned of", "values read", "in the longer fit")
     run.table("Waiting for the device, per ten steps", head, rows)
     return found
 

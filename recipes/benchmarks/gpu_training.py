@@ -108,13 +108,17 @@ def gpt(run: Run) -> dict[str, Any]:
             continue
         final = one["losses"][-1]
         run.say(f"{name}: validation loss {final:.4f} after {one['seconds']:.1f} s, {one.get('suggestion', '')}")
-        rows.append((
-            name, f"{final:.4f}", f"{final / log(2):.4f}", f"{min(one['losses']):.4f}", f"{one['seconds']:.1f} s" + ("" if one["done"] else f", stopped at step {one['steps']}"),
-            f"{one['suggestion']:.3g}" if one.get("suggestion") else "", len(one.get("decays", ())),
-        ))  # fmt: skip
+        rows.append(_row(name, one))
     head = ("arm", "validation loss", "bits a byte", "best on the way", "time", "suggested LR", "decays")
     run.table(f"A GPT on the standard library's sources, {steps} steps of {size.batch} × {size.context}", head, rows)
     return found
+
+
+def _row(name: str, one: dict[str, Any]) -> tuple[Any, ...]:
+    final, lr = one["losses"][-1], one.get("suggestion")
+    took = f"{one['seconds']:.1f} s" + ("" if one["done"] else f", stopped at step {one['steps']}")
+    losses = f"{final:.4f}", f"{final / log(2):.4f}", f"{min(one['losses']):.4f}"
+    return name, *losses, took, f"{lr:.3g}" if lr else "", len(one.get("decays", ()))
 
 
 def _affordable(run: Run, size: Size, text: Text, many: list[str]) -> int:

@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 import torch
 
-from lr_lightning import LRRangeTest
+from lr_lightning import LRRangeTest, LRSearch
 from tests.gpu.device import DEVICE, REHEARSAL, device_generators, trainer_settings
 from tests.helpers.identity import LR, RANGE
 from tests.helpers.modules import Classifier
@@ -20,17 +20,26 @@ def state(trainer, module) -> str:
     return digest([*values, device_generators(), [type(c).__name__ for c in trainer.callbacks], module.seen])
 
 
-class Watch(L.Callback):
-    """The state before the range test and when the fit failed."""
+class Watch:
+    """Notes the state before a test or a search and when the fit has failed."""
 
     before = after = ""
 
-    def on_train_epoch_start(self, trainer, module):
-        self.before = state(trainer, module)
+    def run(self, trainer):
+        self.before = state(trainer, trainer.lightning_module)
+        return super().run(trainer)
 
     def on_exception(self, trainer, module, exception):
         self.after = state(trainer, module)
         module._buffers.pop("wide", None)  # a Trainer that has failed carries all buffers to the host
+
+
+class WatchedTest(Watch, LRRangeTest):
+    pass
+
+
+class WatchedSearch(Watch, LRSearch):
+    pass
 
 
 class Greedy(Classifier):
@@ -49,12 +58,11 @@ class Uncopyable(Classifier):
         self.register_buffer("wide", torch.zeros(1, device=self.device).expand(TOO_MUCH // 4), persistent=False)
 
 
-def failing_fit(folder, module):
+def failing_fit(folder, module, test):
     L.seed_everything(3, verbose=False)
-    watch, test = Watch(), LRRangeTest(**RANGE)
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(
-        callbacks=[watch, test],
+        callbacks=[test],
         default_root_dir=folder,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -62,19 +70,20 @@ def failing_fit(folder, module):
     )
     with pytest.raises(RuntimeError, match=NO_MEMORY):
         trainer.fit(module)
-    return watch, test
 
 
 def test_in_the_sweep(tmp_path):
-    watch, test = failing_fit(tmp_path, Greedy(lr=LR))
-    assert watch.before == watch.after != ""
+    test = WatchedTest(**RANGE)
+    failing_fit(tmp_path, Greedy(lr=LR), test)
+    assert test.before == test.after != ""
     assert test.result is None
 
 
-def test_with_the_copy_itself(tmp_path):
-    watch, test = failing_fit(tmp_path, Uncopyable(lr=LR))
-    assert watch.before == watch.after != ""
-    assert test.result is None
+@pytest.mark.parametrize("make", [lambda: WatchedTest(**RANGE), WatchedSearch], ids=["LRRangeTest", "LRSearch"])
+def test_with_the_copy_itself(tmp_path, make):
+    test = make()
+    failing_fit(tmp_path, Uncopyable(lr=LR), test)
+    assert test.before == test.after != ""
 
 
 def peak(folder, callbacks):
