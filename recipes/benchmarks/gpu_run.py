@@ -76,12 +76,13 @@ class Run:
             needs: Seconds below which it isn't worth starting.
             most: Seconds it may take; it looks at :meth:`left` itself.
         """
-        started, rest = time.monotonic(), self.deadline - time.monotonic()
+        started, rest = time.monotonic(), max(0.0, self.deadline - time.monotonic())
         if rest < needs * (SMALL if self.rehearsal else 1):
             self.results[name] = "skipped"
             self.say(f"\n## {name}: skipped, {rest:.0f} s are left and it needs {needs:.0f}")
             return
-        self.until = min(self.deadline, started + most)
+        # A rehearsal shares its machine with others: only its end is limited.
+        self.until = self.deadline if self.rehearsal else min(self.deadline, started + most)
         self.say(f"\n## {name} ({rest:.0f} s left)")
         try:
             self.results[name] = function(self)

@@ -11,11 +11,11 @@ ROOT = Path(__file__).parents[2]
 
 def run(out, *arguments):
     command = [sys.executable, "-m", "recipes.benchmarks.gpu", "--device", "cpu", "--out", str(out), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def test_the_whole_run(tmp_path):
-    ended = run(tmp_path)
+    ended = run(tmp_path, "--budget-seconds", "550")
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
     found = json.loads((tmp_path / "results.json").read_text())
     assert set(found) == {"machine", "identity", "cost", "syncs", "callbacks", "gpt"}
@@ -36,6 +36,6 @@ def test_the_whole_run(tmp_path):
 def test_a_part_without_time_is_skipped_and_a_wrong_one_refused(tmp_path):
     ended = run(tmp_path, "--part", "gpt", "--budget-seconds", "0")
     assert ended.returncode == 0
-    assert "gpt: skipped, 0 s are left and it needs 50" in ended.stdout.replace("-0 s", "0 s")
+    assert "gpt: skipped, 0 s are left and it needs 50" in ended.stdout
     assert json.loads((tmp_path / "results.json").read_text())["gpt"] == "skipped"
     assert "invalid choice: 'training'" in run(tmp_path, "--part", "training").stderr
