@@ -10,24 +10,20 @@ import torch.nn.functional as F
 from sklearn import datasets
 from torch import Tensor
 
-from recipes.benchmarks.plateau_fresh import single_index
-from recipes.benchmarks.plateau_tasks import (
+from recipes.benchmarks.plateau.blocks import (
     Batch,
     Params,
     Task,
-    cancer,
     dense,
-    diabetes,
     digits,
-    factors,
-    markov,
+    fitted,
     mlp,
     mse,
-    parity,
-    quadratic,
     standard,
-    teacher,
 )
+from recipes.benchmarks.plateau.tasks_data import cancer, diabetes
+from recipes.benchmarks.plateau.tasks_drawn import factors, parity, quadratic, single_index, teacher
+from recipes.benchmarks.plateau.tasks_sequences import markov
 
 
 @dataclass(frozen=True)
@@ -187,7 +183,7 @@ def few(x: Tensor, y: Tensor, size: int, net: list[int], fit: Callable[[Tensor, 
         index = torch.randint(size, (16,), generator=gen)
         return x[index], y[index]
 
-    return Task(dense(net), lambda p, b: fit(mlp(p, b[0]), b[1]), sample, (x[-200:], y[-200:]))
+    return Task(dense(net), fitted(fit), sample, (x[-200:], y[-200:]))
 
 
 def few_patients() -> Task:
@@ -242,7 +238,7 @@ def few_waves() -> Task:
         index = torch.randint(80, (16,), generator=gen)
         return x[index], y[index]
 
-    return Task(dense([6, 64, 1]), lambda p, b: mse(mlp(p, b[0]), b[1]), sample, (x[200:], y[200:]))
+    return Task(dense([6, 64, 1]), fitted(mse), sample, (x[200:], y[200:]))
 
 
 FLOOR, FLAT, TO_AND_FRO, OVER = "noise floor", "flat region", "oscillation", "overfitting"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lr_lightning.rules.plateau import evidence
+from lr_lightning.rules.plateau import stats
 
 
 def blocks_of(values):
@@ -22,22 +22,22 @@ def test_correlation_of_ar1_noise_on_a_trend(rho, slope):
         for i in range(100):
             x = rho * x + np.sqrt(1 - rho**2) * rng.standard_normal()
             values.append(x + slope * i)
-        found.append(evidence.correlation(evidence.swings_of(blocks_of(values))))
+        found.append(stats.correlation(stats.swings_of(blocks_of(values))))
     assert np.median(found) == pytest.approx(rho, abs=0.12)
 
 
 def test_correlation_of_nothing():
-    assert evidence.correlation(evidence.STILL) == 0.0
-    assert evidence.correlation(evidence.swings_of(blocks_of([1.0] * 30))) == 0.0
-    assert evidence.correlation(evidence.swings_of(blocks_of(np.arange(30.0)))) == 0.0
+    assert stats.correlation(stats.STILL) == 0.0
+    assert stats.correlation(stats.swings_of(blocks_of([1.0] * 30))) == 0.0
+    assert stats.correlation(stats.swings_of(blocks_of(np.arange(30.0)))) == 0.0
 
 
 def test_streamed_and_whole_agree():
     values = blocks_of(np.random.default_rng(0).standard_normal(50))
-    swings = evidence.STILL
+    swings = stats.STILL
     for i, block in enumerate(values):
-        swings = evidence.swing(swings, values[:i], block[0])
-    assert swings == pytest.approx(evidence.swings_of(values), abs=1e-12)
+        swings = stats.swing(swings, values[:i], block[0])
+    assert swings == pytest.approx(stats.swings_of(values), abs=1e-12)
 
 
 @settings(max_examples=80, deadline=None)
@@ -46,12 +46,12 @@ def test_promise_is_no_more_than_a_power_law_gains(exponent, count, share):
     """A lower bound for every power law from the start of the stage; 10 % for the medians' coarseness."""
     values = np.arange(1, count + 1.0) ** -exponent
     start = round(count * (1 - share))
-    promised = evidence.gain(evidence.promise(blocks_of(values), 0.0), (count - start) / count)
+    promised = stats.gain(stats.promise(blocks_of(values), 0.0), (count - start) / count)
     assert 0 < promised <= 1.1 * (values[start - 1] - values[-1])
 
 
 def test_a_spike_makes_no_promise():
     values = np.linspace(2.0, 1.0, 40)
-    plain = evidence.promise(blocks_of(values), 0.0)
+    plain = stats.promise(blocks_of(values), 0.0)
     values[[6, 20]] = 50.0
-    assert evidence.promise(blocks_of(values), 0.0) == pytest.approx(plain, rel=0.1)
+    assert stats.promise(blocks_of(values), 0.0) == pytest.approx(plain, rel=0.1)

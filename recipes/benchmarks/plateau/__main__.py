@@ -19,16 +19,14 @@ from pathlib import Path
 
 import torch
 
-from recipes.benchmarks.plateau_arms import RULES, SCHEDULES, arms, cosine
-from recipes.benchmarks.plateau_check import CHECK
-from recipes.benchmarks.plateau_fresh import REPORT
-from recipes.benchmarks.plateau_runs import CADENCES, VALIDATIONS, Arm, train
-from recipes.benchmarks.plateau_tasks import CHOOSE, Task
+from recipes.benchmarks.plateau.arms import RULES, SCHEDULES, arms, cosine
+from recipes.benchmarks.plateau.blocks import Task
+from recipes.benchmarks.plateau.runs import CADENCES, VALIDATIONS, Arm, train
+from recipes.benchmarks.plateau.tasks import HALVES
 
 STEPS = 8 * VALIDATIONS
 SEEDS = 2
 CACHE = Path(".benchmarks/plateau")
-HALVES = {"choose": CHOOSE, "report": REPORT, "check": CHECK}
 
 Ratios = dict[str, float]
 
@@ -105,9 +103,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.signals:
-        from recipes.benchmarks import plateau_signals
+        from recipes.benchmarks.plateau import signals
 
-        print(plateau_signals.report(options.half))
+        print(signals.report(options.half))
         return
     cells = {}
     for name, make in HALVES[options.half].items():

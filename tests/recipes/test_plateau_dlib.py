@@ -9,8 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lr_lightning.rules.plateau.configure import make_rule
-from lr_lightning.rules.plateau.dlib import steps_without_decrease
+from recipes.benchmarks.plateau.dlib import DlibRule, steps_without_decrease
 
 
 def oracle(values, probability=0.51):
@@ -30,7 +29,7 @@ def test_steps_without_decrease_is_the_longest_flat_suffix(seed, slope):
 
 
 def test_decays_on_a_plateau_and_resumes():
-    rule = make_rule("dlib", window=100)
+    rule = DlibRule(window=100)
     values = np.concatenate([np.linspace(5, 1, 200), np.ones(400)]) + 0.02 * np.random.default_rng(0).standard_normal(
         600
     )
@@ -48,7 +47,7 @@ def test_decays_on_a_plateau_and_resumes():
 
 
 def test_share_of_the_run_needs_a_planned_end():
-    rule = make_rule("dlib", window=0.1, mode="max")
+    rule = DlibRule(window=0.1, mode="max")
     with pytest.raises(ValueError, match=r"window=0.1 is a share of the planned run"):
         rule.observe(rule.start(), 1.0)
     state, decisions = rule.start(), []

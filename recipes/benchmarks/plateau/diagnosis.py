@@ -1,10 +1,10 @@
 """Is a plateau diagnosed rightly, and does the advice pay? Tasks whose kind of plateau is known by construction.
 
-    python -m recipes.benchmarks.plateau_diagnosis              # both tables, on the report half: some 8 minutes
-    python -m recipes.benchmarks.plateau_diagnosis --half choose --seeds 2
+    python -m recipes.benchmarks.plateau.diagnosis              # both tables, on the report half: some 8 minutes
+    python -m recipes.benchmarks.plateau.diagnosis --half choose --seeds 2
 
 First table: the kind by construction against the diagnosis of the trend rule's first plateau at constant LR, by what
-evidence was at hand: the metric alone, the training loss, the drift of the weights, agreement of gradients. Rules were
+evidence was at hand: the metric alone, the training loss, the drift of the weights. Rules were
 looked at on the half ``choose`` (seeds from 0), figures are of the half ``report`` (seeds from 100).
 
 Second table: final validation loss (mean of the last three of 60) over that of a constant LR, and of a cosine, when
@@ -25,26 +25,22 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lr_lightning import PlateauLR
-from lr_lightning.optim.gradient_agreement import GradientPath
 from lr_lightning.optim.motion import WeightPath, WeightSampler
 from lr_lightning.rules.plateau.configure import configure
-from lr_lightning.rules.plateau.diagnosis import WORDS, Motion, diagnose
-from recipes.benchmarks.plateau_arms import cosine
-from recipes.benchmarks.plateau_kinds import HALVES, Known
+from lr_lightning.rules.plateau.diagnosis import WORDS, diagnose
+from recipes.benchmarks.plateau.arms import cosine
+from recipes.benchmarks.plateau.kinds import HALVES, Known
 
 OBSERVATIONS = 60
 SEEN = {
     "metric alone": (False, ()),
     "+ training loss": (True, ()),
     "+ drift": (False, ("drift",)),
-    "+ gradients": (False, ("agreement", "agreement_error")),
-    "all": (True, ("drift", "agreement", "agreement_error")),
+    "all": (True, ("drift",)),
 }
 ARMS: dict[str, dict[str, Any]] = {
     "keep": {"on_flat_region": "keep"},
-    "kick lr": {"on_flat_region": "kick"},
-    "kick momentum": {"on_flat_region": "kick", "kick": "momentum"},
-    "kick both": {"on_flat_region": "kick", "kick": "both"},
+    "kick": {"on_flat_region": "kick"},
     "decay": {"on_flat_region": "decay"},
 }
 Observe = Callable[[float, float], None]
@@ -57,18 +53,15 @@ def optimizer_of(name: str, parameters: Sequence[torch.Tensor], lr: float) -> Op
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9 if name == "momentum" else 0.0)
 
 
-def train(
-    known: Known, name: str, seed: int, prepare: Callable[[Optimizer], tuple[Callable[[], None], Observe]]
-) -> list[float]:
+def train(known: Known, name: str, seed: int, prepare: Callable[[Optimizer], Observe]) -> list[float]:
     """A run of 60 observations; returns their validation losses.
 
-    ``prepare`` makes of the optimizer what is called before each step, and what is given each observation's validation
-    and training loss.
+    ``prepare`` makes of the optimizer what is given each observation's validation and training loss.
     """
     task, gen = known.make(), torch.Generator().manual_seed(seed)
     params = {key: value.clone().requires_grad_() for key, value in task.init(gen).items()}
     optimizer = optimizer_of(name, list(params.values()), known.lrs[name])
-    before, observe = prepare(optimizer)
+    observe = prepare(optimizer)
     values = []
     for _ in range(OBSERVATIONS):
         total = 0.0
@@ -76,7 +69,6 @@ def train(
             optimizer.zero_grad()
             step_loss = task.loss(params, task.sample(gen))
             step_loss.backward()
-            before()
             optimizer.step()
             total += step_loss.item()
         with torch.no_grad():
@@ -92,8 +84,8 @@ def diagnoses(known: Known, name: str, seed: int) -> dict[str, str]:
     rule = configure()
     losses: list[float] = []
 
-    def prepare(optimizer: Optimizer) -> tuple[Callable[[], None], Observe]:
-        drift, gradients, sample = WeightPath(), GradientPath(), WeightSampler()
+    def prepare(optimizer: Optimizer) -> Observe:
+        drift, sample = WeightPath(), WeightSampler()
         state = rule.start()
 
         def observe(value: float, loss: float) -> None:
@@ -102,16 +94,16 @@ def diagnoses(known: Known, name: str, seed: int) -> dict[str, str]:
             at = float(len(losses))
             if drift.is_due(at, OBSERVATIONS):
                 drift.add(sample(p for group in optimizer.param_groups for p in group["params"]), at)
-            state, decision = rule.observe(state, value, at, OBSERVATIONS, None, gradients.read())
+            state, decision = rule.observe(state, value, at, OBSERVATIONS)
             if found["all"] != "none" or decision.cause not in ("plateau", "flat") or drift.drift.ratio is None:
                 return
-            whole = {**decision.evidence, **Motion(drift.drift, None).evidence}
+            whole = {**decision.evidence, "drift": drift.drift.ratio}
             for seen, (trained, extra) in SEEN.items():
-                hidden = {"drift", "agreement", "agreement_error"} - set(extra)
+                hidden = {"drift"} - set(extra)
                 evidence = {key: number for key, number in whole.items() if key not in hidden}
                 found[seen] = diagnose(decision.cause, evidence, losses[-16:] if trained else ())
 
-        return (lambda: gradients.step(optimizer)), observe
+        return observe
 
     train(known, name, seed, prepare)
     return found
@@ -120,14 +112,14 @@ def diagnoses(known: Known, name: str, seed: int) -> dict[str, str]:
 def outcome(known: Known, name: str, seed: int, arm: str) -> float:
     """The final validation loss with a rule or schedule; a run that breaks counts as its first loss."""
 
-    def prepare(optimizer: Optimizer) -> tuple[Callable[[], None], Observe]:
+    def prepare(optimizer: Optimizer) -> Observe:
         if arm in ARMS:
-            rule = PlateauLR(optimizer, total=OBSERVATIONS, **ARMS[arm])
-            return (lambda: None), (lambda value, loss: rule.step(value) and None)
+            rule = PlateauLR(optimizer, total=OBSERVATIONS, rule=ARMS[arm])
+            return lambda value, loss: rule.step(value) and None
         length = OBSERVATIONS * known.every
         schedule = LambdaLR(optimizer, lambda step: cosine(min(1.0, step / length)) if arm == "cosine" else 1.0)
         optimizer.register_step_post_hook(lambda *_: schedule.step())
-        return (lambda: None), (lambda value, loss: None)
+        return lambda value, loss: None
 
     values = train(known, name, seed, prepare)
     last = sum(values[-3:]) / 3
@@ -168,8 +160,6 @@ def benefit(half: dict[str, Known], seeds: Sequence[int]) -> list[str]:
         for seed in seeds:
             constant, annealed = (outcome(known, name, seed, arm) for arm in ("constant", "cosine"))
             for arm in ARMS:
-                if name == "plain" and ARMS[arm].get("kick"):
-                    continue  # no momentum to raise
                 final = outcome(known, name, seed, arm)
                 for row in (known.kind, f"{task}, {name}"):
                     ratios[row, arm].append((final / constant, final / annealed))

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lr_lightning.optim.motion import WeightPath
-from lr_lightning.rules.plateau.configure import configure
-from recipes.benchmarks.plateau_runs import CADENCES, Arm, Observe, Weights
+from lr_lightning.rules.plateau.configure import configure, follows_weights
+from recipes.benchmarks.plateau.dlib import DlibRule
+from recipes.benchmarks.plateau.runs import CADENCES, Arm, Observe, Weights
 
 
 def cosine(progress: float) -> float:
@@ -21,15 +22,14 @@ def steps(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
-def ruled(
-    factor: float = 0.5, known: bool = True, gate: bool | None = None, **settings: Any
-) -> Callable[[str], Observe]:
-    """A rule of ours by its settings, fed at a cadence; ``known``: it is told how long the run is."""
-    gated = known and not {"rule", "patience"} & set(settings) if gate is None else gate
+def ruled(factor: float = 0.5, known: bool = True, rule: Any = None, **settings: Any) -> Callable[[str], Observe]:
+    """A rule by its settings, fed at a cadence; ``known``: it is told how long the run is."""
 
     def make(cadence: str) -> Observe:
-        rule = configure(factor=factor, interval="step" if cadence == "step" else "epoch", **settings)
-        state, path = rule.start(), WeightPath()
+        fed = rule
+        if not isinstance(rule, DlibRule):
+            fed = configure(rule, factor=factor, interval="step" if cadence == "step" else "epoch", **settings)
+        gated, state, path = follows_weights(fed, known), fed.start(), WeightPath()
         seen = 0
 
         def observe(value: float, progress: float, weights: Weights) -> float:
@@ -41,7 +41,7 @@ def ruled(
                 if path.is_due(progress if known else float(seen), horizon):
                     path.add(weights(), progress if known else float(seen))
                 evidence["drift"] = path.drift
-            state, decision = rule.observe(state, value, at, horizon, **evidence)
+            state, decision = fed.observe(state, value, at, horizon, **evidence)
             if decision.decays and decision.cause != "endgame":
                 path.clear()
             return factor**decision.cuts if decision.decays else 1.0
@@ -53,15 +53,15 @@ def ruled(
 
 RULES: dict[str, Callable[[str], Observe]] = {
     "PlateauDecay, length known": ruled(),
-    "length known, gate=False": ruled(gate=False),
-    "PlateauDecay, endgame=0": ruled(endgame=0.0),
+    "length known, gate=False": ruled(rule={"gate": False}),
+    "PlateauDecay, endgame=0": ruled(rule={"endgame": 0.0}),
     "PlateauDecay, length unknown": ruled(known=False),
-    "length unknown, gated": ruled(known=False, gate=True),
+    "length unknown, gated": ruled(known=False, rule={"gate": True}),
     "torch patience 10, x0.1": ruled(0.1, patience=10),
     "torch patience 10, x0.5": ruled(0.5, patience=10),
     # Keras acts at the 10th bad observation, and its threshold is absolute.
     "Keras patience 10, x0.1": ruled(0.1, patience=9, threshold=1e-4, threshold_mode="abs"),
-    "dlib N/10, x0.5": ruled(0.5, rule="dlib", window=0.1),
+    "dlib N/10, x0.5": ruled(0.5, rule=DlibRule(window=0.1)),
 }
 SCHEDULES = {"cosine": cosine, "step decay 50/75 %": steps, "constant": None}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from lr_lightning.optim.motion import MOST_WEIGHTS
-from recipes.benchmarks.plateau_tasks import Task
+from recipes.benchmarks.plateau.blocks import Task
 
 VALIDATIONS = 225
 CADENCES = {"step": 0, "225": 1, "75": 3, "25": 9}  # a run's observations; 0: the train loss of every step
