@@ -45,9 +45,10 @@ def test_the_longest_falling_subsequences_are_those_of_all_pairs():
     random = np.random.default_rng(0)
     for values in (random.normal(size=60), random.integers(0, 6, 60), np.zeros(5), np.arange(5.0)):
         lengths, before = [1] * len(values), [-1] * len(values)
-        for i, j in ((i, j) for i in range(len(values)) for j in range(i)):
-            if values[j] > values[i] and lengths[j] >= lengths[i]:
-                lengths[i], before[i] = lengths[j] + 1, j
+        for i in range(len(values)):
+            for j in range(i):
+                if values[j] > values[i] and lengths[j] >= lengths[i]:
+                    lengths[i], before[i] = lengths[j] + 1, j
         assert falling_chains([float(v) for v in values]) == (lengths, before)
 
 
