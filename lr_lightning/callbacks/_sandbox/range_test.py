@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox, Validation
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
-from lr_lightning.optim.attributes import Restore
+from lr_lightning.optim.rng import Restore
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.analyze import analyze, confirm
 from lr_lightning.rules.range_test.curve import diverged
