@@ -76,7 +76,8 @@ def test_lazy_parameters_are_lazy_again():
     optimizer.step()
     assert layer[0].in_features == 2
     start.restore()
-    assert type(layer[0]) is nn.LazyLinear and type(layer[1]) is nn.LazyBatchNorm1d
+    assert type(layer[0]) is nn.LazyLinear
+    assert type(layer[1]) is nn.LazyBatchNorm1d
     assert start.left() == []
     layer(torch.ones(4, 5)).sum().backward()
     assert layer[0].weight.shape == (3, 5)

@@ -155,8 +155,12 @@ def test_structure_comes_back():
     model.extra = 1
     start.restore()
     assert start.left() == []
-    assert len(model) == 1 and len(optimizer.param_groups) == 1 and not hasattr(model, "extra")
-    assert model[0].weight is weight and not model[0]._forward_hooks and not model[0].bias._backward_hooks
+    assert len(model) == 1
+    assert len(optimizer.param_groups) == 1
+    assert not hasattr(model, "extra")
+    assert model[0].weight is weight
+    assert not model[0]._forward_hooks
+    assert not model[0].bias._backward_hooks
     assert model[0].bias.requires_grad
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
@@ -166,7 +170,8 @@ def test_parametrized_modules_become_plain_again():
     start = Snapshot(layer, [])
     torch.nn.utils.parametrizations.weight_norm(layer)
     start.restore()
-    assert type(layer) is nn.Linear and list(layer.state_dict()) == ["weight", "bias"]
+    assert type(layer) is nn.Linear
+    assert list(layer.state_dict()) == ["weight", "bias"]
 
 
 def test_optimizers_inside_of_objects_come_back():
@@ -178,7 +183,9 @@ def test_optimizers_inside_of_objects_come_back():
     head(torch.ones(1, 2)).sum().backward()
     helper.inner[0].step()
     start.restore()
-    assert torch.equal(head.weight, before) and not helper.inner[0].state and head.weight.grad is None
+    assert torch.equal(head.weight, before)
+    assert not helper.inner[0].state
+    assert head.weight.grad is None
     assert start.left() == []
 
 
@@ -220,7 +227,8 @@ def test_a_part_that_fails_keeps_no_other_from_coming_back():
     model.view.setflags(write=False)
     bits[0] = 7.0
     start.restore()
-    assert model.a == [1] and model.b == [2]
+    assert model.a == [1]
+    assert model.b == [2]
     assert [name.split(" ")[0] for name in start.left()] == ["module.view"]
 
 
@@ -246,7 +254,8 @@ def test_big_data_are_not_copied_but_watched(make):
     assert kept.nbytes() == 0
     holder.position = 4
     kept.restore()
-    assert kept.left() == [] and holder.position == 3
+    assert kept.left() == []
+    assert holder.position == 3
     holder.data[0] = 1.0
     kept.restore()
     assert [name.split(" ")[0] for name in kept.left()] == ["loader.data"]
@@ -259,4 +268,5 @@ def test_a_walk_is_linear_in_what_is_reachable():
     held.boxes[3]["a"].append(1)
     held.files.append("new")
     kept.restore()
-    assert held.boxes[3] == {"a": [3]} and len(held.files) == 10**6
+    assert held.boxes[3] == {"a": [3]}
+    assert len(held.files) == 10**6
