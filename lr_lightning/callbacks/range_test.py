@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
@@ -49,7 +50,7 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.analyze.RULES`.
+        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.readings.RULES`.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         num_batches: How many training batches the sweep cycles through; None goes through the data instead.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
@@ -271,6 +272,7 @@ class LRRangeTest(Callback):
             "fresh_wrapper": self._fresh_wrapper,
         }
         with contextlib.ExitStack() as stack:
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.snapshot_device))
             stack.callback(probe.close)
             bar = stack.enter_context(ProgressBar(trainer, settings.num_steps, self.progress_bar))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, **options))

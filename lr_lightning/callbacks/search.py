@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
@@ -19,6 +20,7 @@ from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
+from lr_lightning.reporting.files import local_folder
 from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.analyze import analyze
@@ -188,7 +190,7 @@ class LRSearch(Callback):
             note_in_hparams(trainer, self.best_lr)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
-            guard(self, partial(self._write, Path(folder) / self.name, plan))
+            guard(self, partial(self._save, f"{folder}/{self.name}", plan))
         write_event(sight, LREvent("search", step, epoch, previous, new, plan.reason, self.name))
         rank_zero_info(f"LRSearch: {self._in_words(plan)}; LR {previous:.4g} -> {new:.4g}")
         return plan
@@ -197,6 +199,7 @@ class LRSearch(Callback):
         probe = Probe(trainer, optimizers, protocol.WINDOW)
         data: Any = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
         with contextlib.ExitStack() as stack:
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.snapshot_device))
             stack.callback(probe.close)
             bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, **data))
@@ -204,7 +207,7 @@ class LRSearch(Callback):
             return self._rounds(settings, box, probe, bar)
 
     def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
-        self.searched = settings
+        self.searched, self._plans = settings, list[Plan]()
         self.short.begin()
         batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
         while True:
@@ -212,6 +215,7 @@ class LRSearch(Callback):
             plan: Plan = box.trainer.strategy.broadcast(next_round(settings, self.trials))
             if plan.done:
                 return plan
+            self._plans.append(plan)
             for (lr,) in plan.points:
                 box.rewind()
                 box.use(0, batches)
@@ -234,15 +238,18 @@ class LRSearch(Callback):
         rank_zero_info(f"LRSearch: {reason}")
         return replace(self.settings, axes=(replace(axis, low=low, high=high),))
 
+    def _save(self, folder: str, plan: Plan) -> None:
+        with local_folder(folder) as path:
+            self._write(path, plan)
+
     def _write(self, folder: Path, plan: Plan) -> None:
         """The records of a search over many processes: the same files, the same keys."""
         path = folder / "trials.jsonl"
         path.unlink(missing_ok=True)
         journal = Journal(path)
         journal.begin(settings_record(self.searched, [[]]))
-        for number in range(plan.round):
-            points = [list(t.values) for t in self.trials if t.round == number]
-            journal.write("round", {"round": number, "points": points, "reason": ""})
+        for one in self._plans:
+            journal.write("round", plan_record(one))
         for job, t in enumerate(self.trials):
             line = {"job": job, "round": t.round, "values": list(t.values), "repeat": [], "score": t.score}
             journal.write("trial", {**line, "status": t.status, "reason": ""})
