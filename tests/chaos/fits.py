@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, LRSearch, PlateauDecay
 from lr_lightning.callbacks._sandbox.steps import Probe
-from lr_lightning.optim.attributes import local
+from lr_lightning.optim.snapshot import local
 from tests.chaos.warm import mark
 from tests.helpers.modules import Classifier
 
