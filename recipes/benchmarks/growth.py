@@ -20,7 +20,7 @@ import numpy as np
 
 from lr_lightning.rules.plateau.configure import configure
 from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.protocol import WINDOW
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
@@ -41,7 +41,7 @@ def seconds(task: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def observations(rule: str, count: int) -> Callable[[], None]:
     """A noisy decay that a rule follows to its end."""
-    chosen = configure(rule, interval="step", **({"window": 0.1} if rule == "dlib" else {}))
+    chosen = configure(rule, interval="step")
     values = [1 / (1 + i / count * 20) + 0.05 * math.sin(i * i) for i in range(count)]
 
     def follow() -> None:
@@ -56,7 +56,7 @@ def rules() -> None:
     """Microseconds an observation."""
     counts = [10**n for n in range(2, 7)]
     rows = []
-    for rule in ("trend", "patience", "dlib"):
+    for rule in ("trend", "patience"):
         costs = [seconds(observations(rule, n), 1 if n > 10**5 else ROUNDS) / n * 1e6 for n in counts]
         rows.append((rule, *(f"{cost:.1f}" for cost in costs)))
     print_table("Plateau rules: µs an observation", ("rule", *(f"{n:,} observations" for n in counts)), rows)
@@ -77,7 +77,7 @@ def curves() -> None:
         lrs, losses = sweep(count)
         whole = seconds(lambda lrs=lrs, losses=losses: analyze(lrs, losses), 3)
         stops = range(WINDOW, count, max(WINDOW, count // 100))  # a hundred of the windows stand for all
-        watch = seconds(lambda losses=losses, stops=stops, n=count: [diverged(losses[:i], planned=n) for i in stops], 3)
+        watch = seconds(lambda seen=losses, stops=stops, n=count: [stop_index(seen[:i], planned=n) for i in stops], 3)
         each = watch / len(stops) * (count / WINDOW) / count
         rows.append((f"{count:,}", f"{whole * 1e3:.0f}", f"{whole / count * 1e6:.0f}", f"{each * 1e6:.1f}"))
     head = ("points", "analyze, ms", "µs a point", f"asking every {WINDOW} steps whether to stop, µs a step")
