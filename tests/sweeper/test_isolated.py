@@ -135,8 +135,8 @@ if __name__ == "__main__":
     main()
 """
 TASKS = {
-    "wraps": "deco.timed(deco.Quiet()(task))", "partial": "functools.partial(task, more=1)", "object": "deco.Call(task)",
-    "method": "deco.Call(task).__call__",
+    "wraps": "deco.timed(deco.Quiet()(task))", "partial": "functools.partial(task, more=1)",
+    "object": "deco.Call(task)", "method": "deco.Call(task).__call__",
 }  # fmt: skip
 SWEEP = ("-m", "lr=0.5,0.25")
 
