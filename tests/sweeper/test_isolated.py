@@ -76,7 +76,7 @@ JOBS = {
     "typed": ("model=small,big", "model.opt=ADAM", "hydra.job.name=my job", "+hydra.job.env_set.MARK=here"),
     "chdir": ("model.lr=0.5", "hydra.job.chdir=true", "hydra.verbose=app", "hydra.sweep.dir='a b/[c]=$d, \\'e\\''"),
     "names": ("model.note='a b','c, [d] = \"e\" ü {f}'", "hydra.sweep.subdir=${hydra.job.override_dirname}"),
-    "no_subdir": ("model.note=\"it's\",'$HOME'", "hydra.output_subdir=null", "hydra.sweep.subdir='n${hydra.job.num}=x'"),
+    "no_subdir": ("model.note=\"it's\",'$HOME'", "hydra.output_subdir=null", "hydra.sweep.subdir='${hydra.job.num}=x'"),
     "joblib": ("model=small,big", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
 }
 
