@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from lr_lightning.rules.checks import check_choice, check_flag, check_name, check_number, check_range, is_number, shown
 
 SCALES: tuple[str, ...] = ("log", "linear")
-Value = float | int | str | bool | None
+Value: TypeAlias = Any
+"""A number; of choices a string, a boolean or None as well."""
 _MOST_DECADES = 300.0
 """Widening ends where a float does."""
 
@@ -61,7 +62,8 @@ class Axis:
         )
         if not plain or len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
             raise ValueError(
-                f"choices of {self.name} must be at least 2 different numbers, strings, booleans or null, got {shown(self.choices)}"
+                f"choices of {self.name} must be at least 2 different numbers, strings, booleans or null, "
+                f"got {shown(self.choices)}"
             )
 
     @property
@@ -71,7 +73,7 @@ class Axis:
 
     @property
     def floor(self) -> float:
-        """Where widening downwards ends: a share or size doesn't begin to turn negative, nor a whole number to be none."""
+        """Where widening downwards ends: no share or size turns negative, and no whole number becomes none."""
         if self.integer and self.low >= 1.0:
             return 1.0
         return 0.0 if self.scale == "linear" and self.low >= 0.0 else -math.inf
@@ -85,7 +87,7 @@ class Axis:
         """Where a value stands: 0 at ``low``, 1 at ``high``, in the axis's scale; outside of that after widening."""
         if self.choices:
             return self.choices.index(value) / (len(self.choices) - 1)
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
         if self.scale == "log":
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)

@@ -142,7 +142,7 @@ def merge(points: Array, values: Array, most: int = 200) -> tuple[Array, Array]:
 
 
 def _hyper_grid(axes: int) -> list[tuple[tuple[float, ...], float]]:
-    """Every combination of lengths and noises; coarser on more axes, and on many a sample that doesn't grow with them."""
+    """Every combination of lengths and noises; coarser on more axes, a sample of bounded size on many."""
     most = _MAX_GRID // len(NOISES)
     for choice in (LENGTHS, LENGTHS[1::2]):
         if len(choice) ** axes <= most:
