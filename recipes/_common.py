@@ -60,8 +60,12 @@ def arguments(description: str | None, epochs: int, seeds: int | None = None, **
         parser.add_argument("--seeds", type=int, default=seeds, help="repetitions (default: %(default)s)")
     for name, (default, text) in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the picture (default: recipes/images)")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="folder for the picture (default: recipes/images; shortened: .)")
+    given = parser.parse_args()
+    # The pictures under version control are those of the whole studies.
+    shortened = any(getattr(given, name, None) != parser.get_default(name) for name in ("epochs", "seeds"))
+    given.out = given.out or (Path() if shortened else IMAGES)
+    return given
 
 
 def save(figure: Any, folder: Path, name: str) -> None:

@@ -13,6 +13,7 @@ from lr_lightning.reporting.records import PLUGIN
 from lr_lightning.rules.checks import check_count
 
 HOST = "127.0.0.1"
+NOTHING = "Nothing to show: no range test, learning rate or search in these logs."
 _TITLES = {"range_test": "Range test", "training": "Training", "search": "Search"}
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -54,7 +55,7 @@ def review(
         The address, or the path of the page.
 
     Raises:
-        FileNotFoundError: If ``logdir`` is no directory.
+        FileNotFoundError: If ``logdir`` is no directory, or there is nothing in it to export.
         ValueError: If ``port`` is no port.
         OSError: If TensorBoard can't be started there.
     """
@@ -63,7 +64,10 @@ def review(
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {str(logdir)!r}: give the directory that the logger wrote to")
     if export is not None:
-        Path(export).write_text(page(folder), encoding="utf-8")
+        shown = page(folder)
+        if NOTHING in shown:
+            raise FileNotFoundError(f"nothing to show in {str(logdir)!r}: no range test, learning rate or search")
+        Path(export).write_text(shown, encoding="utf-8")
         return str(export)
     url = f"{launch(folder, port)}#{PLUGIN}"
     print(url, flush=True)
@@ -136,7 +140,7 @@ def page(logdir: Path) -> str:
             result = views.payload(store, view, chosen, {"metrics": views.default_metrics(store)})
             name = f"{title}: {chosen[0]}" if view == "search" else title
             sections.append(_section(name, result))
-    body = "\n".join(sections) or "<p>Nothing to show: no range test, learning rate or search in these logs.</p>"
+    body = "\n".join(sections) or f"<p>{NOTHING}</p>"
     return _PAGE.format(title=f"Learning rates: {html.escape(logdir.resolve().name)}", plotly=get_plotlyjs(), body=body)
 
 
