@@ -23,7 +23,7 @@ HOW = SearchSettings((Axis("lr", 1e-5, 1.0),))
         ("x=interval(0,0.5)", Axis("x", 0.0, 0.5, scale="linear", widen=False)),
         ("x=tag(log,interval(1e-5,0.1))", Axis("x", 1e-5, 0.1, widen=False)),
         ("x=choice(2,4,20)", Axis("x", choices=(2, 4, 20))),
-        ("x=choice(true,false,null)", Axis("x", choices=(True, False, None))),
+        ("x=choice(true,false)", Axis("x", choices=(True, False))),
         ("x=choice(sgd,'a b')", Axis("x", choices=("sgd", "a b"))),
     ],
 )
@@ -39,11 +39,11 @@ def test_other_sweeps_are_repeats_and_said_to_be(override: str, caplog: pytest.L
         settings, repeats = split(None, HOW, [override])
     assert settings == HOW
     assert len(repeats) > 1
-    assert f"{override}: {len(repeats)} repeats of each point; scores are averaged" in caplog.text
+    assert f": its {len(repeats)} values are repeats of each point, scores are averaged over them" in caplog.text
 
 
 def test_a_searched_parameter_has_no_other_value() -> None:
-    with pytest.raises(SearchRefused, match="drop 'lr=0.1' from the command line"):
+    with pytest.raises(SearchRefused, match=r"drop .lr=0\.1. from the command line"):
         split(None, HOW, ["lr=0.1"])
 
 
