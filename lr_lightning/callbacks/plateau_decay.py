@@ -17,6 +17,7 @@ from lr_lightning.callbacks._plateau import memory as _plateau_state
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.rules.checks import check_flag
@@ -302,7 +303,7 @@ class PlateauDecay(Callback):
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        schedulers = all_schedulers(trainer)
         written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
         if not written:
             if "min_lr" not in self._warned:

@@ -22,6 +22,7 @@ from lr_lightning.callbacks._sandbox.settings import (
     why_lr_is_no_step_size,
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
+from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.hparams import note_lr
@@ -223,7 +224,7 @@ class LRRangeTest(Callback):
         Returns:
             The result, also kept in :attr:`result`. Every rank gets the same one.
         """
-        optimizers, schedulers = self._swept(trainer), [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = self._swept(trainer), all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
         sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
@@ -298,7 +299,7 @@ class LRRangeTest(Callback):
             why = why_lr_is_no_step_size(optimizer)
             if why and not self.force:
                 raise ValueError(f"LRRangeTest can't test this optimizer: {why} (force=True tests it all the same)")
-        param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])
+        param_groups.reference_lr(optimizers, all_schedulers(trainer))
         return optimizers
 
     def _warn_of_reuse(self, result: RangeTestResult) -> None:

@@ -17,6 +17,7 @@ from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import check_device, check_device_is_here
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
+from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.callbacks.range_test import note_in_hparams
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
@@ -177,7 +178,7 @@ class LRSearch(Callback):
 
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
-        optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = trainer.optimizers, all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
         step, epoch, folder = _sandbox.logging_step(trainer), trainer.current_epoch, trainer.log_dir

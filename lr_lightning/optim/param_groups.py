@@ -19,6 +19,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lr_lightning.optim.foreign import follow, foreign, multiplier, own_lr
+from lr_lightning.optim.group import (
+    BASE_LR as BASE_LR,
+)
+from lr_lightning.optim.group import (
+    LR_FACTOR as LR_FACTOR,
+)
+from lr_lightning.optim.group import (
+    LR_MULTIPLIER,
+    SCHEDULER_LR,
+)
+from lr_lightning.optim.group import (
+    base_lr as base_lr,
+)
+from lr_lightning.optim.group import (
+    get_lr as get_lr,
+)
+from lr_lightning.optim.group import (
+    lr_factor as lr_factor,
+)
+from lr_lightning.optim.group import (
+    record_base_lr as record_base_lr,
+)
+from lr_lightning.optim.group import (
+    record_base_lr_if_bare as record_base_lr_if_bare,
+)
+from lr_lightning.optim.group import (
+    set_lr as set_lr,
+)
 from lr_lightning.optim.schedulers import (
     Scale,
     absolute_in_force,
@@ -32,9 +61,6 @@ from lr_lightning.optim.schedulers import (
 )
 from lr_lightning.rules.plateau.cuts import changed_lr
 from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
-
-BASE_LR = "base_lr"
-LR_FACTOR = "lr_factor"
 
 # Absolute LRs that torch's schedulers keep in a group.
 _GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
@@ -55,65 +81,6 @@ class LRChange:
     group: int
     old: float
     new: float
-
-
-def get_lr(group: dict[str, Any]) -> float:
-    """Current LR of a param group as a float.
-
-    >>> get_lr({"lr": torch.tensor(0.5)})
-    0.5
-    """
-    return float(group["lr"])
-
-
-def set_lr(group: dict[str, Any], value: float) -> None:
-    """Write the LR of a param group; a tensor LR (capturable, fused, compiled optimizers) is filled in place.
-
-    >>> group = {"lr": torch.tensor(0.5)}
-    >>> set_lr(group, 0.25)
-    >>> group["lr"]
-    tensor(0.2500)
-    """
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(value)
-    else:
-        group["lr"] = value
-
-
-def lr_factor(group: dict[str, Any]) -> float:
-    """Product of the plateau decays applied to a param group so far, 1.0 without any.
-
-    >>> lr_factor({"lr": 0.1})
-    1.0
-    """
-    return float(group.get(LR_FACTOR, 1.0))
-
-
-def base_lr(group: dict[str, Any]) -> float:
-    """LR of a param group before schedule and plateau factor.
-
-    It is what was recorded by :func:`record_base_lr`, else ``initial_lr`` (set by torch's schedulers) or the current LR
-    without the plateau factor.
-
-    >>> base_lr({"lr": 0.1, "initial_lr": 0.5})
-    0.5
-    """
-    if BASE_LR in group:
-        return float(group[BASE_LR])
-    return float(group.get("initial_lr", group["lr"])) / lr_factor(group)
-
-
-def record_base_lr(group: dict[str, Any]) -> float:
-    """Fix :func:`base_lr` in the group, so that a formula may overwrite the LR without losing it. Returns it.
-
-    >>> group = {"lr": 0.1}
-    >>> before = record_base_lr(group)
-    >>> set_lr(group, 0.05)
-    >>> base_lr(group)
-    0.1
-    """
-    group.setdefault(BASE_LR, base_lr(group))
-    return float(group[BASE_LR])
 
 
 def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
@@ -193,6 +160,8 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
 
 
 def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
+    if strangers := foreign(own):
+        return _rescale_strangers(number, optimizer, strangers, new_lr, reference)
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
     asked = absolute_in_force(own, before)
@@ -233,6 +202,21 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
     return changes
 
 
+def _rescale_strangers(
+    number: int, optimizer: Any, strangers: list[Any], new_lr: float, reference: float
+) -> list[LRChange]:
+    changes = []
+    for index, group in enumerate(optimizer.param_groups):
+        old, own, peak = get_lr(group), own_lr(group), record_base_lr(group)
+        group[BASE_LR] = _proportional(peak, new_lr, reference)
+        ratio = group[BASE_LR] / peak if peak else new_lr / reference
+        group[LR_MULTIPLIER], group[SCHEDULER_LR] = group.get(LR_MULTIPLIER, 1.0) * ratio, own
+        set_lr(group, own * multiplier(group))
+        changes.append(LRChange(number, index, old, get_lr(group)))
+    follow(strangers)
+    return changes
+
+
 def decay(
     optimizers: Sequence[Any],
     schedulers: Sequence[Any],
@@ -268,30 +252,30 @@ def decay(
     for number, optimizer in enumerate(optimizers):
         groups = optimizer.param_groups
         moves = [changed_lr(get_lr(group), factor, next(floors), eps) for group in groups]
+        own = schedulers_of(optimizer, schedulers)
+        strangers = foreign(own)
 
         def scale(index: int | None, value: Any, moves: list[tuple[float, float]] = moves) -> Any:
             return value * (factor if index is None else moves[index][1])
 
-        for index, (group, (new, multiplier)) in enumerate(zip(groups, moves, strict=True)):
-            if multiplier == 1.0:
+        for index, (group, (new, change)) in enumerate(zip(groups, moves, strict=True)):
+            if change == 1.0:
                 continue
             old = get_lr(group)
-            record_base_lr_if_bare(group)
+            if strangers:
+                record_base_lr(group)
+                group[SCHEDULER_LR] = own_lr(group)
+            else:
+                record_base_lr_if_bare(group)
+                _scale_keys(group, index, scale)
             set_lr(group, new)
-            _scale_keys(group, index, scale)
-            group[LR_FACTOR] = lr_factor(group) * multiplier
+            group[LR_FACTOR] = lr_factor(group) * change
             changes.append(LRChange(number, index, old, get_lr(group)))
-        if any(multiplier != 1.0 for _, multiplier in moves):
-            own = schedulers_of(optimizer, schedulers)
-            scale_schedulers(own, scale)
-            scale_last(own, scale)
+        if any(change != 1.0 for _, change in moves):
+            follow(strangers)
+            scale_schedulers([] if strangers else own, scale)
+            scale_last([] if strangers else own, scale)
     return changes
-
-
-def record_base_lr_if_bare(group: dict[str, Any]) -> None:
-    """Record the base LR of a group without a torch scheduler: dividing by the factor later would cost the last bit."""
-    if "initial_lr" not in group:
-        record_base_lr(group)
 
 
 def apply_factor(group: dict[str, Any], factor: float) -> bool:

@@ -142,6 +142,13 @@ class Kept:
         return [f"{where} ({why})" for where, why in found.items()]
 
 
+def reachable(roots: Mapping[str, Any], machinery: tuple[type, ...] = ()) -> list[Any]:
+    """All objects that a snapshot of these roots would go into, those without state left out."""
+    walk = Walk(visitor_of, machinery)
+    walk.run(roots, default=visit_object)
+    return walk.found()
+
+
 class Snapshot(Kept):
     """The state of a model, its optimizers, schedulers and all that they hold, without communication.
 
