@@ -73,7 +73,9 @@ def _follow(scheduler: Any) -> bool:
     cls: Any = type(scheduler)
     if _FOLLOWED in vars(cls):
         return True
-    names = [name for name in _STEPS if callable(getattr(cls, name, None)) and name not in getattr(scheduler, "__dict__", ())]
+    names = [
+        name for name in _STEPS if callable(getattr(cls, name, None)) and name not in getattr(scheduler, "__dict__", ())
+    ]
     members: dict[str, Any] = {name: _wrapped(getattr(cls, name)) for name in names}
     members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, _FOLLOWED: True}
 
@@ -167,3 +169,9 @@ def has_strayed(optimizer: Any) -> bool:
     groups = [group for group in optimizer.param_groups if SCHEDULER_LR in group]
     expected = [group[SCHEDULER_LR] * multiplier(group) for group in groups]
     return any(abs(get_lr(g) - lr) > 1e-6 * abs(lr) for g, lr in zip(groups, expected, strict=True))
+
+
+def forget(optimizer: Any) -> None:
+    """Take the LR as it is now for one that nobody knows."""
+    for group in optimizer.param_groups:
+        group.pop(SCHEDULER_LR, None)

@@ -54,7 +54,14 @@ def base_lr(group: dict[str, Any]) -> float:
     """
     if BASE_LR in group:
         return float(group[BASE_LR])
-    return float(group.get("initial_lr", group["lr"])) / lr_factor(group)
+    initial = initial_lr(group)
+    return float(group["lr"] if initial is None else initial) / lr_factor(group)
+
+
+def initial_lr(group: dict[str, Any]) -> Any:
+    """``initial_lr`` where it is one: Lightning's SWA writes its target there."""
+    initial = group.get("initial_lr")
+    return None if initial is not None and initial == group.get("swa_lr") else initial
 
 
 def record_base_lr(group: dict[str, Any]) -> float:

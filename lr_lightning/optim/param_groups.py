@@ -21,32 +21,17 @@ from torch import Tensor
 
 from lr_lightning.optim.foreign import follow, foreign, multiplier, own_lr
 from lr_lightning.optim.group import (
-    BASE_LR as BASE_LR,
-)
-from lr_lightning.optim.group import (
-    LR_FACTOR as LR_FACTOR,
-)
-from lr_lightning.optim.group import (
+    BASE_LR,
+    LR_FACTOR,
     LR_MULTIPLIER,
     SCHEDULER_LR,
-)
-from lr_lightning.optim.group import (
-    base_lr as base_lr,
-)
-from lr_lightning.optim.group import (
-    get_lr as get_lr,
-)
-from lr_lightning.optim.group import (
-    lr_factor as lr_factor,
-)
-from lr_lightning.optim.group import (
-    record_base_lr as record_base_lr,
-)
-from lr_lightning.optim.group import (
-    record_base_lr_if_bare as record_base_lr_if_bare,
-)
-from lr_lightning.optim.group import (
-    set_lr as set_lr,
+    base_lr,
+    get_lr,
+    initial_lr,
+    lr_factor,
+    record_base_lr,
+    record_base_lr_if_bare,
+    set_lr,
 )
 from lr_lightning.optim.schedulers import (
     Scale,
@@ -55,15 +40,33 @@ from lr_lightning.optim.schedulers import (
     scale_last,
     scale_schedulers,
     schedulers_of,
-)
-from lr_lightning.optim.schedulers import (
-    unwrap as unwrap,
+    unwrap,
 )
 from lr_lightning.rules.plateau.cuts import changed_lr
 from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
 
 # Absolute LRs that torch's schedulers keep in a group.
 _GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
+
+__all__ = [
+    "BASE_LR",
+    "LR_FACTOR",
+    "LRChange",
+    "apply_factor",
+    "base_lr",
+    "decay",
+    "get_lr",
+    "lr_factor",
+    "momentum",
+    "peak_lrs",
+    "record_base_lr",
+    "record_base_lr_if_bare",
+    "reference_lr",
+    "rescale",
+    "set_lr",
+    "set_momentum",
+    "unwrap",
+]
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,17 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
         return _proportional(value, new_peaks[index], peaks[index])
 
     for index, group in enumerate(groups):
-        initial, averaged = group.get("initial_lr"), group.get("swa_lr")
+        initial = initial_lr(group)
+        targets = {key: group[key] for key in ("initial_lr", "swa_lr") if group.get(key) is not None}
         if BASE_LR in group:
             group[BASE_LR] = scale(index, group[BASE_LR])
         _scale_keys(group, index, scale)
-        if averaged is not None:
-            group["swa_lr"] = scale(None, averaged)  # mostly one for all groups
+        if "swa_lr" in targets:  # of SWALR: an LR that the user chose, not a share of this one
+            group.update({key: value for key, value in targets.items() if value == targets["swa_lr"]})
+            known[index] = {targets["swa_lr"]: targets["swa_lr"]}
         # What schedulers made of the initial LR is a share of that, not of the peak.
         if initial:
-            known[index] = {initial: group["initial_lr"]}
+            known[index] |= {initial: group["initial_lr"]}
             set_lr(group, _proportional(before[index], group["initial_lr"], initial, BY_FACTORS))
         else:
             set_lr(group, scale(index, before[index]))

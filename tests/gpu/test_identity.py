@@ -108,7 +108,7 @@ def test_in_the_middle_of_training(tmp_path, name):
 
 
 def test_copies_in_host_memory(tmp_path):
-    identical(tmp_path, lambda lr: Noise(lr=lr), LRRangeTest(**RANGE, snapshot_device="cpu"))
+    identical(tmp_path, lambda lr: Noise(lr=lr), LRRangeTest(**RANGE, sandbox={"snapshot_device": "cpu"}))
 
 
 class Compiled(Classifier):

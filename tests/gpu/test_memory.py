@@ -107,7 +107,7 @@ def test_the_copy_takes_the_size_of_the_parameters_or_none_of_the_device(tmp_pat
     low = {"min_lr": 1e-9, "max_lr": 1e-7, "num_steps": 10, "apply": False, "progress_bar": False}
     peak(tmp_path, [])  # libraries take their workspaces in the first fit of a process
     bare, size = peak(tmp_path, [])
-    test = LRRangeTest(**low, snapshot_device=where)
+    test = LRRangeTest(**low, sandbox={"snapshot_device": where})
     with_copy, _ = peak(tmp_path, [test])
     assert test.result.coverage.visited == 10
     assert with_copy - bare <= most * size, (DEVICE, with_copy, bare, size)

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
+from lr_lightning.callbacks._sandbox.settings import SandboxSettings
 from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
 from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
@@ -170,10 +171,7 @@ class Sandbox:
 def sandbox(
     trainer: Trainer,
     probe: Callback,
-    *,
-    keep_callbacks: tuple[type, ...] = (),
-    isolate_data: bool = False,
-    snapshot_device: str | None = None,
+    settings: SandboxSettings | None = None,
     fresh_wrapper: bool = True,
 ) -> Iterator[Sandbox]:
     """Run training batches inside of a fit without leaving a trace.
@@ -183,14 +181,13 @@ def sandbox(
     Args:
         trainer: The fitting trainer.
         probe: Callback that sees the sandbox's batches.
-        keep_callbacks: Types of the user's callbacks that take part as well; what they keep isn't restored.
-        isolate_data: Fetch through a worker process, so that a dataset's own RNG or position stays as it is.
-        snapshot_device: Device for the copies, ``"cpu"`` for models that don't fit twice on the accelerator.
+        settings: Which of the user's callbacks take part as well, how data are fetched, where the copies are kept.
         fresh_wrapper: No real batch has been through the DDP wrapper yet.
 
     Yields:
         The running sandbox.
     """
+    how = settings or SandboxSettings()
 
     def take_snapshot() -> Snapshot:
         assert trainer.strategy.model is not None
@@ -199,16 +196,16 @@ def sandbox(
             trainer.optimizers,
             [config.scheduler for config in trainer.lr_scheduler_configs],
             {"precision": trainer.precision_plugin, "datamodule": getattr(trainer, "datamodule", None)},
-            snapshot_device,
+            how.snapshot_device,
             MACHINERY,
         )
 
     with contextlib.ExitStack() as undo:
         undo.callback(rng_state())
         combined, val_loader = trainer.fit_loop._combined_loader, trainer.fit_loop.epoch_loop.val_loop._combined_loader
-        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, isolate_data)
+        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        _swap(undo, trainer, probe, keep_callbacks)
+        _swap(undo, trainer, probe, how.kept(trainer.callbacks))
         running = Sandbox(trainer, loader, val_loader, take_snapshot)
         undo.callback(warn_of_traces, running.start, data)
         undo.callback(data.restore)
@@ -217,8 +214,8 @@ def sandbox(
         yield running
 
 
-def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_callbacks: tuple[type, ...]) -> None:
-    connector, kept = trainer._logger_connector, (*keep_callbacks, ProgressBar)
+def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: Sequence[Callback]) -> None:
+    connector = trainer._logger_connector
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
@@ -229,7 +226,7 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_ca
     trainer.fit_loop.epoch_loop = _fresh_loop(trainer)
     trainer.callbacks = [
         probe,
-        *(c if isinstance(c, keep_callbacks) else _muted(c) for c in trainer.callbacks if isinstance(c, kept)),
+        *(c if c in kept else _muted(c) for c in trainer.callbacks if c in kept or isinstance(c, ProgressBar)),
     ]
     trainer.loggers = [DummyLogger()] if trainer.loggers else []
     trainer.profiler = PassThroughProfiler()

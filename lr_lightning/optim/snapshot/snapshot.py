@@ -49,6 +49,7 @@ class Kept:
         device: Where copies of tensors are kept; None: where the tensors are.
         machinery: Types whose objects aren't followed (a trainer, its strategy, loggers and callbacks).
         data: Whether the roots are loaders and data sets: of them less is copied and more only watched.
+        tensors: Whether tensors and arrays are kept as well.
     """
 
     def __init__(
@@ -57,9 +58,12 @@ class Kept:
         device: torch.device | str | None = None,
         machinery: tuple[type, ...] = (),
         data: bool = False,
+        tensors: bool = True,
     ) -> None:
         walk = Walk(visitor_of, machinery)
         walk.run(roots, DATA if data else 0, default=visit_object)
+        if not tensors:
+            walk.tensors.clear()
         self._take(walk, device)
 
     def _take(self, walk: Walk, device: torch.device | str | None) -> None:
