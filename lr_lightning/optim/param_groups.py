@@ -193,11 +193,11 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     if not 0 < new_lr < float("inf"):
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
     follow = partial(_proportional, eps=_coarseness(optimizers))
-    reference = reference_lr(optimizers, schedulers)
+    new, reference = float(new_lr), reference_lr(optimizers, schedulers)
     return [
         change
         for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), float(new_lr), reference, follow)
+        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new, reference, follow)
     ]
 
 
