@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,23 @@ class RangeTestWriter:
         self._write(summaries, text=summary_text(result), image=self._draw(result))
         self._save(result)
 
-    def abort(self, reason: str) -> None:
-        """Say that the test ended without a result."""
+    @contextlib.contextmanager
+    def running(self, record: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Announce the test (:meth:`start`), and say so if it ends in an exception."""
+        self.start(record)
+        try:
+            yield
+        except BaseException as error:
+            self._abort(f"{type(error).__name__}: {error}")
+            raise
+
+    def _abort(self, reason: str) -> None:
         body = {"status": "aborted", "reason": reason, "step": self._step}
         self._write([records.json_summary(f"{self._tag}/record", records.RANGE_TEST, body)])
 
     def _record(self, result: Any) -> dict[str, Any]:
         body = {key: value for key, value in result.to_dict().items() if key not in ("lrs", "losses", "smoothed")}
         body["step"] = self._step
-        with contextlib.suppress(Exception):  # the peers' rules are an extra; a curve they choke on has none
-            body["suggestions"] = result.suggestions()
         return body
 
     def _draw(self, result: Any) -> Any:

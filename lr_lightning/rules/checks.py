@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 
@@ -175,3 +176,28 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
         raise ValueError(
             f"{names[0]} and {names[1]} must be at most {_MOST_DECADES} decades apart, got {min_lr!r} and {max_lr!r}"
         )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
+
+    >>> nearest("epoc", ["epoch", "step"])
+    "; did you mean 'epoch'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
+
+
+def check_keys(owner: str, given: Iterable[object], known: Iterable[str]) -> None:
+    """Refuse keys of a mapping that nobody reads.
+
+    Raises:
+        ValueError: If there is one; the message names it and the nearest of the known ones.
+
+    >>> check_keys("rule", {"name": "share"}, ("name", "pace"))
+    """
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise ValueError(f"{owner} has no key {shown(key)}{nearest(str(key), names)}")

@@ -141,7 +141,7 @@ pytestmark = [
 
 @pytest.mark.parametrize(("name", "through"), ROWS)
 def test_loaders(tmp_path, name, through):
-    test = LRRangeTest(**RANGE, num_batches=None) if through else None
+    test = LRRangeTest(**RANGE, sandbox={"num_batches": None}) if through else None
     assert difference(tmp_path, lambda lr: Classifier(lr=lr, loader=LOADERS[name]), test) is None
 
 
@@ -152,7 +152,7 @@ def slow(*names):
 @pytest.mark.parametrize("name", ["hidden", *slow("own-rng", "stateful")])
 def test_isolated_data(tmp_path, name):
     loaders = {**LOADERS, "hidden": lambda: DataLoader(Hidden(), 16)}
-    test = LRRangeTest(**RANGE, isolate_data=True)
+    test = LRRangeTest(**RANGE, sandbox={"isolate_data": True})
     assert difference(tmp_path, lambda lr: Classifier(lr=lr, loader=loaders[name]), test) is None
 
 

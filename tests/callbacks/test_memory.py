@@ -65,7 +65,7 @@ def test_a_state_that_is_set_aside_lets_go_of_the_originals_and_comes_back_exact
 
 
 def test_copies_in_host_memory(tmp_path):
-    assert difference(tmp_path, test=LRRangeTest(**RANGE, snapshot_device="cpu")) is None
+    assert difference(tmp_path, test=LRRangeTest(**RANGE, sandbox={"snapshot_device": "cpu"})) is None
 
 
 def test_lazy_parameters_come_after_their_first_batch():

@@ -60,7 +60,7 @@ def test_no_trace(tmp_path, kwargs):
 
 def test_no_trace_when_going_through_the_data(tmp_path):
     # 8 batches an epoch, 40 steps of 2 batches: the data are started anew nine times.
-    assert compare(tmp_path, test=LRRangeTest(**RANGE, num_batches=None)) is None
+    assert compare(tmp_path, test=LRRangeTest(**RANGE, sandbox={"num_batches": None})) is None
 
 
 PARTS = {

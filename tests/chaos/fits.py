@@ -155,7 +155,7 @@ def train(
 
 def with_workers() -> None:
     """A sweep and a fit that fetch their batches in processes of their own."""
-    test = LRRangeTest(1e-4, 10.0, 10_000, isolate_data=True)
+    test = LRRangeTest(1e-4, 10.0, 10_000, sandbox={"isolate_data": True})
     L.Trainer(callbacks=[Marks(), test], logger=False, enable_checkpointing=False, **QUIET).fit(
         Classifier(workers=1, persistent=True)
     )

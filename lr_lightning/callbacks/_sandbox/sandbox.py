@@ -10,7 +10,7 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, states_of_data, twin
+from lr_lightning.callbacks._sandbox.settings import SandboxSettings
 from lr_lightning.optim.attributes import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
@@ -168,10 +169,7 @@ class Sandbox:
 def sandbox(
     trainer: Trainer,
     probe: Callback,
-    *,
-    keep_callbacks: tuple[type, ...] = (),
-    isolate_data: bool = False,
-    snapshot_device: str | None = None,
+    settings: SandboxSettings | None = None,
     fresh_wrapper: bool = True,
 ) -> Iterator[Sandbox]:
     """Run training batches inside of a fit without leaving a trace.
@@ -181,14 +179,13 @@ def sandbox(
     Args:
         trainer: The fitting trainer.
         probe: Callback that sees the sandbox's batches.
-        keep_callbacks: Types of the user's callbacks that take part as well; what they keep isn't restored.
-        isolate_data: Fetch through a worker process, so that a dataset's own RNG or position stays as it is.
-        snapshot_device: Device for the copies, ``"cpu"`` for models that don't fit twice on the accelerator.
+        settings: Which of the user's callbacks take part as well, how data are fetched, where the copies are kept.
         fresh_wrapper: No real batch has been through the DDP wrapper yet.
 
     Yields:
         The running sandbox.
     """
+    how = settings or SandboxSettings()
 
     def take_snapshot() -> Snapshot:
         assert trainer.strategy.model is not None
@@ -198,26 +195,26 @@ def sandbox(
             [config.scheduler for config in trainer.lr_scheduler_configs],
             [trainer.precision_plugin],
             [getattr(trainer, "datamodule", None)],
-            snapshot_device,
+            how.snapshot_device,
         )
 
     with contextlib.ExitStack() as undo:
         undo.callback(rng_state())
-        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
+        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, how.isolate_data)
         val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
         generators += states_of_data(val_loader) if val_loader is not None else []
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         for put_back in generators:
             undo.callback(put_back)
-        _swap(undo, trainer, probe, keep_callbacks)
+        _swap(undo, trainer, probe, how.kept(trainer.callbacks))
         running = Sandbox(trainer, loader, val_loader, take_snapshot)
         undo.callback(running.rewind)
         undo.callback(running.close)
         yield running
 
 
-def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_callbacks: tuple[type, ...]) -> None:
-    connector, kept = trainer._logger_connector, (*keep_callbacks, ProgressBar)
+def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: Sequence[Callback]) -> None:
+    connector = trainer._logger_connector
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
@@ -228,7 +225,7 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_ca
     trainer.fit_loop.epoch_loop = _fresh_loop(trainer)
     trainer.callbacks = [
         probe,
-        *(c if isinstance(c, keep_callbacks) else _muted(c) for c in trainer.callbacks if isinstance(c, kept)),
+        *(c if c in kept else _muted(c) for c in trainer.callbacks if c in kept or isinstance(c, ProgressBar)),
     ]
     trainer.loggers = [DummyLogger()] if trainer.loggers else []
     trainer.profiler = PassThroughProfiler()
