@@ -95,6 +95,7 @@ class LRRangeTest(Callback):
         rule: str | dict[str, Any] | ReadingRule = "share",
         apply: bool = True,
         repeats: int = 1,
+        budget: float | int = protocol.BUDGET,
         evaluate: str = "train",
         val_batches: int = 1,
         at_epochs: Sequence[int] = (0,),
@@ -106,7 +107,7 @@ class LRRangeTest(Callback):
         self.sandbox = sandbox_settings(sandbox)
         self.settings = RangeTestSettings(
             min_lr, max_lr, num_steps, spacing, rule, repeats, self.sandbox.num_batches,
-            evaluate, val_batches, at_epochs, optimizer, name,
+            budget, evaluate, val_batches, at_epochs, optimizer, name,
         )  # fmt: skip
         self.apply, self.progress_bar = check_flag("apply", apply), check_flag("progress_bar", progress_bar)
         self.name = name
@@ -240,6 +241,7 @@ class LRRangeTest(Callback):
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
+            adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
         )
         with contextlib.ExitStack() as stack:
             probe = stack.enter_context(contextlib.closing(Probe(trainer, optimizers, protocol.WINDOW)))

@@ -37,6 +37,8 @@ ARMS: dict[str, Run] = {
     "LRRangeTest + PlateauDecay": P(ours.run_range_test, decay="plateau"),
     "LRRangeTest + cosine": P(ours.run_range_test, decay="cosine"),
     "the same, search not counted": P(ours.run_range_test, decay="plateau", counted=False),
+    "LRRangeTest(budget=300) + PlateauDecay": P(ours.run_range_test, decay="plateau", budget=300),
+    "budget=300, search not counted": P(ours.run_range_test, decay="plateau", counted=False, budget=300),
     **PEERS,
     "one AdamW + cosine for all": calibrated,
     "swapped: the grid's best LR + PlateauDecay": P(swapped, decay="plateau"),

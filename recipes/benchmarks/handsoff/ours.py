@@ -52,7 +52,7 @@ def run_plateau(task: Task, seed: int, lr: float, steps: int) -> float:
 
 def run_range_test(task: Task, seed: int, steps: int, decay: str, counted: bool = True, **options: Any) -> float:
     """A range test and what is left of the steps; infinity if it gives no answer."""
-    result = swept(task, seed, **options)
+    result = swept(task, seed, train_steps=steps, **options)
     if result.suggestion is None:
         return math.inf
     left = steps - result.steps if counted else steps

@@ -101,8 +101,8 @@ def valley_one_cycle(task: Task, seed: int, steps: int) -> float:
     model = fresh(task, seed)
     optimizer = task.optimizer(trained(model), lr=lr)
     left = steps - result.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, left)
-    return train(task, model, optimizer, iter(Loader(task, seed)), left, lambda s: schedule.step() if s < left else None)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, left + 1)
+    return train(task, model, optimizer, iter(Loader(task, seed)), left, lambda step: schedule.step())
 
 
 class Samples(IterableDataset[Any]):

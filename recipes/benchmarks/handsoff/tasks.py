@@ -136,7 +136,9 @@ TASKS = (
         cross_entropy, RMS, 0.25, 8,
     ),
     Task("sorting_transformer_adam", "report", P(m.Transformer, 8, 6, False), d.sorting, cross_entropy, ADAM, 0.1),
-    Task("cancer_raw_momentum", "choose", P(m.mlp, 30, 32, 2), P(d.table, "cancer", False), cross_entropy, MOMENTUM, .1),
+    Task(
+        "cancer_raw_momentum", "choose", P(m.mlp, 30, 32, 2), P(d.table, "cancer", False), cross_entropy, MOMENTUM, 0.1,
+    ),
     Task("wine_raw_adam", "report", P(m.mlp, 13, 32, 3), P(d.table, "wine", False), cross_entropy, ADAM, 0.5, 16),
     Task(
         "finetune_conv_adamw", "choose", P(tuned, "full", SMALL_CONV, P(half_of_digits, True), True),
