@@ -12,7 +12,8 @@ import lr_lightning
 from lr_lightning.cli.demo import DigitsCNN, DigitsData
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "recipes/README.md", "recipes/benchmarks/README.md")
+DOCS = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "recipes" / "docs").glob("[!n]*/*.md"))
+PAGES = ("README.md", "recipes/README.md", "recipes/benchmarks/README.md", *DOCS)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 
 

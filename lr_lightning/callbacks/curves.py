@@ -32,9 +32,10 @@ class LRCurves(Callback):
     or the scheduler config's ``name``. The LR is read right before each optimizer step, so it is the one the step uses,
     whoever set it. Values are collected where they are and written every ``log_every_n_steps`` steps, with one transfer
     from the device: the loss is the mean since the last point, over ranks as well; an LR that jumped in between has a
-    point at the exact step of the jump. At the end of the fit the HParams tab gets the LR found by a range test, its
-    zone and the final metrics. For that, build the logger with ``TensorBoardLogger(default_hp_metric=False)``:
-    otherwise Lightning has written the run's row before, and TensorBoard keeps the first.
+    point at the exact step of the jump. At the end of the fit the HParams tab gets the run's row, with the LR found by
+    a range test and its zone; each scalar of the run is a metric there by itself. For that, build the logger with
+    ``TensorBoardLogger(default_hp_metric=False)``: otherwise Lightning has written the row before, and TensorBoard
+    keeps the first.
 
     Args:
         loss: Whether to log the training loss as ``curves/loss``.
@@ -99,8 +100,8 @@ class LRCurves(Callback):
         """Mark the first step of the epoch, so that curves can be drawn over epochs."""
         if trainer.is_global_zero:
             for logger, writer in events.tensorboards(trainer):
-                mark = partial(writer.add_scalar, "epoch", trainer.current_epoch, logging_step(trainer))
-                events.guard(logger, mark)
+                tag = events.prefixed(logger, "epoch")
+                events.guard(logger, partial(writer.add_scalar, tag, trainer.current_epoch, logging_step(trainer)))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Note the LRs of the step that comes, and the gradient norm on request."""
@@ -136,18 +137,19 @@ class LRCurves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is left."""
         self._rest(trainer)
+        self._announce(trainer, "done")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write what is left: the last steps before a crash are the ones to look at. No collective: ranks may hang."""
         if trainer.training and self._tracks:  # the fit has begun
             self._rest(trainer, reduce=False)
+            self._announce(trainer, "stopped")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the HParams tab."""
         if self.hparams and trainer.is_global_zero:
-            final = {name: float(value) for name, value in trainer.callback_metrics.items()}
             diverged = not math.isfinite(self._last_loss) if self.loss else None
-            write_hparams(trainer, final, logging_step(trainer), diverged=diverged)
+            write_hparams(trainer, logging_step(trainer), diverged=diverged)
 
     def _due(self, trainer: Trainer, step: int) -> bool:
         every = trainer.log_every_n_steps
@@ -156,11 +158,17 @@ class LRCurves(Callback):
     def _name(self, trainer: Trainer) -> None:
         """Name the groups anew; an optimizer whose groups grew starts with its present LRs."""
         self._tracks = tracks(trainer)
-        if trainer.is_global_zero:
-            listed = [name for track in self._tracks.values() for name in track.names]
-            summary = records.json_summary(f"{records.CURVES}/record", records.CURVES, {"lr": listed})
-            for logger, writer in events.tensorboards(trainer):
-                events.guard(logger, partial(events.add_summary, writer, summary, logging_step(trainer)))
+        self._announce(trainer, "running")
+
+    def _announce(self, trainer: Trainer, status: str) -> None:
+        """Tell the tab which tags are LRs, and whether the run goes on; each logger may have a prefix of its own."""
+        if not trainer.is_global_zero:
+            return
+        names = [name for track in self._tracks.values() for name in track.names]
+        for logger, writer in events.tensorboards(trainer):
+            body = {"lr": [events.prefixed(logger, name) for name in names], "status": status}
+            summary = records.json_summary(f"{records.CURVES}/record", records.CURVES, body)
+            events.guard(logger, partial(events.add_summary, writer, summary, logging_step(trainer)))
 
     def _take(self, step: int) -> None:
         """Make a point at ``step``, and one at each jump before it."""

@@ -20,6 +20,7 @@ from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
+from lr_lightning.reporting.files import local_folder
 from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.saved import Saved
@@ -186,7 +187,7 @@ class LRSearch(Callback):
             note_in_hparams(trainer, self.best_lr)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
-            guard(self, partial(self._write, Path(folder) / self.name, plan))
+            guard(self, partial(self._save, f"{folder}/{self.name}", plan))
         write_event(sight, LREvent("search", step, epoch, previous, new, plan.reason, self.name))
         rank_zero_info(f"LRSearch: {self._in_words(plan)}; LR {previous:.4g} -> {new:.4g}")
         return plan
@@ -202,7 +203,7 @@ class LRSearch(Callback):
             return self._rounds(searched, box, probe, bar)
 
     def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
-        self.searched = settings
+        self.searched, self._plans = settings, list[Plan]()
         self.short.begin()
         batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
         while True:
@@ -210,6 +211,7 @@ class LRSearch(Callback):
             plan: Plan = box.trainer.strategy.broadcast(next_round(settings, self.trials))
             if plan.done:
                 return plan
+            self._plans.append(plan)
             for (lr,) in plan.points:
                 box.rewind()
                 box.use(0, batches)
@@ -231,15 +233,18 @@ class LRSearch(Callback):
         rank_zero_info(f"LRSearch: {reason}")
         return replace(self.settings, axes=(replace(axis, low=low, high=high),))
 
+    def _save(self, folder: str, plan: Plan) -> None:
+        with local_folder(folder) as path:
+            self._write(path, plan)
+
     def _write(self, folder: Path, plan: Plan) -> None:
         """The records of a search over many processes: the same files, the same keys."""
         path = folder / "trials.jsonl"
         path.unlink(missing_ok=True)
         journal = Journal(path)
         journal.begin(settings_record(self.searched, [[]]))
-        for number in range(plan.round):
-            points = [list(t.values) for t in self.trials if t.round == number]
-            journal.write("round", {"round": number, "points": points, "reason": ""})
+        for one in self._plans:
+            journal.write("round", plan_record(one))
         for job, t in enumerate(self.trials):
             line = {"job": job, "round": t.round, "values": list(t.values), "repeat": [], "score": t.score}
             journal.write("trial", {**line, "status": t.status, "reason": ""})

@@ -12,28 +12,32 @@ as if it had been built with the new LR.
 ``base_lr`` and ``lr_factor`` live in the param group as plain floats and so travel in every optimizer checkpoint.
 """
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
 
+from lr_lightning.optim.schedulers import (
+    Scale,
+    absolute_in_force,
+    present_lrs,
+    scale_last,
+    scale_schedulers,
+    schedulers_of,
+)
+from lr_lightning.optim.schedulers import (
+    unwrap as unwrap,
+)
 from lr_lightning.rules.plateau.cut import changed_lr
+from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
 
 BASE_LR = "base_lr"
 LR_FACTOR = "lr_factor"
 
-# Absolute LRs that schedulers keep, in torch and in the widespread packages that subclass its LRScheduler.
+# Absolute LRs that torch's schedulers keep in a group.
 _GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
-_LIST_ATTRIBUTES = ("base_lrs", "max_lrs", "min_lrs", "_last_lr")
-_SCALAR_ATTRIBUTES = ("eta_min", "eta_max", "default_min_lr", "warmup_start_lr", "end_lr", "final_lr")
-
-_Scale = Callable[[int | None, Any], Any]  # (index of the group, None = all groups alike; value) -> new value
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,6 @@ class LRChange:
     group: int
     old: float
     new: float
-
-
-def unwrap(optimizer: Any) -> Optimizer:
-    """The torch optimizer inside of Lightning's and DeepSpeed's wrappers."""
-    for name in ("_optimizer", "optimizer"):
-        while isinstance(getattr(optimizer, name, None), Optimizer):
-            optimizer = getattr(optimizer, name)
-    return cast(Optimizer, optimizer)
 
 
 def get_lr(group: dict[str, Any]) -> float:
@@ -131,7 +127,7 @@ def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
     >>> peak_lrs(optimizer)
     [0.1, 0.01]
     """
-    own = _schedulers_of(optimizer, schedulers)
+    own = schedulers_of(optimizer, schedulers)
     return [_peak_lr(group, own, index) for index, group in enumerate(optimizer.param_groups)]
 
 
@@ -192,30 +188,49 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     return [
         change
         for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, _schedulers_of(optimizer, schedulers), new_lr, reference)
+        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new_lr, reference)
     ]
 
 
 def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
+    asked = absolute_in_force(own, before)
     # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
     peaks = peak_lrs(optimizer, own)
     new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
+    known: list[dict[Any, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
 
     def scale(index: int | None, value: Any) -> Any:
         if index is None or index >= len(peaks) or peaks[index] == 0:
             return _proportional(value, new_lr, reference)
+        if value in known[index]:
+            return known[index][value]
         return _proportional(value, new_peaks[index], peaks[index])
 
     for index, group in enumerate(groups):
-        set_lr(group, scale(index, get_lr(group)))
+        initial, averaged = group.get("initial_lr"), group.get("swa_lr")
         if BASE_LR in group:
             group[BASE_LR] = scale(index, group[BASE_LR])
         _scale_keys(group, index, scale)
-    _scale_schedulers(own, scale)
-    _recompute_one_cycle(optimizer, own)
-    return [LRChange(number, i, old, get_lr(group)) for i, (old, group) in enumerate(zip(before, groups, strict=True))]
+        if averaged is not None:
+            group["swa_lr"] = scale(None, averaged)  # mostly one for all groups
+        # What schedulers made of the initial LR is a share of that, not of the peak.
+        if initial:
+            known[index] = {initial: group["initial_lr"]}
+            set_lr(group, _proportional(before[index], group["initial_lr"], initial, BY_FACTORS))
+        else:
+            set_lr(group, scale(index, before[index]))
+    scale_schedulers(own, scale)
+    for group, lr in zip(groups, present_lrs(asked) if asked is not None else [], strict=False):
+        set_lr(group, lr)
+    changes = [
+        LRChange(number, i, old, get_lr(group)) for i, (old, group) in enumerate(zip(before, groups, strict=True))
+    ]
+    for change in changes:
+        known[change.group][change.old] = change.new
+    scale_last(own, scale)
+    return changes
 
 
 def decay(
@@ -267,7 +282,9 @@ def decay(
             group[LR_FACTOR] = lr_factor(group) * multiplier
             changes.append(LRChange(number, index, old, get_lr(group)))
         if any(multiplier != 1.0 for _, multiplier in moves):
-            _scale_schedulers(_schedulers_of(optimizer, schedulers), scale)
+            own = schedulers_of(optimizer, schedulers)
+            scale_schedulers(own, scale)
+            scale_last(own, scale)
     return changes
 
 
@@ -300,22 +317,11 @@ def apply_factor(group: dict[str, Any], factor: float) -> bool:
     return True
 
 
-def _proportional(value: Any, new: float, old: float) -> Any:
-    """``new * value / old``, to the bit as a user's own arithmetic would have given it.
-
-    Ratios are mostly short decimals (a group at ``10 * lr``, ``start_factor=0.1``, ``div_factor=25``): where such a
-    ratio explains the old value exactly, it gives the new one. Any other ratio is taken exactly and rounded once.
-    """
+def _proportional(value: Any, new: Any, old: Any, ways: Sequence[Way] = BY_USERS) -> Any:
+    """``proportional`` of numbers or one-element tensors; ``value`` stays which it is."""
     if isinstance(value, Tensor):
-        return torch.full_like(value, _proportional(float(value), new, old))
-    if value == 0:
-        return value
-    times, over = float(f"{value / old:.9g}"), float(f"{old / value:.9g}")
-    if old * times == value:
-        return new * times
-    if old / over == value:
-        return new / over
-    return float(Fraction(new) * Fraction(float(value)) / Fraction(old))
+        return torch.full_like(value, _proportional(float(value), new, old, ways))
+    return proportional(value, float(new), float(old), ways)
 
 
 def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:
@@ -326,48 +332,14 @@ def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Itera
     return iter(floors)
 
 
-def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
-    """Schedulers with those nested in SequentialLR and ChainedScheduler."""
-    for scheduler in schedulers:
-        yield scheduler
-        yield from _flat(getattr(scheduler, "_schedulers", ()))
-
-
-def _schedulers_of(optimizer: Any, schedulers: Sequence[Any]) -> list[Any]:
-    own = unwrap(optimizer)
-    return [s for s in _flat(schedulers) if unwrap(getattr(s, "optimizer", own)) is own]
-
-
-def _recompute_one_cycle(optimizer: Any, schedulers: Sequence[Any]) -> None:
-    """OneCycleLR interpolates between LRs far apart: a scaled result would be some ulps off what it computes itself."""
-    for scheduler in schedulers:
-        if type(scheduler) is OneCycleLR and len(schedulers) == 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # "use get_last_lr()": the state has just changed
-                lrs = scheduler.get_lr()
-            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-                set_lr(group, float(lr))
-            scheduler._last_lr = [float(lr) for lr in lrs]
-
-
-def _scale_keys(group: dict[str, Any], index: int, scale: _Scale) -> None:
-    initial = group.get("initial_lr")
-    for key in _GROUP_KEYS:
-        if key == "min_lr" and initial and group.get(key) is not None:  # OneCycleLR's is a share of the initial LR
-            group[key] = _proportional(group[key], group["initial_lr"], initial)
-        elif group.get(key) is not None:
-            group[key] = scale(index, group[key])
-
-
-def _scale_schedulers(schedulers: Sequence[Any], scale: _Scale) -> None:
-    for scheduler in schedulers:
-        state = vars(scheduler)
-        for name in _LIST_ATTRIBUTES:
-            if isinstance(state.get(name), (list, tuple)):
-                state[name] = [scale(i, value) for i, value in enumerate(state[name])]
-        for name in _SCALAR_ATTRIBUTES:
-            if isinstance(state.get(name), (int, float)) and not isinstance(state[name], bool):
-                state[name] = scale(None, state[name])
+def _scale_keys(group: dict[str, Any], index: int, scale: Scale) -> None:
+    held = {key: group[key] for key in _GROUP_KEYS if group.get(key) is not None}
+    for key, value in held.items():
+        group[key] = scale(index, value)
+    if held.keys() >= {"max_lr", "initial_lr", "min_lr"}:  # OneCycleLR's
+        for share, whole in (("initial_lr", "max_lr"), ("min_lr", "initial_lr")):
+            if held[whole] != 0:
+                group[share] = _proportional(held[share], group[whole], held[whole], BY_DIVISORS)
 
 
 def momentum(group: dict[str, Any]) -> float:

@@ -20,7 +20,8 @@ from typing import Any
 
 from lr_lightning.reporting import records
 
-_failures: "weakref.WeakKeyDictionary[Any, set[str]]" = weakref.WeakKeyDictionary()
+_failures: dict[int, tuple[Any, set[str]]] = {}
+"""Kinds of errors told, by the logger's ``id``: a logger may be a dataclass, which Python makes unhashable."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def guard(logger: Any, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except Exception as error:  # any logger, any back end: whatever it raises must not end the training
-        seen = _failures.setdefault(logger, set())
+        seen = _told(logger)
         if type(error).__name__ not in seen:
             seen.add(type(error).__name__)
             warnings.warn(
@@ -168,6 +169,17 @@ def guard(logger: Any, action: Callable[[], Any]) -> Any:
         return None
 
 
+def _told(logger: Any) -> set[str]:
+    key = id(logger)
+    if key not in _failures:
+        try:
+            kept: Any = weakref.ref(logger, lambda _: _failures.pop(key, None))
+        except TypeError:  # an object with slots: kept alive, so that no other one gets its id
+            kept = logger
+        _failures[key] = (kept, set())
+    return _failures[key][1]
+
+
 def _where(logger: Any, error: Exception) -> str:
     """The folder of a logger whose file can't be written: a full disk doesn't say where it is."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
@@ -176,19 +188,32 @@ def _where(logger: Any, error: Exception) -> str:
     return ""
 
 
-def log_folders(loggers: Iterable[Any]) -> list[Path]:
+def log_folders(loggers: Iterable[Any]) -> list[str]:
     """The folders that the loggers write to, each once, without those that have none.
 
+    A folder may be a URL (``s3://…``), so these are strings: a ``Path`` makes ``s3:/…`` of it.
+
     >>> from lightning.pytorch.loggers import CSVLogger
-    >>> [folder.parts for folder in log_folders([CSVLogger("logs", name="run", version="a")])]
-    [('logs', 'run', 'a')]
+    >>> log_folders([CSVLogger("logs", name="run", version="a")])
+    ['logs/run/a']
     """
-    folders: dict[Path, None] = {}
+    folders: dict[str, None] = {}
     for logger in loggers:
         folder = guard(logger, partial(_folder, logger))
         if folder:
-            folders[Path(folder)] = None
+            folders[str(folder)] = None
     return list(folders)
+
+
+def prefixed(logger: Any, tag: str) -> str:
+    """``tag`` as the logger writes it: Lightning joins a logger's ``prefix`` by a hyphen.
+
+    >>> from types import SimpleNamespace
+    >>> prefixed(SimpleNamespace(_prefix="exp1"), "lr-SGD"), prefixed(SimpleNamespace(), "lr-SGD")
+    ('exp1-lr-SGD', 'lr-SGD')
+    """
+    prefix = getattr(logger, "_prefix", "")
+    return f"{prefix}-{tag}" if prefix else tag
 
 
 def _write_event(writer: Any, tag: str, event: LREvent) -> None:
@@ -213,4 +238,4 @@ def _folder(logger: Any) -> Any:
     if found := getattr(logger, "log_dir", None):
         return found
     parts = [str(part) for part in (logger.save_dir, logger.name, logger.version) if part is not None]
-    return Path(*parts) if logger.save_dir is not None else None
+    return "/".join(part.rstrip("/") for part in parts if part) if logger.save_dir is not None else None

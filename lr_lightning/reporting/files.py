@@ -1,7 +1,11 @@
-"""Writing files on disks that may be full or read-only: errors name the path, and no half file stays."""
+"""Writing files on disks that may be full or read-only: errors name the path, and no half file stays.
+
+Log folders may be URLs of other filesystems (``s3://``, ``gs://``, ``memory://``), which fsspec opens, as in Lightning.
+"""
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +19,34 @@ def naming(path: Path) -> Iterator[Path]:
         if error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def is_url(folder: str | Path) -> bool:
+    """Whether a folder is on another filesystem than this machine's.
+
+    >>> is_url("s3://bucket/logs"), is_url("logs")
+    (True, False)
+    """
+    return "://" in str(folder)
+
+
+@contextlib.contextmanager
+def local_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder on this machine, made where missing; what is written there lands in ``folder``, which may be a URL."""
+    if not is_url(folder):
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    from fsspec.core import url_to_fs
+
+    filesystem, root = url_to_fs(str(folder))
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+        for file in sorted(path for path in Path(name).rglob("*") if path.is_file()):
+            target = f"{root.rstrip('/')}/{file.relative_to(name).as_posix()}"
+            filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+            filesystem.put_file(str(file), target)
 
 
 @contextlib.contextmanager

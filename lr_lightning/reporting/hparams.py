@@ -1,4 +1,9 @@
-"""A run's row in TensorBoard's HParams tab: the LR found, its zone, and the final metrics."""
+"""A run's row in TensorBoard's HParams tab: hyperparameters, the LR found and its zone.
+
+The tab takes each scalar of the run as a metric by itself, with its last value. No experiment summary is written
+anywhere: TensorBoard then finds hyperparameters and metrics from all runs, where one folder's summary would blank the
+columns of all others.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,22 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from lr_lightning.reporting.events import add_summary, guard, tensorboards
-from lr_lightning.reporting.files import replace_file
-
-FINAL = "final"
+from lr_lightning.reporting.files import is_url, replace_file
 
 
-def write_hparams(trainer: Any, metrics: Mapping[str, float], step: int, *, diverged: bool | None = None) -> None:
+def write_hparams(trainer: Any, step: int, *, diverged: bool | None = None) -> None:
     """Write the row; once a run, since TensorBoard keeps the first.
 
-    No experiment summary is written: TensorBoard then finds out hyperparameters and metrics from all runs by itself,
-    and runs with different ones can stand side by side. Only finite values are written: one infinity squashes the
-    parallel coordinates, and a run without a value drops out of them. A run that failed says so by ``diverged``.
+    Only finite values are written: one infinity squashes the parallel coordinates. A run that failed says so by
+    ``diverged``.
 
     Args:
         trainer: The trainer: ``loggers``, ``is_global_zero``, ``callbacks`` and ``lightning_module``.
-        metrics: Final metrics, logged as ``final/<name>``.
-        step: Step of the metrics.
+        step: Step of the row.
         diverged: Whether the training loss ended non-finite; None if unknown.
     """
     if not trainer.is_global_zero:
@@ -33,9 +34,28 @@ def write_hparams(trainer: Any, metrics: Mapping[str, float], step: int, *, dive
     if diverged is not None:
         values["diverged"] = diverged
     plain = {str(name): value for name, value in values.items() if _fits(value)}
-    finite = {k: v for k, v in metrics.items() if math.isfinite(v) and not k.startswith("lr-")}
     for logger, writer in tensorboards(trainer):
-        guard(logger, partial(_write, writer, plain, finite, step))
+        guard(logger, partial(_write, writer, plain, step))
+
+
+def row(values: Mapping[str, Any]) -> Any:
+    """A run's hyperparameters as a summary, without a group: the tab's row is the run then, by the run's own name.
+
+    A group made from the values, as TensorBoard's helper has it, puts two seeds of one setting into one row, and one
+    made from a trial's number the trials of two searches.
+
+    Args:
+        values: Numbers, words and flags by name.
+    """
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+    summary = hparams_pb(dict(values))
+    content = summary.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(content.content)
+    data.session_start_info.group_name = ""
+    content.content = data.SerializeToString()
+    return summary
 
 
 def found(result: Any) -> dict[str, Any]:
@@ -54,12 +74,8 @@ def _fits(value: Any) -> bool:
     return isinstance(value, (bool, str)) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
-def _write(writer: Any, values: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
-    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-
-    for name, value in metrics.items():
-        writer.add_scalar(f"{FINAL}/{name}", value, step)
-    add_summary(writer, hparams_pb(dict(values)), step)
+def _write(writer: Any, values: Mapping[str, Any], step: int) -> None:
+    add_summary(writer, row(values), step)
     writer.flush()
 
 
@@ -91,6 +107,11 @@ def _renew_yaml(logger: Any, name: str, lr: float) -> None:
     from lightning.pytorch.core.saving import save_hparams_to_yaml
 
     logger.hparams[name] = lr
+    if is_url(logger.log_dir):  # Lightning's function opens URLs; such stores replace a file at once by themselves
+        url = f"{logger.log_dir}/hparams.yaml"
+        if logger._fs.isfile(url):
+            save_hparams_to_yaml(url, logger.hparams)
+        return
     path = Path(logger.log_dir) / "hparams.yaml"
     if path.is_file():
         replace_file(path, lambda half: save_hparams_to_yaml(half, logger.hparams))

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lr_lightning.reporting import records
-from lr_lightning.reporting.events import add_summary, as_text, guard, log_folders, log_scalars, tensorboards
-from lr_lightning.reporting.files import whole_or_none
+from lr_lightning.reporting.events import (
+    add_summary,
+    as_text,
+    guard,
+    log_folders,
+    log_scalars,
+    prefixed,
+    tensorboards,
+)
+from lr_lightning.reporting.files import local_folder, whole_or_none
 
 FLUSH_EVERY = 10
 """Points between two flushes: what a kill loses at most."""
@@ -54,7 +62,7 @@ class RangeTestWriter:
     def start(self, record: Mapping[str, Any] | None = None) -> None:
         """Announce the test, so that the tab appears at once; ``record`` is shown there (rule, range, steps, …)."""
         body = {"status": "running", "step": self._step, **(record or {})}
-        self._write([records.json_summary(f"{self._tag}/record", records.RANGE_TEST, body)])
+        self._write(body)
 
     def points(
         self, first_index: int, lrs: Sequence[float], losses: Sequence[float], smoothed: Sequence[float] = ()
@@ -78,7 +86,7 @@ class RangeTestWriter:
             )
         self._unflushed += len(lrs)
         if self._unflushed >= FLUSH_EVERY:
-            self._write([])
+            self._write()
 
     def finish(self, result: Any) -> None:
         """Write the curve, the result, a text summary and the files, and flush.
@@ -88,11 +96,8 @@ class RangeTestWriter:
         """
         if not self._trainer.is_global_zero:
             return
-        summaries = [
-            records.curve_summary(f"{self._tag}/curve", curve_rows(result)),
-            records.json_summary(f"{self._tag}/record", records.RANGE_TEST, self._record(result)),
-        ]
-        self._write(summaries, text=summary_text(result), image=self._draw(result))
+        curve = records.curve_summary(f"{self._tag}/curve", curve_rows(result))
+        self._write(self._record(result), curve, text=summary_text(result), image=self._draw(result))
         self._save(result)
 
     @contextlib.contextmanager
@@ -102,17 +107,13 @@ class RangeTestWriter:
         try:
             yield
         except BaseException as error:
-            self._abort(f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            self._write({"status": "aborted", "reason": reason, "step": self._step})
             raise
-
-    def _abort(self, reason: str) -> None:
-        body = {"status": "aborted", "reason": reason, "step": self._step}
-        self._write([records.json_summary(f"{self._tag}/record", records.RANGE_TEST, body)])
 
     def _record(self, result: Any) -> dict[str, Any]:
         body = {key: value for key, value in result.to_dict().items() if key not in ("lrs", "losses", "smoothed")}
-        body["step"] = self._step
-        return body
+        return {**body, "step": self._step}
 
     def _draw(self, result: Any) -> Any:
         if self._image is False or not tensorboards(self._trainer):
@@ -123,15 +124,21 @@ class RangeTestWriter:
             return None
         return guard(self, partial(static_image.range_test_image, result))
 
-    def _write(self, summaries: Sequence[Any], text: str | None = None, image: Any = None) -> None:
+    def _write(
+        self, body: Mapping[str, Any] | None = None, curve: Any = None, text: str | None = None, image: Any = None
+    ) -> None:
         self._unflushed = 0
         if not self._trainer.is_global_zero:
             return
         for logger, writer in tensorboards(self._trainer):
 
-            def write(writer: Any = writer) -> None:
-                for summary in summaries:
-                    add_summary(writer, summary, self._step)
+            def write(logger: Any = logger, writer: Any = writer) -> None:
+                if curve is not None:
+                    add_summary(writer, curve, self._step)
+                if body is not None:  # with the live scalars' prefix in this logger
+                    live = {**body, "live": prefixed(logger, self._tag)}
+                    record = records.json_summary(f"{self._tag}/record", records.RANGE_TEST, live)
+                    add_summary(writer, record, self._step)
                 if text is not None:
                     writer.add_text(f"{self._tag}/summary", text, self._step)
                 if image is not None:
@@ -141,12 +148,15 @@ class RangeTestWriter:
             guard(logger, write)
 
     def _save(self, result: Any) -> None:
-        folders = [Path(self._folder)] if self._folder is not None else log_folders(self._trainer.loggers)[:1]
+        folders = [self._folder] if self._folder is not None else log_folders(self._trainer.loggers)[:1]
         for folder in folders:
             guard(self, partial(self._save_in, folder, result))
 
-    def _save_in(self, folder: Path, result: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def _save_in(self, target: str | Path, result: Any) -> None:
+        with local_folder(target) as folder:
+            self._save_files(folder, result)
+
+    def _save_files(self, folder: Path, result: Any) -> None:
         stem = re.sub(r"[^\w.-]+", "_", self._tag)  # a tag may have slashes; it names no folder here
         with whole_or_none(folder / f"{stem}.json") as path:
             result.save(path)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.reporting.hparams import row
+
 METRIC = "search/score"
 _SUFFIX = ".lr_lightning_trial"
 
@@ -16,19 +18,15 @@ def write_rows(folder: Path, names: list[str], lines: Sequence[Mapping[str, Any]
         names: Names of the searched parameters.
         lines: The journal's trials.
     """
-    from tensorboard.plugins.hparams import summary_v2
     from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 
-    if not list(folder.glob(f"events.*{_SUFFIX}")):
-        columns = [summary_v2.HParam(name) for name in [*names, "round", "status", "repeat"]]
-        _write(folder, [summary_v2.hparams_config_pb(columns, [summary_v2.Metric(METRIC, display_name="score")])])
     for line in lines:
         run = folder / str(line["job"])
         if list(run.glob(f"events.*{_SUFFIX}")):
             continue
         values = dict(zip(names, line["values"], strict=True))
-        row = {**values, "round": line["round"], "status": line["status"], "repeat": " ".join(line["repeat"])}
-        summaries = [summary_v2.hparams_pb(row, trial_id=str(line["job"]))]
+        facts = {**values, "round": line["round"], "status": line["status"], "repeat": " ".join(line["repeat"])}
+        summaries = [row(facts)]
         if line["score"] is not None:
             summaries.append(_scalar(line["score"]))
         end = STATUS_SUCCESS if line["score"] is not None else STATUS_FAILURE

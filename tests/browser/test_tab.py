@@ -7,7 +7,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from lr_lightning.reporting import events
+from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from tests.helpers import logs
 from tests.helpers.browser import Tab, status, tensorboard, until
 
@@ -111,7 +111,7 @@ def test_picker_dark_mode_and_peers(board, tab):
 
 def test_live_range_test_then_a_board_that_is_gone(tab, tmp_path):
     logger, found = logs.board(tmp_path, "live"), logs.result()
-    writer = events.RangeTestWriter(logs.rank_zero(logger), 0, html=False, image=False)
+    writer = RangeTestWriter(logs.rank_zero(logger), 0, html=False, image=False)
     writer.start({"rule": found.rule, "min_lr": logs.LOW, "max_lr": logs.HIGH})
     with tensorboard(tmp_path, "--path_prefix=/some/prefix") as url:
         assert url.endswith("/some/prefix")

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lr_lightning.reporting import events
+from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.range_test.analyze import analyze
 
 HOSTILE = "bad_<script>window.hacked=1</script>"
@@ -18,6 +20,13 @@ LRS = np.logspace(math.log10(LOW), math.log10(HIGH), 100)
 def rank_zero(*loggers):
     """What the reporting module needs of a Trainer."""
     return SimpleNamespace(loggers=list(loggers), is_global_zero=True)
+
+
+def read(folder):
+    """TensorBoard's own reader, with all that was written."""
+    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0, "images": 0})
+    accumulator.Reload()
+    return accumulator
 
 
 def board(folder, name):
@@ -37,7 +46,7 @@ def result(shift=0.0, seed=0):
 
 def write_range_test(folder, name, shift=0.0, **options):
     logger = board(folder, name)
-    writer = events.RangeTestWriter(rank_zero(logger), 0, image=False, html=False, **options)
+    writer = RangeTestWriter(rank_zero(logger), 0, image=False, html=False, **options)
     found = result(shift)
     writer.start({"rule": found.rule})
     writer.points(0, found.lrs, found.losses, found.smoothed)

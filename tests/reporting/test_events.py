@@ -13,19 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
 from lr_lightning.reporting import events, records
+from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from tests.helpers import logs
 
 EVENT = events.LREvent("decay", 120, 3, 0.1, 0.05, "no *downward* trend <b>", "PlateauDecay")
-
-
-def read(folder):
-    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0, "images": 0})
-    accumulator.Reload()
-    return accumulator
 
 
 def record(accumulator, tag, index=-1):
@@ -45,7 +39,7 @@ class Failing(TensorBoardLogger):
 
 def test_a_range_test_can_be_read_back(tmp_path):
     logger, found = logs.write_range_test(tmp_path, "a")
-    read_back = read(logger.log_dir)
+    read_back = logs.read(logger.log_dir)
     curve = make_ndarray(read_back.Tensors("range_test/curve")[0].tensor_proto)
     assert curve.dtype == np.float64
     assert curve.shape == (len(found.lrs), 3)
@@ -66,7 +60,7 @@ def test_a_range_test_can_be_read_back(tmp_path):
 
 def test_the_files_land_beside_the_logs_and_nothing_else_does(tmp_path):
     logger, found = logs.board(tmp_path, "a"), logs.result()
-    writer = events.RangeTestWriter(logs.rank_zero(logger), 0)
+    writer = RangeTestWriter(logs.rank_zero(logger), 0)
     writer.finish(found)
     names = {p.name for p in Path(logger.log_dir).iterdir() if "tfevents" not in p.name}
     assert names == {"range_test.html", "range_test.json"}
@@ -78,26 +72,26 @@ def test_the_files_land_beside_the_logs_and_nothing_else_does(tmp_path):
 
 def test_a_picture_for_boards_without_the_tab(tmp_path):
     logger = logs.board(tmp_path, "a")
-    events.RangeTestWriter(logs.rank_zero(logger), 0, html=False).finish(logs.result())
-    (image,) = read(logger.log_dir).Images("range_test/picture")
+    RangeTestWriter(logs.rank_zero(logger), 0, html=False).finish(logs.result())
+    (image,) = logs.read(logger.log_dir).Images("range_test/picture")
     assert image.encoded_image_string.startswith(b"\x89PNG")
     assert (image.width, image.height) == (720, 360)
 
 
 def test_every_logger_gets_the_scalars(tmp_path):
     board, table = logs.board(tmp_path, "a"), CSVLogger(tmp_path, name="", version="csv")
-    writer = events.RangeTestWriter(logs.rank_zero(board, table), 0, html=False, image=False)
+    writer = RangeTestWriter(logs.rank_zero(board, table), 0, html=False, image=False)
     writer.points(0, [0.1, 0.2], [3.0, 2.0], [2.5])
     writer.finish(logs.result())
     table.save()
     with Path(table.log_dir, "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["range_test/loss"]) for row in rows] == [3.0, 2.0]
-    assert [event.value for event in read(board.log_dir).Scalars("range_test/loss")] == [3.0, 2.0]
+    assert [event.value for event in logs.read(board.log_dir).Scalars("range_test/loss")] == [3.0, 2.0]
 
 
 def test_no_logger_and_other_ranks_write_nothing(tmp_path):
-    writer = events.RangeTestWriter(logs.rank_zero(), 0)
+    writer = RangeTestWriter(logs.rank_zero(), 0)
     writer.start({})
     writer.points(0, [0.1], [1.0])
     writer.finish(logs.result())
@@ -106,7 +100,7 @@ def test_no_logger_and_other_ranks_write_nothing(tmp_path):
     other.is_global_zero = False
     events.write_event(other, EVENT)
     events.log_scalars(other, {"a": 1.0}, 0)
-    writer = events.RangeTestWriter(other, 0, folder=tmp_path / "files")
+    writer = RangeTestWriter(other, 0, folder=tmp_path / "files")
     writer.start({})
     writer.points(0, [0.1] * 20, [1.0] * 20)
     writer.finish(logs.result())
@@ -114,7 +108,7 @@ def test_no_logger_and_other_ranks_write_nothing(tmp_path):
 
 
 def test_a_given_folder_and_a_tag_that_is_no_path(tmp_path):
-    writer = events.RangeTestWriter(logs.rank_zero(), 0, tag="../my/test", folder=tmp_path / "x", html=False)
+    writer = RangeTestWriter(logs.rank_zero(), 0, tag="../my/test", folder=tmp_path / "x", html=False)
     writer.finish(logs.result())
     assert [p.name for p in tmp_path.rglob("*")] == ["x", ".._my_test.json"]
 
@@ -126,7 +120,7 @@ def test_a_failing_logger_is_reported_once_and_the_others_get_theirs(tmp_path):
         events.log_scalars(trainer, {"a": 1.0}, 0)
     events.log_scalars(trainer, {"a": 2.0}, 1)  # a second warning would be an error here
     events.write_event(trainer, EVENT)
-    read_back = read(good.log_dir)
+    read_back = logs.read(good.log_dir)
     assert [e.value for e in read_back.Scalars("a")] == [1.0, 2.0]
     assert [tag for tag in read_back.Tags()["tensors"] if tag.startswith("lr_event/0")]
 
@@ -137,7 +131,7 @@ def test_an_event_has_its_own_tag_and_the_same_event_the_same(tmp_path):
     later = events.LREvent("decay", 240, 6, 0.05, 0.025, "again")
     for event in (EVENT, later, EVENT):
         events.write_event(trainer, event)
-    read_back = read(logger.log_dir)
+    read_back = logs.read(logger.log_dir)
     tags = sorted(tag for tag in read_back.Tags()["tensors"] if tag.startswith("lr_event/0"))
     assert len(tags) == 2
     assert record(read_back, tags[0]) == {
@@ -161,7 +155,7 @@ def test_a_search_is_one_file_that_grows_and_heals(tmp_path):
     again = events.write_search(tmp_path / "s", trials[:3], rounds[:1], mode="max")
     assert again == path
     assert list((tmp_path / "s").iterdir()) == [path]
-    read_back = read(tmp_path / "s")
+    read_back = logs.read(tmp_path / "s")
     assert len(read_back.Tensors("lr_search/record")) == 2
     first, last = (record(read_back, "lr_search/record", index) for index in (0, -1))
     assert (len(first["trials"]), first["mode"], first["metric"]) == (len(trials), "min", "val_loss")
@@ -183,10 +177,10 @@ def test_an_incomplete_search_is_refused(tmp_path, trials, options, message):
 def test_a_kill_loses_at_most_ten_points(tmp_path):
     code = f"""
         import os, signal
-        from lr_lightning.reporting import events
+        from lr_lightning.reporting.range_test_writer import RangeTestWriter
         from tests.helpers import logs
         trainer = logs.rank_zero(logs.board({str(tmp_path)!r}, "killed"))
-        writer = events.RangeTestWriter(trainer, 0)
+        writer = RangeTestWriter(trainer, 0)
         writer.start({{"rule": "x"}})
         for index in range(57):
             writer.points(index, [0.1 * (index + 1)], [1.0], [1.0])
@@ -194,7 +188,7 @@ def test_a_kill_loses_at_most_ten_points(tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
-    read_back = read(tmp_path / "killed")
+    read_back = logs.read(tmp_path / "killed")
     assert record(read_back, "range_test/record")["status"] == "running"
     assert len(read_back.Scalars("range_test/loss")) >= 57 - 10
     assert [p.name for p in tmp_path.rglob("*") if p.is_file() and "tfevents" not in p.name] == []
@@ -203,9 +197,10 @@ def test_a_kill_loses_at_most_ten_points(tmp_path):
 def test_reporting_imports_neither_torch_nor_lightning():
     code = """
         import sys
-        from lr_lightning.reporting import events, figures, hparams, records, review, static_image
+        from lr_lightning.cli import review
+        from lr_lightning.reporting import events, figures, hparams, range_test_writer, records
+        from lr_lightning.reporting.figures import static_image
         from lr_lightning.reporting.tensorboard import plugin, store, views
-        events.RangeTestWriter
         banned = {"torch", "lightning", "pytorch_lightning", "matplotlib", "hydra"} & set(sys.modules)
         assert not banned, banned
     """
@@ -232,4 +227,4 @@ class Shared(Logger):
 
 def test_runs_that_share_a_save_dir_have_folders_of_their_own(tmp_path):
     loggers = [Shared(str(tmp_path), "a"), Shared(str(tmp_path), "b"), Shared(None, "c")]
-    assert events.log_folders(loggers) == [tmp_path / "team" / "a", tmp_path / "team" / "b"]
+    assert events.log_folders(loggers) == [str(tmp_path / "team" / "a"), str(tmp_path / "team" / "b")]

@@ -9,6 +9,7 @@ import pytest
 
 from lr_lightning.cli import review
 from lr_lightning.reporting import events, records
+from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.reporting.tensorboard import views
 from tests.helpers import logs
 
@@ -30,7 +31,7 @@ def add(logger, tag, kind, body, schema=records.SCHEMA):
 def test_a_finished_and_a_running_range_test(tmp_path):
     _, found = logs.write_range_test(tmp_path, "done")
     logger = logs.board(tmp_path, "live")
-    writer = events.RangeTestWriter(logs.rank_zero(logger), 0)
+    writer = RangeTestWriter(logs.rank_zero(logger), 0)
     writer.start({"rule": "x"})
     writer.points(0, [0.1, 0.2, 0.3], [3.0, math.nan, 2.0], [3.0, 2.5])
     logger.experiment.flush()
@@ -47,7 +48,7 @@ def test_a_finished_and_a_running_range_test(tmp_path):
 
 def test_two_range_tests_of_one_run(tmp_path):
     logger, _ = logs.write_range_test(tmp_path, "a")
-    writer = events.RangeTestWriter(logs.rank_zero(logger), 50, tag="again", html=False, image=False)
+    writer = RangeTestWriter(logs.rank_zero(logger), 50, tag="again", html=False, image=False)
     writer.finish(logs.result(0.5))
     assert set(store(tmp_path).range_tests().runs) == {"a", "a · again"}
 

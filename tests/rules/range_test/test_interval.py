@@ -40,6 +40,14 @@ def test_repeats_that_disagree_widen_the_interval_and_pull_the_suggestion():
     assert both.steps == 200
 
 
+def test_repeats_never_pull_the_suggestion_right_of_the_first_sweeps_minimum():
+    near, far = bowl(centre=1e-5, limit=1e-4), bowl(centre=3e-1, limit=8.0)
+    minimum = analyze(LRS, near).zones.descending[1]
+    pooled = analyze(LRS, near, repeats=[far, far])
+    assert analyze(LRS, far).suggestion > minimum
+    assert pooled.suggestion == pytest.approx(minimum, rel=1e-12)
+
+
 def test_repeats_that_agree_leave_the_suggestion():
     sweeps = [bowl(noise=0.05, seed=seed) for seed in range(3)]
     single = sorted(analyze(LRS, sweep).suggestion for sweep in sweeps)

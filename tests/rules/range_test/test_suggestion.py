@@ -147,3 +147,11 @@ def test_a_loss_that_only_rises_is_no_descent(shape, noise):
     result = analyze(lrs, losses, planned=100)
     assert result.status == "no_descent", result.reason
     assert result.suggestion is None
+
+
+@pytest.mark.parametrize("shape", [lambda i: 1 + 0.3 * math.sqrt(i), lambda i: 2 - math.exp(-i / 4)])
+def test_a_loss_that_rises_at_once_and_ever_slower_is_no_descent(shape):
+    # Its smoothed start lies clearly below the median of its first losses: a drop to which nothing ever fell.
+    result = analyze(LRS, [shape(i) for i in range(100)])
+    assert result.status == "no_descent", result.reason
+    assert "lower min_lr" in result.reason or "raise max_lr" in result.reason
