@@ -220,17 +220,18 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
         first = repeat * (settings.num_batches or 0)
         sweeps.append((yield from _sweep(f"sweep {repeat}", settings.lrs, first, settings.num_batches)))
     result = _read(settings, training, rule, sweeps)
-    if result.status == "no_descent":
+    # Where no loss differs from another, the LR has no effect; where the driver stopped, it could go no further.
+    if result.status == "no_descent" and result.coverage.share == 1 and len(set(result.losses)) > 1:
         again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
         slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
         spent = result.steps
         result = _read(again, training, rule, [slow])
         words = f"{result.reason} (a sweep of {settings.num_steps} steps showed no descent)"
         result = replace(result, steps=result.steps + spent, reason=words)
-    if result.suggestion is None or rule.name != "share" or rule.schedule != "decay":
+    if result.suggestion is None or rule.name != "share":
         return result
-    result = for_decay(result, training.adaptive)
-    found = yield from _trials(settings, training, result)
+    result = for_decay(result, training.adaptive, rule.schedule)
+    found = None if rule.schedule == "constant" else (yield from _trials(settings, training, result))
     return result if found is None else with_trials(result, found)
 
 

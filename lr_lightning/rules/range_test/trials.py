@@ -143,7 +143,7 @@ def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int
 
     Their own is the vertex of the parabola through the best trial and its neighbours. The interval spans it, the
     sweep's answer and the LRs whose trial isn't worse than the best one's by more than two standard errors of their
-    paired difference, and half a step beyond: no nearer LR was tried.
+    paired difference, and a step beyond: no nearer LR was tried, and short trials err by about as much.
 
     Args:
         trials: Losses, by LR.
@@ -152,7 +152,7 @@ def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int
 
     >>> found = conclude({0.1: [1.1, 1.1], 0.2: [1.0, 1.0], 0.4: [1.1, 1.1]}, 0.1, 2)
     >>> round(found.suggestion, 3), [round(lr, 3) for lr in found.interval]
-    (0.141, [0.071, 0.283])
+    (0.141, [0.05, 0.4])
     """
     scores = {lr: score(trials[lr], length) for lr in sorted(trials)}
     finite = [lr for lr in scores if math.isfinite(scores[lr])]
@@ -163,7 +163,7 @@ def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int
     chosen = lowest * min(max(math.sqrt(center / lowest), 1 / STEP), STEP)
     tied = [lr for lr in finite if not _worse(trials[lr], trials[best], length)]
     ends = (chosen, lowest, *tied, *([center] if abs(math.log(center / lowest, STEP)) <= 2 else []))
-    return Trials(chosen, (min(ends) / math.sqrt(STEP), max(ends) * math.sqrt(STEP)), trials)
+    return Trials(chosen, (min(ends) / STEP, max(ends) * STEP), trials)
 
 
 def _vertex(scores: Mapping[float, float], best: float) -> float:
@@ -190,12 +190,13 @@ def _within(lr: float, bounds: tuple[float, float]) -> float | None:
     return lr if bounds[0] <= lr <= bounds[1] else None
 
 
-def for_decay(result: RangeTestResult, adaptive: bool) -> RangeTestResult:
+def for_decay(result: RangeTestResult, adaptive: bool, schedule: str = "decay") -> RangeTestResult:
     """A sweep's result, with its reading raised by :data:`HEADROOM` for a training whose LR decays.
 
     Args:
         result: With a suggestion.
         adaptive: Whether the optimizer divides gradients by their size, as Adam does.
+        schedule: With ``"constant"`` the suggestion stays the one for constant LR.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> import math
@@ -205,14 +206,16 @@ def for_decay(result: RangeTestResult, adaptive: bool) -> RangeTestResult:
     >>> round(for_decay(result, adaptive=False).suggestion / result.suggestion, 6)
     2.5
     """
-    assert result.suggestion is not None
-    factor, lr = HEADROOM[adaptive], result.suggestion
-    raised = min(lr * factor, max(lr, result.lrs[-1]))
-    low, high = result.interval or (lr, lr)
-    reason = f"{result.reason}; {raised:.2g} as the peak of an LR that decays, {raised / lr:.2g} times the reading"
-    interval = min(low, raised), max(high * raised / lr, raised)
-    schedules = {**result.schedules, "decay": raised}
-    return replace(result, suggestion=raised, interval=interval, schedules=schedules, reason=reason)
+    reading = result.schedules["decay"]
+    raised = min(reading * HEADROOM[adaptive], result.lrs[-1])
+    result = replace(result, schedules={**result.schedules, "decay": raised})
+    if schedule == "constant":
+        return result
+    low, high = result.interval or (reading, reading)
+    reason = (
+        f"{result.reason}; {raised:.2g}, {raised / reading:.2g} times the reading, as the peak of an LR that decays"
+    )
+    return replace(result, suggestion=raised, interval=(low, max(high, high * raised / reading)), reason=reason)
 
 
 def with_trials(result: RangeTestResult, found: Trials) -> RangeTestResult:
