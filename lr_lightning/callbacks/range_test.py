@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
@@ -244,6 +245,7 @@ class LRRangeTest(Callback):
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
         )
         with contextlib.ExitStack() as stack:
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))
             probe = stack.enter_context(contextlib.closing(Probe(trainer, optimizers, protocol.WINDOW)))
             bar = stack.enter_context(ProgressBar(trainer, self.settings.num_steps, self.progress_bar))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, self.sandbox, self._fresh_wrapper))

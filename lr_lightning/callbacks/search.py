@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings, check_device, check_device_is_here
 from lr_lightning.callbacks._sandbox.steps import Probe
@@ -196,6 +197,7 @@ class LRSearch(Callback):
         probe = Probe(trainer, optimizers, protocol.WINDOW)
         settings = SandboxSettings(isolate_data=self.isolate_data, snapshot_device=self.snapshot_device)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.snapshot_device))
             stack.callback(probe.close)
             bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, settings))

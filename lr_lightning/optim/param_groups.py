@@ -30,7 +30,7 @@ from lr_lightning.optim.schedulers import (
 from lr_lightning.optim.schedulers import (
     unwrap as unwrap,
 )
-from lr_lightning.rules.plateau.cut import changed_lr
+from lr_lightning.rules.plateau.cuts import changed_lr
 from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
 
 BASE_LR = "base_lr"
@@ -100,7 +100,14 @@ def base_lr(group: dict[str, Any]) -> float:
     """
     if BASE_LR in group:
         return float(group[BASE_LR])
-    return float(group.get("initial_lr", group["lr"])) / lr_factor(group)
+    initial = _initial_lr(group)
+    return float(group["lr"] if initial is None else initial) / lr_factor(group)
+
+
+def _initial_lr(group: dict[str, Any]) -> Any:
+    """``initial_lr`` where it is one: Lightning's SWA writes its target there."""
+    initial = group.get("initial_lr")
+    return None if initial is not None and initial == group.get("swa_lr") else initial
 
 
 def record_base_lr(group: dict[str, Any]) -> float:
@@ -209,15 +216,17 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
         return _proportional(value, new_peaks[index], peaks[index])
 
     for index, group in enumerate(groups):
-        initial, averaged = group.get("initial_lr"), group.get("swa_lr")
+        initial = _initial_lr(group)
+        targets = {key: group[key] for key in ("initial_lr", "swa_lr") if group.get(key) is not None}
         if BASE_LR in group:
             group[BASE_LR] = scale(index, group[BASE_LR])
         _scale_keys(group, index, scale)
-        if averaged is not None:
-            group["swa_lr"] = scale(None, averaged)  # mostly one for all groups
+        if "swa_lr" in targets:  # of SWALR: an LR that the user chose, not a share of this one
+            group.update({key: value for key, value in targets.items() if value == targets["swa_lr"]})
+            known[index] = {targets["swa_lr"]: targets["swa_lr"]}
         # What schedulers made of the initial LR is a share of that, not of the peak.
         if initial:
-            known[index] = {initial: group["initial_lr"]}
+            known[index] |= {initial: group["initial_lr"]}
             set_lr(group, _proportional(before[index], group["initial_lr"], initial, BY_FACTORS))
         else:
             set_lr(group, scale(index, before[index]))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning.optim.attributes import rng_state
 from lr_lightning.optim.param_groups import adaptive, momentum, reference_lr, set_lr, unwrap
+from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Snapshot
 from lr_lightning.rules.checks import check_count, check_flag, shown
 from lr_lightning.rules.range_test import protocol

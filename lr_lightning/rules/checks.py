@@ -114,6 +114,17 @@ def check_choice(name: str, value: object, choices: Iterable[object], *, error: 
         raise error(f"{name} must be one of {', '.join(map(str, known))}, got {shown(value)}")
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
+
+    >>> nearest("epoc", ["epoch", "step"])
+    "; did you mean 'epoch'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
+
+
 def check_flag(name: str, value: object) -> bool:
     """Return ``value`` if it is True or False.
 
@@ -176,17 +187,6 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
         raise ValueError(
             f"{names[0]} and {names[1]} must be at most {_MOST_DECADES} decades apart, got {min_lr!r} and {max_lr!r}"
         )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
-
-    >>> nearest("epoc", ["epoch", "step"])
-    "; did you mean 'epoch'?"
-    """
-    names = sorted(known)
-    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
 
 
 def check_keys(owner: str, given: Iterable[object], known: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The fits that the distributed tests launch, by name."""
 
+import functools
 import os
 import signal
 from collections import Counter
@@ -29,16 +30,17 @@ class Counted(LRRangeTest):
 
     def run(self, trainer):
         self.runs += 1
-        module, counts = trainer.lightning_module, Counter()
+        # On the class: what hangs on the module itself would be put back.
+        kind, counts = type(trainer.lightning_module), Counter()
         originals = {name: getattr(torch.distributed, name) for name in self._functions}
-        step = module.training_step
+        step = kind.training_step
         for name, original in originals.items():
             setattr(torch.distributed, name, _counting(original, counts, name))
-        module.training_step = _counting(step, counts, "calls")
+        kind.training_step = _counting(step, counts, "calls")
         try:
             return super().run(trainer)
         finally:
-            del module.training_step
+            kind.training_step = step
             for name, original in originals.items():
                 setattr(torch.distributed, name, original)
             self.calls, self.collectives = counts.pop("calls", 0), dict(counts)
@@ -68,6 +70,7 @@ class Aside(Counted):
 
 
 def _counting(function, counts, name):
+    @functools.wraps(function)
     def counted(*args, **kwargs):
         counts[name] += 1
         return function(*args, **kwargs)

@@ -38,7 +38,7 @@ FURTHER = {
     "SequentialLR from OneCycleLR": lambda o, lr: sched.SequentialLR(
         o, [sched.OneCycleLR(o, peaks(o), total_steps=30), sched.ConstantLR(o)], milestones=[30]
     ),
-    "SWALR": lambda o, lr: SWALR(o, swa_lr=lr * 0.05),
+    "SWALR": lambda o, lr: SWALR(o, swa_lr=0.05),
 }
 ALL = {**SCHEDULERS, **FURTHER}
 # Those that keep further absolute LRs, and so have more to lose a bit of.

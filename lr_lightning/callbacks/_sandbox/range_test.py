@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
-from lr_lightning.optim.attributes import Restore
+from lr_lightning.optim.rng import Restore
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
 from lr_lightning.rules.range_test.result import RangeTestResult

@@ -23,9 +23,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
-from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, states_of_data, twin
+from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
-from lr_lightning.optim.attributes import Restore, rng_state
+from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
+from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
 # Found by name: where a release has moved one, this import still works and the fit is refused with words.
@@ -69,12 +70,14 @@ class Sandbox:
     def __init__(self, trainer: Trainer, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]) -> None:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
         self.val_loader, self.passes = val_loader, 0
+        self._kept: list[Any] = []
+        self._first, self._count, self._position = 0, 0, 0
+        # Before the first fetch: an iterable may train the model, or play with it.
+        self.start = take_snapshot()
+        self._rng = rng_state()
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
-        self._kept: list[Any] = []
-        self._first, self._count, self._position = 0, 0, 0
-        self._start = self.state()
 
     def use(self, first: int, count: int, position: int = 0) -> None:
         """Cycle through ``count`` batches from number ``first`` on; the next one is ``first + position % count``.
@@ -110,18 +113,17 @@ class Sandbox:
     def state(self) -> Restore:
         """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
         snapshot, reset_rng = self._take_snapshot(), rng_state()
+        return lambda: self._put_back(snapshot, reset_rng)
 
-        def put_back() -> None:
-            snapshot.restore()
-            self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
-            self.trainer._logger_connector._first_loop_iter = None
-            reset_rng()
-
-        return put_back
+    def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
+        snapshot.restore()
+        self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
+        self.trainer._logger_connector._first_loop_iter = None
+        reset_rng()
 
     def rewind(self) -> None:
         """Back to the weights, optimizers and RNGs that the sandbox started with."""
-        self._start()
+        self._put_back(self.start, self._rng)
 
     @property
     def done(self) -> bool:
@@ -193,21 +195,20 @@ def sandbox(
             trainer.strategy.model,
             trainer.optimizers,
             [config.scheduler for config in trainer.lr_scheduler_configs],
-            [trainer.precision_plugin],
-            [getattr(trainer, "datamodule", None)],
+            {"precision": trainer.precision_plugin, "datamodule": getattr(trainer, "datamodule", None)},
             how.snapshot_device,
+            MACHINERY,
         )
 
     with contextlib.ExitStack() as undo:
         undo.callback(rng_state())
-        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, how.isolate_data)
-        val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
-        generators += states_of_data(val_loader) if val_loader is not None else []
+        combined, val_loader = trainer.fit_loop._combined_loader, trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        for put_back in generators:
-            undo.callback(put_back)
         _swap(undo, trainer, probe, how.kept(trainer.callbacks))
         running = Sandbox(trainer, loader, val_loader, take_snapshot)
+        undo.callback(warn_of_traces, running.start, data)
+        undo.callback(data.restore)
         undo.callback(running.rewind)
         undo.callback(running.close)
         yield running
@@ -279,17 +280,12 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     return restore
 
 
-def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]:
-    """A combined loader over the same datasets whose iterators are independent of those that the fit has opened.
-
-    Returns:
-        The twin, and functions that put back the state of generators and of the datasets' own small attributes.
-    """
-    put_back = states_of_data(combined)
+def _twin_loader(combined: Any, isolate_data: bool) -> Any:
+    """A combined loader over the same datasets whose iterators are independent of those that the fit has opened."""
     copied = copy.copy(combined)
     copied._iterator = None
     copied.flattened = [twin(loader, isolate_data) for loader in combined.flattened]
-    return copied, put_back
+    return copied
 
 
 class Validation:
