@@ -146,8 +146,9 @@ def range_test(
         max_lr: Last LR of the ladder.
         num_steps: Steps of the ladder.
         spacing: ``"exponential"`` or ``"linear"``.
-        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"``, ``"minimum"``, or a
-            mapping with the expert's settings of :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
+        rule: How the curve is read: ``"share"``, or a classic reading, ``"midpoint"``, ``"steepest"``, ``"valley"``,
+            ``"minimum"``, which is given as it is, without trials; or a mapping with the expert's settings of
+            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
         repeats: Sweeps in all; further ones use the next batches and narrow (or honestly widen) the interval.
         budget: Most optimizer steps that the test may take: a float is a share of ``train_steps``, an int a number of
             steps. The sweeps always take theirs; with at least 50 more, and ``decays``, trials follow. 0: none.
