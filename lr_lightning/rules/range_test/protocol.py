@@ -21,13 +21,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lr_lightning.rules.checks import MOST_STEPS, check_count, check_number
+from lr_lightning.rules.checks import MOST_STEPS, check_count, shown
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.range_test.trials import (
+    MOST_TRIALS,
     Trials,
     conclude,
     for_decay,
@@ -193,10 +194,13 @@ def check_budget(budget: float | int) -> None:
     >>> check_budget(0.03), check_budget(500)
     (None, None)
     """
-    if isinstance(budget, float):
-        check_number("budget", budget, 0.0, 1.0)
-    else:
-        check_count("budget", budget, 0, MOST_STEPS)
+    share = isinstance(budget, float) and 0.0 <= budget <= 1.0
+    steps = isinstance(budget, int) and not isinstance(budget, bool) and 0 <= budget <= MOST_STEPS
+    if not share and not steps:
+        raise ValueError(
+            f"budget must be a float from 0 to 1 (a share of the training) or an integer from 0 to {MOST_STEPS} "
+            f"(steps), got {shown(budget)}"
+        )
 
 
 def range_test(settings: SweepSettings, training: Training) -> Asks:
@@ -295,7 +299,7 @@ def _trials(
         return None
     seen: dict[float, list[float]] = {}
     bounds = settings.min_lr, settings.max_lr
-    while left >= length and (lr := next_lr(seen, center, length, bounds)) is not None:
+    while left >= length and len(seen) < MOST_TRIALS and (lr := next_lr(seen, center, length, bounds)) is not None:
         seen[lr] = yield from _trial(f"trial {len(seen)}", lr, length)
         left -= len(seen[lr])
     return conclude(seen, center, length)

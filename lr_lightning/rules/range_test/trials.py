@@ -37,6 +37,9 @@ SHORTEST, LONGEST = 25, 50
 EXPECTED = 3
 """Trials that bracket the best at the first go; each step of a climb takes one more."""
 
+MOST_TRIALS = 10
+"""A climb this long has left a thousandfold behind: the sweep's reading is no guide, or nothing gets worse."""
+
 SURE = 2.0
 """Standard errors of a paired difference beyond which one LR is worse than another."""
 
