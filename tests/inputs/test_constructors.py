@@ -138,7 +138,7 @@ TARGETS = {
     }),
     LRCurves: ({}, {
         **dict.fromkeys(("loss", "momentum", "weight_decay", "grad_norm", "effective_lr", "hparams"), FLAG),
-        "every_n_steps": either(NONE, whole(1)),
+        "every_n_steps": either(NONE, whole(1)), "log_key_prefix": either(choice(""), NAME),
     }),
     PlateauDecay: ({}, PLATEAU | {
         "monitor": NAME, "warmup": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0)),
