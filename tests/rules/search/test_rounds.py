@@ -147,7 +147,7 @@ def test_further_axes_are_searched_with_their_own_scales() -> None:
         (lambda: Axis("lr", 1.0, 0.1), "low=1.0 and lr: high=0.1"),
         (lambda: Axis("wd", 1.0, 1.0, scale="linear"), "wd: low must be below high"),
         (lambda: Axis("lr", 0.1, 1.0, scale="cubic"), "one of log, linear, got 'cubic'"),
-        (lambda: Axis("b", choices=(1,)), r"at least 2 different numbers or strings, got \(1,\)"),
+        (lambda: Axis("b", choices=(1,)), r"at least 2 different numbers, strings, booleans or null, got \(1,\)"),
         (lambda: axis_from("wd", {"low": "a", "high": 1}), "low must be a number"),
         (lambda: SearchSettings((), budget=15), "at least one parameter"),
         (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), budget=4), "budget must be an integer of at least 5, got 4"),
