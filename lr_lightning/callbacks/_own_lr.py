@@ -12,8 +12,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
-from lr_lightning.callbacks._sandbox.traces import MACHINERY
 from lr_lightning.callbacks._schedulers import all_schedulers
+from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.foreign import is_scheduler
 from lr_lightning.optim.param_groups import peak_lrs
 from lr_lightning.optim.rng import rng_state

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lr_lightning.callbacks._sandbox.traces import MACHINERY
+from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim import foreign
 from lr_lightning.optim.foreign import is_scheduler
 from lr_lightning.optim.schedulers import flat, schedulers_of
