@@ -1,1 +1,1 @@
-"""Configuration groups of lr_lightning, found by Hydra as pkg://lr_lightning.conf."""
+"""The lr-lightning command's own configuration, found by Hydra as pkg://lr_lightning.conf."""

@@ -22,6 +22,7 @@ _PUBLIC = {
     "PlateauLR": "lr_lightning.optim.plateau",
     "RangeTestResult": "lr_lightning.rules.range_test.result",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
+    "isolated_trials": "lr_lightning.sweeper.isolated",
     "range_test": "lr_lightning.optim.range_test",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -1,6 +1,7 @@
 """The shipped configs against the code that they configure."""
 
 import inspect
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 CONF = Path(str(resources.files("lr_lightning.conf")))
-CALLBACKS = sorted((CONF / "callbacks" / "lr_lightning").glob("*.yaml"))
-NAMES = [path.stem for path in sorted((CONF / "callbacks").glob("*.yaml")) if path.stem != "default"]
+SHARED = Path(str(resources.files("hydra_plugins.lr_lightning_plugins.conf")))
+CALLBACKS = sorted((SHARED / "callbacks").glob("*.yaml"))
 
 
 def composed(*overrides):
@@ -21,7 +22,7 @@ def composed(*overrides):
 
 @pytest.mark.parametrize("path", CALLBACKS, ids=lambda p: p.stem)
 def test_callback_configs_are_commented_and_match_the_signature(path):
-    entry = OmegaConf.load(path)
+    entry = OmegaConf.load(path)[path.stem]
     arguments = {k for k in entry if not str(k).startswith("_")}
     signature = inspect.signature(get_class(entry._target_))
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
@@ -32,18 +33,21 @@ def test_callback_configs_are_commented_and_match_the_signature(path):
             assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    keys = [i for i, line in enumerate(lines) if ":" in line and line[0] not in "# " and "_target_" not in line]
+    keys = [i for i, line in enumerate(lines) if re.match(r"  \w+:", line) and "_target_" not in line]
+    assert len(keys) == len(arguments)
     assert [lines[i] for i in keys if "#" not in lines[i] and "#" not in lines[i - 1]] == []
 
 
 def test_a_callbacks_file_name_is_its_key_under_a_name_no_project_has():
-    assert {f"lr_{path.stem}" for path in CALLBACKS} <= set(NAMES)
-    for name in NAMES:
-        (key,) = composed(f"callbacks={name}").callbacks
-        assert key == name
-        # A project may have files of the short names: those that it is given must not read them.
-        (given,) = OmegaConf.load(CONF / "callbacks" / f"{name}.yaml").defaults
-        assert given == f"lr_lightning/{name.removeprefix('lr_')}@{name}"
+    assert len(CALLBACKS) == 6
+    for path in CALLBACKS:
+        assert path.stem.startswith("lr_")
+        assert list(composed(f"callbacks={path.stem}").callbacks) == [path.stem]
+
+
+def test_a_callback_is_added_and_taken_out_by_its_key():
+    added = composed("callbacks=[default,lr_plateau_decay]", "~callbacks.lr_range_test").callbacks
+    assert list(added) == ["lr_formula", "lr_curves", "lr_plateau_decay"]
 
 
 def test_every_group_file_composes():
@@ -54,12 +58,12 @@ def test_every_group_file_composes():
 
 
 def test_callbacks_are_a_keyed_dict():
-    cfg = composed("callbacks.range_test.max_lr=1", "callbacks.range_test.rule=midpoint")
-    callback = instantiate(cfg.callbacks.range_test)
+    cfg = composed("callbacks.lr_range_test.max_lr=1", "callbacks.lr_range_test.rule=midpoint")
+    callback = instantiate(cfg.callbacks.lr_range_test)
     assert (callback.settings.max_lr, callback.settings.rule) == (1, "midpoint")
 
 
 def test_an_experiment_overrides_groups_and_values():
     cfg = composed("experiment=sgd_midpoint")
     assert cfg.optimizer._target_ == "torch.optim.SGD"
-    assert cfg.callbacks.range_test.rule == "midpoint"
+    assert cfg.callbacks.lr_range_test.rule == "midpoint"

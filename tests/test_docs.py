@@ -33,7 +33,6 @@ INNER = {
     "lr_lightning.rules.formula.text": "error_at scan parse",
     "lr_lightning.rules.range_test.interval": "resampled_readings find_interval",
     "lr_lightning.rules.plateau.decision": "PlateauState PlateauRule check_at",
-    "lr_lightning.rules.plateau.dlib": "DlibState steps_without_decrease",
     "lr_lightning.rules.plateau.patience": "PatienceState",
     "lr_lightning.rules.plateau.stats": "halve newest means_of pool residuals spread lag_one jumped",
     "lr_lightning.rules.plateau.trend": "Stage TrendState",

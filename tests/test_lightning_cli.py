@@ -22,7 +22,7 @@ ARGUMENTS = {
     "LRRangeTest": ("max_lr=1", "num_steps=30", "at_epochs=[0,2]", "rule=midpoint", "num_batches=null"),
     "LRSearch": ("max_lr=1", "num_steps=8", "eta=null", "widen=false", "snapshot_device=cpu"),
     "LRFormula": ("expression=base_lr * 0.99 ** epoch", "interval=epoch", "groups={head: lr * 0.5}", "warmup_steps=3"),
-    "PlateauDecay": ("window=0.2", "min_lr=[1e-5]", "warmup=0.1", "optimizer=0", "restore_best=memory"),
+    "PlateauDecay": ("rule={name: trend, window: 0.2}", "min_lr=[1e-5]", "warmup=0.1", "restore_best=memory"),
     "LRCurves": ("momentum=true", "every_n_steps=1"),
     "TrialPruner": ("monitor=val_loss", "first=2"),
 }  # fmt: skip

@@ -36,7 +36,8 @@ def commands():
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_printed_command_composes(words):
     name = "config"
-    words = [word for word in words if word not in ("-m", "preview")]
+    ranges = re.compile(r"=(int|tag|interval|choice)\(")  # the sweeper's, not the config's
+    words = [word for word in words if word not in ("-m", "preview") and not ranges.search(word)]
     if "--config-name" in words:
         at = words.index("--config-name")
         name = words.pop(at + 1)

@@ -11,10 +11,10 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
 from lr_lightning.optim.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
-from lr_lightning.rules.checks import check_count, shown
+from lr_lightning.rules.checks import check_count, nearest, shown
 from lr_lightning.rules.formula.formula import Formula, Interval, check_used
 from lr_lightning.rules.formula.schedule import Counters, Schedule
-from lr_lightning.rules.formula.text import FormulaError, nearest
+from lr_lightning.rules.formula.text import FormulaError
 from lr_lightning.rules.saved import Saved
 
 # Different pairs of formula and base LR to check; layer-wise LRs make many, alike but for a factor.

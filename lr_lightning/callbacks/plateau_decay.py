@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,16 +14,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._plateau import log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
-from lr_lightning.callbacks._plateau.motion import Gradients, gate_for
+from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
-from lr_lightning.optim import param_groups
+from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
-from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_flag
+from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.plateau import configure as plateau
-from lr_lightning.rules.plateau import waits as plateau_waits
-from lr_lightning.rules.plateau.cut import least_change
-from lr_lightning.rules.plateau.decision import Decision, PlateauRule
+from lr_lightning.rules.plateau import diagnosis
+from lr_lightning.rules.plateau.configure import Rule
+from lr_lightning.rules.plateau.cuts import least_change
+from lr_lightning.rules.plateau.decision import Decision
 
 
 class PlateauDecay(Callback):
@@ -40,42 +41,34 @@ class PlateauDecay(Callback):
         mode: ``"min"`` or ``"max"``: which values are better.
         factor: Multiplier of the LR at a decay, above 0 and below 1.
         interval: ``"epoch"`` takes the metric when a validation or training epoch ends, ``"step"`` at every step.
-        rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
-            torch's ReduceLROnPlateau) or ``"dlib"``; see :mod:`lr_lightning.rules.plateau.decision`.
-        window: For ``"trend"`` and ``"dlib"``: a float is a share of the planned run, an int a number of observations.
-        patience: For ``"patience"``: the LR falls at observation ``patience + 1`` in a row without progress (torch's).
-        threshold: For ``"patience"``: what counts as an improvement.
-        threshold_mode: For ``"patience"``: torch's ``"rel"`` and ``"abs"``, or ``"margin"``, relative to the best.
+        patience: Asks for torch's rule: the LR falls at observation ``patience + 1`` in a row without progress.
+        threshold: Of that rule: what counts as an improvement. None: 1e-4.
+        threshold_mode: Of that rule: torch's ``"rel"`` (None) and ``"abs"``, or ``"margin"``, relative to the best for
+            any sign.
         cooldown: Observations after a decay that are ignored.
         warmup: Values before this are ignored: an int is a number of batches, a float a share of the planned run. A
             schedule that raises the LR is noticed anyway and restarts the comparison.
         min_lr: LR below which no decay goes; one number, or one a param group (over all optimizers watched).
         eps: An LR that would change by no more than this stays. None: 1e-8 for ``"patience"`` (torch's), else 0.
-        endgame: Largest share of a planned run over which the LR falls in any case: half of it as long as the weights
-            move on (see ``gate``), and nothing before half of the run unless they are seen to bounce. 0 turns it off.
-        horizon: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an ``EarlyStopping``
-            is there; ``"unknown"`` does as if nobody knew.
         optimizer: Index, or indices, of the optimizers whose LR falls; None means all.
-        on_flat_region: What to do where a cut doesn't seem to help: ``"keep"`` waits longer, ``"decay"`` doesn't care,
-            ``"kick"`` raises LR or momentum once for a while and takes that back if it brings no progress
-            (:mod:`lr_lightning.rules.plateau.kick`). What tells flat ground is whether the weights move on, where the
-            gate or ``diagnose="gradients"`` follows that.
-        kick: What a kick raises: ``"lr"``, ``"momentum"`` (SGD's ``momentum``, the first of Adam's ``betas``) or
-            ``"both"``. The LR goes up by one cut. The momentum is what it was again when the kick is taken back, and at
-            the next cut at the latest.
-        kick_momentum: What a kick raises the momentum to. None: its distance to 1 is multiplied by ``factor``.
-        gate: For ``"trend"``: whether a cut waits while the weights move on, as on flat ground, rather than bounce
-            around one place (:mod:`lr_lightning.rules.plateau.motion`). Reads at most 4096 weights at some 50
-            observations a run, nothing at a step. None: where the run's end is planned (elsewhere it may wait too
-            long) and the rule is ``"trend"``. The endgame waits no longer than until half of its time is left.
         restore_best: True or ``"memory"`` goes back to the best weights at a decay, ``"checkpoint"`` takes them from
             the best checkpoint. Not in the endgame.
-        on_resume: ``"keep"`` goes on with the checkpoint's settings where they differ, ``"override"`` with the new.
-        read_every: With ``interval="step"``: steps between two reads of the values from the device, the longest that a
-            decision can be late; None takes 1/200 of the planned run, at most 64 (32 where no end is planned).
-        diagnose: Whether to follow the training loss between observations, so that overfitting is told apart.
-            ``"gradients"``: also how much gradients agree (:mod:`lr_lightning.rules.plateau.gradients`): at most 4096
-            coordinates, every eleventh step.
+        rule: ``"trend"`` (the default), ``"patience"`` (the default if ``patience`` is given; decides exactly as
+            torch's ReduceLROnPlateau), a rule, or a mapping with the ``name`` of one and its settings:
+
+            - of ``"trend"`` (:class:`~lr_lightning.rules.plateau.trend.TrendRule` has them all) ``window``, as a share
+              of the planned run or a number of observations; ``endgame``, the largest share of a planned run over which
+              the LR falls in any case; ``on_flat_region``, what to do where a cut doesn't seem to help (``"keep"``
+              waits longer, ``"decay"`` doesn't care, ``"kick"`` raises LR and momentum once for a while and takes that
+              back if it brings no progress); ``gate``, whether a cut waits while the weights move on, as on flat
+              ground, rather than bounce around one place. That reads at most 4096 weights at some 50 observations a
+              run, nothing at a step. None: where the run's end is planned.
+            - of ``"patience"`` ``patience``, ``threshold`` and ``threshold_mode``;
+            - of both ``horizon``: ``"auto"`` takes ``max_epochs`` and ``max_steps`` for the end of the run, unless an
+              ``EarlyStopping`` is there, ``"unknown"`` does as if nobody knew; ``on_resume``: ``"keep"`` goes on with
+              the checkpoint's settings where they differ, ``"override"`` with the new; ``read_every``, with
+              ``interval="step"``: steps between two reads of the values from the device, the longest that a decision
+              can be late (None: 1/200 of the planned run, at most 64, 32 where no end is planned).
         verbose: Whether to log each decision.
 
     Attributes:
@@ -97,8 +90,6 @@ class PlateauDecay(Callback):
         factor: float = 0.5,
         *,
         interval: str = "epoch",
-        rule: str | None = None,
-        window: float | int | None = None,
         patience: int | None = None,
         threshold: float | None = None,
         threshold_mode: str | None = None,
@@ -106,65 +97,37 @@ class PlateauDecay(Callback):
         warmup: int | float = 0,
         min_lr: float | Sequence[float] = 0.0,
         eps: float | None = None,
-        endgame: float | None = None,
-        horizon: str = "auto",
         optimizer: int | Sequence[int] | None = None,
-        on_flat_region: str = "keep",
-        gate: bool | None = None,
-        kick: str = "lr",
-        kick_momentum: float | None = None,
         restore_best: bool | str = False,
-        on_resume: str = "keep",
-        read_every: int | None = None,
-        diagnose: bool | str = False,
+        rule: str | Mapping[str, Any] | Rule | None = None,
         verbose: bool = True,
     ) -> None:
         self.monitor = settings.checked_monitor(monitor)
         self.mode, self.interval, self.verbose = mode, interval, check_flag("verbose", verbose)
-        self._settings: dict[str, Any] = {
-            "factor": factor,
-            "rule": rule,
-            "window": window,
-            "patience": patience,
-            "threshold": threshold,
-            "threshold_mode": threshold_mode,
-            "cooldown": cooldown,
-            "endgame": endgame,
-            "on_flat_region": on_flat_region,
-            "gate": gate,
-            "kick": kick,
-            "kick_momentum": kick_momentum,
-            "eps": eps,
-        }
-        check_choice("horizon", horizon, ("auto", "unknown"))
-        self._rule = plateau.configure(mode=mode, interval=interval, horizon_known=horizon == "auto", **self._settings)
+        asked, self.feed = settings.split(rule)
+        own: dict[str, Any] = {"patience": patience, "threshold": threshold, "threshold_mode": threshold_mode}
+        self._rule = plateau.configure(asked, mode=mode, factor=factor, cooldown=cooldown, interval=interval, **own)
+        self.eps = None if eps is None else least_change(self._rule.name, eps)
         self.factor = float(factor)
         self.warmup = settings.checked_warmup(warmup)
         self.min_lr = settings.checked_floors(min_lr)
-        check_choice("on_resume", on_resume, ("keep", "override"))
-        self.horizon, self.on_resume = horizon, on_resume
         self.optimizer = settings.checked_indices(optimizer)
         self._best = settings.best_weights(restore_best, mode, monitor, interval)
-        if read_every is not None:
-            check_count("read_every", read_every, 1, MOST_STEPS)
-        self._read_every = read_every
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
-        self._diagnose = settings.checked_diagnose(diagnose, self._rule.name)
-        self._train_losses = source.TrainLosses() if diagnose and interval == "epoch" else None
         self._begin()
 
     def _begin(self) -> None:
         self.history: list[dict[str, Any]] = []
         self.factor_so_far = 1.0
         self._state = self._rule.start()
-        self._gate = gate_for(self._settings, self._rule.name)
-        self._gradients = Gradients() if self._diagnose == "gradients" else None
-        self._writer = DecisionWriter(self.factor, self._settings["kick"], self._settings["kick_momentum"])
+        self._gate = Gate()
+        self._train_losses = source.TrainLosses()
+        self._writer = DecisionWriter(self.factor)
         self._batches = 0
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None
-        self._window = source.LossWindow(self._read_every or 1)
+        self._window = source.LossWindow(self.feed.read_every or 1)
         self._seen = self._validated = self._loaded = False
         self._warned: set[str] = set()
         self._told: tuple[str, ...] = ()
@@ -172,7 +135,7 @@ class PlateauDecay(Callback):
         self._step_value = source.StepValue(self.monitor)
 
     @property
-    def rule(self) -> PlateauRule:
+    def rule(self) -> Rule:
         """The rule at work."""
         return self._rule
 
@@ -205,19 +168,13 @@ class PlateauDecay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         groups = settings.check_live(trainer, self.optimizer, self.min_lr)
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        self._writer.check(self._optimizers(trainer), schedulers, bool(self._writer.raised))
         if self._best:
             self._best.check(trainer)
-        if self._rule.name == "dlib" and isinstance(self._settings["window"], float) and self._end(trainer) is None:
-            raise MisconfigurationException(
-                f"window={self._settings['window']} is a share of the run, whose end isn't planned; give an int"
-            )
         if not self._loaded:
             if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
             self._group_counts = groups
-            self._window.size = self._read_every or source.reading_interval(
+            self._window.size = self.feed.read_every or source.reading_interval(
                 self._end(trainer), trainer.accumulate_grad_batches
             )
         self._loaded = True
@@ -225,19 +182,14 @@ class PlateauDecay(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups that were added since the last batch the factor so far."""
         factor = partial(self._total_factor, trainer)
-        self._group_counts = settings.join(self._optimizers(trainer), self._group_counts, factor)
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """With ``diagnose="gradients"``: compare this gradient with an earlier one now and then."""
-        if self._gradients is not None:
-            self._gradients.take(trainer, self._optimizers(trainer), optimizer)
+        self._group_counts = decisions.join(self._optimizers(trainer), self._group_counts, factor)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch; with ``interval="step"`` collect its value."""
         self._batches += 1
-        if self._train_losses is not None:
+        if self._diagnoses:
             self._train_losses.add(source.loss_of(outputs), float(trainer.accumulate_grad_batches))
         if self.interval == "step":
             self._collect(trainer, outputs, batch_idx)
@@ -255,13 +207,13 @@ class PlateauDecay(Callback):
         """Take the metric if this training epoch produced it; complain if nobody ever did."""
         self._take(trainer, pl_module, "training epoch end")
         if not self._seen and (self._validated or not trainer.enable_validation):
-            why = settings.missing(self.monitor, self.interval, self._available, trainer.enable_validation)
+            why = log.missing(self.monitor, self.interval, self._available, trainer.enable_validation)
             raise MisconfigurationException(why)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so if the metric never came because validation never ran."""
         if not self._seen and trainer.current_epoch > 0 and not trainer.fast_dev_run and not trainer.interrupted:
-            settings.warn_of_missing(self.monitor, self.interval, self._available)
+            log.warn_of_missing(self.monitor, self.interval, self._available)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
@@ -305,20 +257,20 @@ class PlateauDecay(Callback):
         if self._warming(trainer):
             self._state, ended = plateau.restart(self._rule, self._state, value, at)
             self._told = ()
-            self._restart_motion()
+            self._gate.restart()
             return self._act(trainer, pl_module, ended) if ended is not None else False
         if self._best is not None:
             self._best.observe(value, pl_module)
-        if self._train_losses is not None:
+        if self._diagnoses:
             self._train_losses.close(trainer.strategy)
         decision = self._decide(trainer, value, at)
-        settings.warn_of_noise(self.monitor, self._state, decision, self._warned)
-        before, self._told = self._told, plateau_waits.told(self._told, decision)
+        log.warn_of_noise(self.monitor, self._state, decision, self._warned)
+        before, self._told = self._told, diagnosis.told(self._told, decision)
         if decision.action != "keep":
             return self._act(trainer, pl_module, decision)
         if len(self._told) > len(before):
-            reason = log.reason_of(decision, self._rule.name, self._train_losses)
-            self._record(trainer, decision, reason, settings.unchanged(self._optimizers(trainer)), 1.0)
+            reason = log.reason_of(decision, self._rule.name, self._train_losses.means)
+            self._record(trainer, decision, reason, decisions.unchanged(self._optimizers(trainer)), 1.0)
         elif decision.cause == "kick" and self.verbose:
             log.say(self.monitor, decision.reason)
         return False
@@ -327,22 +279,16 @@ class PlateauDecay(Callback):
         end = self._end(trainer)
         # The weights are those of now, also where the value is some steps old.
         drift = None
-        if self._gate is not None:
+        if plateau.follows_weights(self._rule, end is not None):
             drift = self._gate.look(trainer, self._optimizers(trainer), float(self._batches), end)
-        gradients = self._gradients.look(trainer) if self._gradients is not None else None
-        self._state, decision = plateau.observe(self._rule, self._state, value, at, end, drift, gradients)
+        self._state, decision = plateau.observe(self._rule, self._state, value, at, end, drift)
         if decision.action != "keep" and decision.cause != "endgame":
-            self._restart_motion()
+            self._gate.restart()
         return decision
-
-    def _restart_motion(self) -> None:
-        for followed in (self._gate, self._gradients):
-            if followed is not None:
-                followed.restart()
 
     def _warming(self, trainer: Trainer) -> bool:
         """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
-        now, before = settings.schedule_lr(self._optimizers(trainer)), self._schedule_lr
+        now, before = decisions.schedule_lr(self._optimizers(trainer)), self._schedule_lr
         self._schedule_lr = now
         end = self._end(trainer)
         limit = self.warmup if isinstance(self.warmup, int) else self.warmup * (end or 0.0)
@@ -350,25 +296,25 @@ class PlateauDecay(Callback):
 
     def _end(self, trainer: Trainer) -> float | None:
         """Where the run is planned to end, in batches."""
-        if self.horizon == "unknown" or any(isinstance(c, EarlyStopping) for c in trainer.callbacks):
+        if self.feed.horizon == "unknown" or any(isinstance(c, EarlyStopping) for c in trainer.callbacks):
             return None
         return source.planned_batches(trainer, self._batches)
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
-        eps = least_change(self._rule.name, self._settings["eps"])
+        eps = least_change(self._rule.name, self.eps)
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
         if not written:
             if "min_lr" not in self._warned:
-                rank_zero_info(f"PlateauDecay: {decision.reason}, but {settings.why_unchanged(self.min_lr, eps)}")
+                rank_zero_info(f"PlateauDecay: {decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")
             self._warned.add("min_lr")
             return False
         self.factor_so_far *= written.multiplier if written.lrs else 1.0
-        reason = log.reason_of(decision, self._rule.name, self._train_losses, written.momentum)
+        reason = log.reason_of(decision, self._rule.name, self._train_losses.means, written.momentum)
         if self._best is not None and decision.action == "decay" and decision.cause != "endgame":
             restored = self._best.restore(trainer, pl_module)
             reason += f"; {restored}" if restored else ""
-        change = written.lrs[0] if written.lrs else settings.unchanged(self._optimizers(trainer))
+        change = written.lrs[0] if written.lrs else decisions.unchanged(self._optimizers(trainer))
         self._record(trainer, decision, reason, change, written.multiplier if written.lrs else 1.0)
         return True
 
@@ -376,6 +322,11 @@ class PlateauDecay(Callback):
         self, trainer: Trainer, decision: Decision, reason: str, change: param_groups.LRChange, factor: float
     ) -> None:
         self.history.append(log.record(trainer, self.monitor, decision, reason, change, factor, self.verbose))
+
+    @property
+    def _diagnoses(self) -> bool:
+        """Whether the training loss is followed between observations, so that overfitting is told apart."""
+        return self._rule.name == "trend" and self.interval == "epoch"
 
     def _optimizers(self, trainer: Trainer) -> list[Any]:
         chosen = trainer.optimizers

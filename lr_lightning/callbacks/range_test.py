@@ -49,7 +49,7 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.analyze.RULES`.
+        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.readings.RULES`.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         num_batches: How many training batches the sweep cycles through; None goes through the data instead.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.

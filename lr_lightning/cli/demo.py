@@ -51,13 +51,15 @@ class DigitsCNN(L.LightningModule):
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss and accuracy of one batch."""
         images, labels = batch
         logits = self.net(images)
+        loss = nn.functional.cross_entropy(logits, labels)
         self.val_accuracy(logits, labels)
-        self.log("val_loss", nn.functional.cross_entropy(logits, labels), prog_bar=True, sync_dist=True)
+        self.log("val_loss", loss, prog_bar=True, sync_dist=True)
         self.log("val_accuracy", self.val_accuracy, prog_bar=True)
+        return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""

@@ -70,7 +70,7 @@ def _hydra_plugins() -> list[str]:
 
     ours = "hydra_plugins.lr_lightning_plugins"
     said = {
-        SearchPathPlugin: "config groups (callbacks=[default,lr_range_test])",
+        SearchPathPlugin: "callbacks (callbacks=[default,lr_range_test])",
         Sweeper: "hydra/sweeper=lr_coarse_to_fine",
     }
     return [

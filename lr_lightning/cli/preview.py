@@ -209,8 +209,8 @@ def preview_command(cfg: Any) -> None:
                 formulas[f"{key}{f' [{group}]' if group else ''}: {formula}"] = formula
     if not formulas:
         raise FormulaError(
-            "no formula in this configuration; choose callbacks=formula and give callbacks.formula.expression or "
-            "callbacks.formula.preset"
+            "no formula in this configuration; choose callbacks=lr_formula and give callbacks.lr_formula.expression or "
+            "callbacks.lr_formula.preset"
         )
     epochs, steps_per_epoch, base_lr, assumed = _run_of(cfg)
     page = Path(_page(_mapping(cfg, "preview").get("html")))

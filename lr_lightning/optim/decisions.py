@@ -1,13 +1,14 @@
-"""Carries a plateau rule's decisions out: cuts, and kicks that raise LR or momentum for a while."""
+"""Carries a plateau rule's decisions out: cuts, and kicks that raise LR and momentum for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lr_lightning.optim import param_groups
 from lr_lightning.optim.param_groups import LRChange
+from lr_lightning.optim.schedulers import schedulers_of
 from lr_lightning.rules.plateau.decision import Decision
 from lr_lightning.rules.plateau.kick import raised_momentum
 from lr_lightning.rules.saved import Saved
@@ -53,57 +54,17 @@ class Written:
 class DecisionWriter:
     """Turns decisions into LRs and momenta, and knows which momenta a kick has raised.
 
-    A kick raises the LR by one cut, or the momentum of every group that has some, or both. When it is taken back, and
-    at the next cut at the latest, each momentum is what it was before, to the bit; one that something else has set
-    meanwhile stays.
+    A kick raises the LR by one cut, and the momentum of every group that has some: its distance to 1 is multiplied by
+    ``factor``. A momentum that a scheduler cycles is left to it. When the kick is taken back, and at the next cut at
+    the latest, each momentum is what it was before, to the bit; one that something else has set meanwhile stays.
 
     Args:
         factor: Multiplier of the LR at a cut.
-        kick: ``"lr"``, ``"momentum"`` or ``"both"``.
-        kick_momentum: What a kick raises the momentum to; None: its distance to 1 is multiplied by ``factor``.
     """
 
-    def __init__(self, factor: float, kick: str = "lr", kick_momentum: float | None = None) -> None:
-        self.factor, self.kick, self.kick_momentum = factor, kick, kick_momentum
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
         self.raised: list[Raised] = []
-
-    @property
-    def kicks_momentum(self) -> bool:
-        """Whether its kicks raise the momentum."""
-        return self.kick != "lr"
-
-    def check(self, optimizers: Sequence[Any], schedulers: Sequence[Any] = (), resumed: bool = True) -> None:
-        """Refuse optimizers whose momentum can't be raised.
-
-        Args:
-            optimizers: Optimizers, wrapped or not.
-            schedulers: All schedulers; those of other optimizers are left aside.
-            resumed: Whether a kick may be under way: then the momentum may be ``kick_momentum`` already.
-
-        Raises:
-            ValueError: If one has none, it is high enough already, or a scheduler sets it.
-
-        >>> import torch
-        >>> DecisionWriter(0.5, "both").check([torch.optim.SGD([torch.zeros(1)], lr=0.1)])
-        Traceback (most recent call last):
-            ...
-        ValueError: kick='both' raises the momentum, and SGD has none: give it momentum (or betas), or take kick='lr'
-        """
-        if not self.kicks_momentum:
-            return
-        for optimizer in map(param_groups.unwrap, optimizers):
-            what, name = f"kick={self.kick!r} raises the momentum", type(optimizer).__name__
-            present = [param_groups.momentum(group) for group in optimizer.param_groups]
-            if not any(present):
-                raise ValueError(f"{what}, and {name} has none: give it momentum (or betas), or take kick='lr'")
-            least, chosen = min(filter(None, present)), self.kick_momentum
-            if chosen is not None and (chosen < least or (chosen == least and not resumed)):
-                raise ValueError(f"kick_momentum={chosen!r} doesn't raise the momentum of {name}, which is {least!r}")
-            for scheduler in _flat(schedulers):
-                of_it = param_groups.unwrap(getattr(scheduler, "optimizer", optimizer)) is optimizer
-                if of_it and getattr(scheduler, "cycle_momentum", False):
-                    kind = type(scheduler).__name__
-                    raise ValueError(f"{what}, which {kind} sets: give that cycle_momentum=False, or take kick='lr'")
 
     def apply(
         self,
@@ -117,7 +78,7 @@ class DecisionWriter:
 
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.8)
-        >>> writer = DecisionWriter(0.5, "both")
+        >>> writer = DecisionWriter(0.5)
         >>> writer.apply(Decision("kick", "flat ground"), [optimizer]).momentum
         'momentum 0.8 → 0.9'
         >>> written = writer.apply(Decision("unkick", "no progress"), [optimizer])
@@ -128,8 +89,8 @@ class DecisionWriter:
         floors = min_lr if decision.action == "decay" else 0.0
         changes = param_groups.decay(optimizers, schedulers, multiplier, floors, eps) if multiplier != 1.0 else []
         words = ""
-        if decision.action == "kick" and self.kicks_momentum:
-            words = self._raise(optimizers)
+        if decision.action == "kick":
+            words = self._raise(optimizers, schedulers)
         elif decision.action != "keep":
             words = self._restore(optimizers)
         return Written(changes, multiplier, words)
@@ -137,15 +98,17 @@ class DecisionWriter:
     def _multiplier(self, decision: Decision) -> float:
         if decision.action == "decay":
             return float(self.factor**decision.cuts)
-        if decision.action == "keep" or self.kick == "momentum":
+        if decision.action == "keep":
             return 1.0
         return self.factor if decision.action == "unkick" else 1.0 / self.factor
 
-    def _raise(self, optimizers: Sequence[Any]) -> str:
+    def _raise(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> str:
         for place, optimizer in enumerate(optimizers):
+            if _cycled(optimizer, schedulers):
+                continue
             for index, group in enumerate(optimizer.param_groups):
                 before = param_groups.momentum(group)
-                now = raised_momentum(before, self.factor, self.kick_momentum)
+                now = raised_momentum(before, self.factor)
                 if 0.0 < before < now:
                     param_groups.set_momentum(group, now)
                     # What is read back: a tensor holds fewer digits.
@@ -172,7 +135,7 @@ class DecisionWriter:
         Raises:
             ValueError: If the state is something else.
         """
-        writer = DecisionWriter(self.factor, self.kick, self.kick_momentum)
+        writer = DecisionWriter(self.factor)
         for item in saved.items("raised"):
             if not isinstance(item, (list, tuple)) or len(item) != 4:
                 raise saved.refuse("raised", "optimizer, group, momentum before and now", item)
@@ -182,7 +145,29 @@ class DecisionWriter:
         return writer
 
 
-def _flat(schedulers: Iterable[Any]) -> Iterator[Any]:
-    for scheduler in schedulers:
-        yield scheduler
-        yield from _flat(getattr(scheduler, "_schedulers", ()))
+def _cycled(optimizer: Any, schedulers: Sequence[Any]) -> bool:
+    """Whether a scheduler sets the optimizer's momentum."""
+    own = schedulers_of(optimizer, schedulers)
+    return any(getattr(scheduler, "cycle_momentum", False) for scheduler in own)
+
+
+def unchanged(optimizers: Sequence[Any]) -> LRChange:
+    """The LR where a cut is put off."""
+    lr = param_groups.get_lr(optimizers[0].param_groups[0])
+    return LRChange(0, 0, lr, lr)
+
+
+def join(optimizers: Sequence[Any], known: list[int], factor_of: Callable[[Any], float]) -> list[int]:
+    """Give param groups that were added since ``known`` was counted the factor so far; returns the new counts."""
+    counts = [len(one.param_groups) for one in optimizers]
+    if counts != known:
+        for place, one in enumerate(optimizers):
+            for group in one.param_groups[known[place] if place < len(known) else 0 :]:
+                param_groups.apply_factor(group, factor_of(one))
+    return counts
+
+
+def schedule_lr(optimizers: Sequence[Any]) -> float:
+    """The highest LR that the schedule sets, without anybody's factor."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return max((param_groups.get_lr(group) / param_groups.lr_factor(group) for group in groups), default=0.0)

@@ -30,7 +30,7 @@ from lr_lightning.optim.schedulers import (
 from lr_lightning.optim.schedulers import (
     unwrap as unwrap,
 )
-from lr_lightning.rules.plateau.cut import changed_lr
+from lr_lightning.rules.plateau.cuts import changed_lr
 from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
 
 BASE_LR = "base_lr"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -12,7 +11,8 @@ from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.optim.motion import WeightPath, WeightSampler
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import configure as plateau
-from lr_lightning.rules.plateau.cut import least_change
+from lr_lightning.rules.plateau.configure import Rule
+from lr_lightning.rules.plateau.cuts import least_change
 from lr_lightning.rules.plateau.decision import Decision
 from lr_lightning.rules.saved import Saved
 
@@ -30,11 +30,16 @@ class PlateauLR:
         total: How many observations (``step`` calls) the run is planned to have; ``None``: unknown. With it the trend
             rule's window is a share of the run, and the run ends at a low LR.
         interval: ``"epoch"`` or ``"step"``: what an observation comes from.
+        patience: Asks for torch's rule: the LR falls at observation ``patience + 1`` in a row without progress.
+        threshold: Of that rule: what counts as an improvement.
+        threshold_mode: Of that rule: ``"rel"``, ``"abs"`` or ``"margin"``.
+        cooldown: Observations after a decay that are ignored.
         min_lr: LR below which no decay goes, one or one a param group.
+        eps: An LR that would change by no more than this stays. None: 1e-8 for the patience rule (torch's), else 0.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
-        **rule: ``rule``, ``window``, ``patience``, ``threshold``, ``threshold_mode``, ``cooldown``, ``endgame``,
-            ``on_flat_region``, ``kick``, ``kick_momentum``, ``gate`` and ``eps``, as in
-            :class:`~lr_lightning.PlateauDecay`.
+        rule: ``"trend"``, ``"patience"``, a mapping with that ``name`` and further settings, or a rule:
+            :class:`~lr_lightning.rules.plateau.trend.TrendRule`,
+            :class:`~lr_lightning.rules.plateau.patience.PatienceRule`.
 
     Raises:
         ValueError: If an argument is out of its range; the message quotes it.
@@ -56,9 +61,14 @@ class PlateauLR:
         *,
         total: int | None = None,
         interval: str = "epoch",
+        patience: int | None = None,
+        threshold: float | None = None,
+        threshold_mode: str | None = None,
+        cooldown: int = 0,
         min_lr: float | Sequence[float] = 0.0,
+        eps: float | None = None,
         schedulers: Sequence[Any] = (),
-        **rule: Any,
+        rule: str | Mapping[str, Any] | Rule | None = None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
@@ -67,16 +77,12 @@ class PlateauLR:
         self.optimizer, self.factor, self.total = optimizer, factor, total
         self.min_lr = _floors(min_lr, len(optimizer.param_groups))
         self.schedulers = _schedulers(schedulers)
-        self.rule = plateau.configure(
-            mode=mode, factor=factor, interval=interval, horizon_known=total is not None, **_known(rule)
-        )
-        self.eps = least_change(self.rule.name, rule.get("eps"))
+        asked: dict[str, Any] = {"patience": patience, "threshold": threshold, "threshold_mode": threshold_mode}
+        self.rule = plateau.configure(rule, mode=mode, factor=factor, cooldown=cooldown, interval=interval, **asked)
+        self.eps = least_change(self.rule.name, eps)
         self.state = self.rule.start()
-        self._writer = DecisionWriter(factor, rule.get("kick", "lr"), rule.get("kick_momentum"))
-        self._writer.check([optimizer], self.schedulers)
-        gate = rule.get("gate")
-        suits = self.rule.name == "trend" and total is not None and rule.get("on_flat_region") != "decay"
-        self._path = WeightPath() if gate or (gate is None and suits) else None
+        self._writer = DecisionWriter(factor)
+        self._path = WeightPath() if plateau.follows_weights(self.rule, total is not None) else None
         self._sample = WeightSampler()
         self.last_decision: Decision | None = None
 
@@ -127,14 +133,6 @@ class PlateauLR:
         if self._path is not None and path is not None:
             self._path = path
         self.state, self._writer = state, writer
-
-
-def _known(rule: dict[str, Any]) -> dict[str, Any]:
-    known = set(inspect.signature(plateau.configure).parameters) - {"mode", "factor", "interval", "horizon_known"}
-    for name in rule:
-        if name not in known:
-            raise TypeError(f"PlateauLR has no argument {name!r}; of a rule it takes {', '.join(sorted(known))}")
-    return rule
 
 
 def _floors(min_lr: Any, groups: int) -> float | list[float]:

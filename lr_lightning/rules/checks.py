@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 
@@ -111,6 +112,17 @@ def check_choice(name: str, value: object, choices: Iterable[object], *, error: 
     known = list(choices)
     if not any(type(value) is type(choice) and value == choice for choice in known):
         raise error(f"{name} must be one of {', '.join(map(str, known))}, got {shown(value)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
+
+    >>> nearest("epoc", ["epoch", "step"])
+    "; did you mean 'epoch'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
 
 
 def check_flag(name: str, value: object) -> bool:

@@ -42,7 +42,7 @@ def pruner(metric: str | None, config: DictConfig, mode: str) -> list[str]:
     has_place = OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None))
     if not isinstance(metric, str) or not has_place or any(t.endswith(".TrialPruner") for t in targets.values()):
         return []
-    return [f"+callbacks.trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{quoted(metric)},mode:{mode}}}"]
+    return [f"+callbacks.lr_trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{quoted(metric)},mode:{mode}}}"]
 
 
 def bracket_first(sweep: Any, settings: SearchSettings, repeat: list[str]) -> SearchSettings:
@@ -75,7 +75,7 @@ def overrides(given: Any, config: DictConfig, low: float, high: float) -> list[s
         return [str(item) for item in given]
     if not OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None)):
         return None
-    return [f"+callbacks.search_bracket={{_target_:{_CALLBACK},min_lr:{low!r},max_lr:{high!r}}}"]
+    return [f"+callbacks.lr_search_bracket={{_target_:{_CALLBACK},min_lr:{low!r},max_lr:{high!r}}}"]
 
 
 def _launch(sweep: Any, line: list[str], job: int, low: float, high: float) -> tuple[float, float, str]:

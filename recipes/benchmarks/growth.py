@@ -41,7 +41,7 @@ def seconds(task: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def observations(rule: str, count: int) -> Callable[[], None]:
     """A noisy decay that a rule follows to its end."""
-    chosen = configure(rule, interval="step", **({"window": 0.1} if rule == "dlib" else {}))
+    chosen = configure(rule, interval="step")
     values = [1 / (1 + i / count * 20) + 0.05 * math.sin(i * i) for i in range(count)]
 
     def follow() -> None:
@@ -56,7 +56,7 @@ def rules() -> None:
     """Microseconds an observation."""
     counts = [10**n for n in range(2, 7)]
     rows = []
-    for rule in ("trend", "patience", "dlib"):
+    for rule in ("trend", "patience"):
         costs = [seconds(observations(rule, n), 1 if n > 10**5 else ROUNDS) / n * 1e6 for n in counts]
         rows.append((rule, *(f"{cost:.1f}" for cost in costs)))
     print_table("Plateau rules: µs an observation", ("rule", *(f"{n:,} observations" for n in counts)), rows)

@@ -34,7 +34,7 @@ CASES: dict[str, Callable[[], list[Callback]]] = {
     "LRRangeTest(num_steps=100)": lambda: [LRRangeTest(min_lr=1e-9, max_lr=1e-7, apply=False, progress_bar=False)],
     "LRFormula, per step": lambda: [LRFormula("base_lr / (1 + 0.001 * step)", interval="step")],
     "PlateauDecay(train_loss, step), read every 10": lambda: [
-        PlateauDecay("train_loss", interval="step", read_every=10, verbose=False)
+        PlateauDecay("train_loss", interval="step", verbose=False, rule={"read_every": 10})
     ],
     "LRCurves, every 50 steps": lambda: [LRCurves(hparams=False)],
 }

@@ -1,8 +1,11 @@
 """How Sphinx builds the documentation: `python -m sphinx -W -n -b html recipes/docs build/docs`."""
 
+import contextlib
 import shutil
 import warnings
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -52,12 +55,12 @@ nitpick_ignore_regex = [
 ]
 
 
-def _draw_presets(app: Sphinx) -> None:
-    """One picture a preset, drawn anew by this version."""
-    from recipes.docs.presets import draw
+def _generate(app: Sphinx) -> None:
+    """The presets' curves, drawn anew by this version."""
+    from recipes.docs.generate import draw
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # a formula's advice on runs as short as the pictures'
         draw(HERE / "generated")
 
 
@@ -68,7 +71,22 @@ def _fetch_notebooks(app: Sphinx) -> None:
     shutil.copytree(HERE.parent / "notebooks", target)
 
 
+def _inner_name(app: Sphinx, env: object, node: Any, text: Any) -> Any:
+    """A name of the package that has no page of its own: plain text if it exists; the build fails if it doesn't."""
+    parts = node.get("reftarget", "").split(".")
+    if parts[0] != "lr_lightning":
+        return None
+    for cut in range(len(parts), 0, -1):
+        with contextlib.suppress(ImportError, AttributeError):
+            found = import_module(".".join(parts[:cut]))
+            for part in parts[cut:]:
+                found = getattr(found, part)
+            return text
+    return None
+
+
 def setup(app: Sphinx) -> None:
     """What is made before the pages are read."""
-    app.connect("builder-inited", _draw_presets)
+    app.connect("builder-inited", _generate)
     app.connect("builder-inited", _fetch_notebooks)
+    app.connect("missing-reference", _inner_name)

@@ -66,15 +66,15 @@ def is_cut(entry):
 
 
 def test_a_flat_start_is_waited_out():
-    assert run(Chain(), PlateauDecay(gate=False, endgame=0))[0] == (9, "flat")
-    assert run(Chain(), PlateauDecay(endgame=0)) == []
+    assert run(Chain(), PlateauDecay(rule={"gate": False, "endgame": 0}))[0] == (9, "flat")
+    assert run(Chain(), PlateauDecay(rule={"endgame": 0})) == []
     gated = Chain()
     assert run(gated, PlateauDecay()) == []
     assert sum(gated.values[-5:]) / 5 < 0.3
 
 
 def test_a_noise_floor_is_cut_as_without_it():
-    plain, gated = (PlateauDecay(gate=gate, endgame=0) for gate in (False, True))
+    plain, gated = (PlateauDecay(rule={"gate": gate, "endgame": 0}) for gate in (False, True))
     cuts = run(Chain(start=1.0), plain)
     assert cuts
     assert run(Chain(start=1.0), gated) == cuts
@@ -86,13 +86,13 @@ def test_a_noise_floor_is_cut_as_without_it():
 
 @pytest.mark.parametrize("monitor", [{"monitor": "val_loss"}, {"monitor": "train_loss", "interval": "step"}])
 def test_resumed_is_not_interrupted(tmp_path, monitor):
-    whole = PlateauDecay(**monitor, gate=True)
+    whole = PlateauDecay(**monitor, rule={"gate": True})
     saver = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=75)
     module = Chain(start=1.0)
     run(module, whole, saver, enable_checkpointing=True)
     assert whole._gate.path.drift.ratio > 0
     for step in (75, 225, 375, 525):
-        again = PlateauDecay(**monitor, gate=True)
+        again = PlateauDecay(**monitor, rule={"gate": True})
         own = ModelCheckpoint(save_top_k=0, every_n_train_steps=75)
         path = tmp_path / f"step={step}.ckpt"
         run(Chain(start=1.0), again, own, enable_checkpointing=True, ckpt_path=path)
@@ -103,21 +103,22 @@ def test_resumed_is_not_interrupted(tmp_path, monitor):
 
 
 def test_off_keeps_nothing():
-    callback = PlateauDecay(gate=False)
+    callback = PlateauDecay(rule={"gate": False})
     run(Chain(), callback, max_epochs=8)
-    assert callback.state_dict()["gate"] is None
-    open_end = PlateauDecay(horizon="unknown")
+    assert callback.state_dict()["gate"]["positions"] == []
+    open_end = PlateauDecay(rule={"horizon": "unknown"})
     run(Chain(), open_end, max_epochs=8)
     assert open_end.state_dict()["gate"]["positions"] == []
     planned = PlateauDecay()
     run(Chain(), planned, max_epochs=8)
     assert len(planned.state_dict()["gate"]["positions"]) == 8
-    assert PlateauDecay(patience=2).state_dict()["gate"] is None
-    assert PlateauDecay(on_flat_region="decay").state_dict()["gate"] is None
+    for never in (PlateauDecay(patience=2), PlateauDecay(rule={"on_flat_region": "decay"})):
+        run(Chain(), never, max_epochs=8)
+        assert never.state_dict()["gate"]["positions"] == []
 
 
 def test_a_run_is_sampled_at_most_fifty_times():
-    callback, taken = PlateauDecay("train_loss", interval="step", gate=True, read_every=1), []
+    callback, taken = PlateauDecay("train_loss", interval="step", rule={"gate": True, "read_every": 1}), []
     sample = callback._gate._sample
     callback._gate._sample = lambda parameters: taken.append(1) or sample(parameters)
     run(Chain(start=1.0), callback, max_epochs=50)
@@ -126,7 +127,7 @@ def test_a_run_is_sampled_at_most_fifty_times():
 
 
 def test_a_cut_starts_the_comparison_anew():
-    callback = PlateauDecay(gate=True, endgame=0.0)
+    callback = PlateauDecay(rule={"gate": True, "endgame": 0.0})
     cuts = run(Chain(start=1.0), callback)
     first = callback._gate.path.positions[0]
     assert first == 10 * (cuts[-1][0] + 2)  # batches, at the next validation
@@ -156,7 +157,7 @@ class Two(Chain):
 
 @pytest.mark.parametrize(("chosen", "weights"), [(None, 37), (0, 32), (1, 5)])
 def test_the_trainable_weights_of_the_optimizers_watched(chosen, weights):
-    callback = PlateauDecay(gate=True, optimizer=chosen)
+    callback = PlateauDecay(optimizer=chosen, rule={"gate": True})
     run(Two(), callback, max_epochs=6)
     assert callback.state_dict()["gate"]["snapshots"].shape == (6, weights)
 
@@ -182,7 +183,7 @@ def loop(first, last, saved=None, total=60, **settings):
     """A plain training loop over the chain, from one observation to another; what the LR was at each."""
     module = Chain(start=0.1)
     optimizer = module.configure_optimizers()
-    plateau = PlateauLR(optimizer, total=total, **settings)
+    plateau = PlateauLR(optimizer, total=total, rule=settings)
     if saved is not None:
         weights, momentum, state, random = saved
         module.load_state_dict(weights)

@@ -66,14 +66,14 @@ class Single(Scripted):
 def own_optimizers(min_lr=0.01):
     return [
         PlateauDecay(patience=1, optimizer=0, min_lr=min_lr, cooldown=1),
-        PlateauDecay("accuracy", mode="max", optimizer=1, factor=0.3, window=5, endgame=0.2, gate=True),
+        PlateauDecay("accuracy", mode="max", optimizer=1, factor=0.3, rule={"window": 5, "endgame": 0.2, "gate": True}),
     ]
 
 
 def losses_and_metric():
     """The same optimizer index in both would be the same key, were it not for monitor and interval."""
     return [
-        PlateauDecay("train_loss", interval="step", optimizer=0, window=12, endgame=0.2, read_every=3),
+        PlateauDecay("train_loss", interval="step", optimizer=0, rule={"window": 12, "endgame": 0.2, "read_every": 3}),
         PlateauDecay(patience=1, optimizer=[1], factor=0.3),
     ]
 

@@ -32,7 +32,7 @@ def saver(folder, **settings):
 def callbacks():
     """A trend on steps with a half-filled window, and a patience on validations, side by side."""
     return [
-        PlateauDecay("train_loss", interval="step", window=12, endgame=0.2, read_every=3),
+        PlateauDecay("train_loss", interval="step", rule={"window": 12, "endgame": 0.2, "read_every": 3}),
         PlateauDecay(patience=2, restore_best=True),
     ]
 
@@ -87,7 +87,8 @@ def resume(run, callback, path):
 
 
 def settings_after(on_resume, path, **changed):
-    callback = PlateauDecay(patience=changed.pop("patience", 2), on_resume=on_resume, **changed)
+    chosen = {"patience": changed.pop("patience", 2), **changed.pop("rule", {}), "on_resume": on_resume}
+    callback = PlateauDecay(**changed, rule={k: v for k, v in chosen.items() if v is not None})
     with pytest.warns(UserWarning, match=r"differ from the checkpoint's"):
         resume(Scripted(VALUES, LOSSES), callback, path)
     return callback
@@ -110,7 +111,7 @@ def test_on_resume_keep_and_override(simple):
 
 
 def test_another_rule_starts_afresh_and_keeps_the_factor(simple):
-    other = settings_after("override", simple, patience=None, rule="trend", window=5)
+    other = settings_after("override", simple, patience=None, rule={"name": "trend", "window": 5})
     assert other.rule.name == "trend"
     assert other.history[0]["factor"] == 0.5
 

@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lr_lightning import PlateauDecay, PlateauLR
-from lr_lightning.callbacks._plateau.settings import line_of
+from lr_lightning.callbacks._plateau.log import line_of
 from lr_lightning.cli import review
 from lr_lightning.reporting.tensorboard import views
-from lr_lightning.rules.plateau import waits as plateau_waits
+from lr_lightning.rules.plateau import diagnosis as plateau_waits
 from lr_lightning.rules.plateau.configure import make_rule
 from lr_lightning.rules.plateau.decision import Decision
 from lr_lightning.rules.plateau.motion import Drift
@@ -29,7 +29,7 @@ pytestmark = [
 
 def flat(**settings):
     """The chain from a flat start; nothing is cut before its endgame."""
-    return Chain(start=0.1), PlateauDecay(gate=True, **settings)
+    return Chain(start=0.1), PlateauDecay(rule={"gate": True, **settings})
 
 
 def held(module, callback, *others, **settings):
@@ -101,7 +101,7 @@ def test_what_each_wait_is_for():
         return found
 
     assert waits() == {"window": "first a window 2 times as long"}
-    assert waits(on_flat="decay") == {}
+    assert waits(on_flat_region="decay") == {}
     assert waits(Drift(None)) == {"samples": "too early to tell whether the weights move on"}
     assert waits(Drift(1.5)) == {"weights": "the weights are moving on (drift 1.50)"}
     assert waits(horizon=200.0) == {"endgame": "can wait for the endgame"}
@@ -132,7 +132,7 @@ def test_once_a_plateau():
 
 def test_a_warm_up_ends_a_plateau():
     module = Scripted([1.0], scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 12, gamma=2.0))
-    callback = PlateauDecay(window=4, gate=True, endgame=0.0, min_lr=0.0)
+    callback = PlateauDecay(min_lr=0.0, rule={"window": 4, "gate": True, "endgame": 0.0})
     callback._gate._sample = lambda parameters: torch.tensor([float(callback._batches)])  # moves on for ever
     fit(module, callback, max_epochs=24)
     # The reason ends with the diagnosis, of two parts.
@@ -143,5 +143,5 @@ def test_a_warm_up_ends_a_plateau():
 
 def test_in_a_plain_loop_every_decision_says_so():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    plateau = PlateauLR(optimizer, window=4)
+    plateau = PlateauLR(optimizer, rule={"window": 4})
     assert "window" in {plateau.step(max(0.0, 1.0 - i / 20) + 0.02 * (-1) ** i).waits for i in range(80)}

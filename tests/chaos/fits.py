@@ -125,7 +125,7 @@ def own_callbacks(kind: str) -> list[L.Callback]:
     """All of ours in one fit; ``search`` has the search in place of range test and formula."""
     decays: list[L.Callback] = [
         PlateauDecay(mode="max", patience=1, factor=0.8),  # the loss falls: each epoch is one without improvement
-        PlateauDecay("train_loss", mode="max", interval="step", patience=6, factor=0.9, read_every=3),
+        PlateauDecay("train_loss", mode="max", interval="step", patience=6, factor=0.9, rule={"read_every": 3}),
     ]
     if kind == "search":
         return [LRSearch(1e-4, 1.0, num_steps=8, budget=6, first=4, later=2), *decays, LRCurves()]

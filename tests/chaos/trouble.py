@@ -33,7 +33,7 @@ class At(L.Callback):
 
 
 def callbacks(kind: str) -> list[L.Callback]:
-    step = PlateauDecay("train_loss", mode="max", interval="step", patience=6, factor=0.9, read_every=3)
+    step = PlateauDecay("train_loss", mode="max", interval="step", patience=6, factor=0.9, rule={"read_every": 3})
     return [*fits.own_callbacks(kind)[:-3], step, LRCurves()]
 
 

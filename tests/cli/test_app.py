@@ -66,7 +66,7 @@ def test_main_job(tmp_path):
 def test_a_users_own_module_and_data(tmp_path):
     (tmp_path / "my.py").write_text(USERS)
     done = command(
-        tmp_path, *FAST, "model._target_=my.Net", "data._target_=my.Data", "callbacks.range_test.max_lr=1",
+        tmp_path, *FAST, "model._target_=my.Net", "data._target_=my.Data", "callbacks.lr_range_test.max_lr=1",
         "trainer.max_epochs=1", "+model.width=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_a_users_own_module_and_data(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("callbacks.range_test.rule=steep", "rule must be one of"),
+        ("callbacks.lr_range_test.rule=steep", "rule must be one of"),
         ("+model.depth=3", "depth"),
     ],
 )

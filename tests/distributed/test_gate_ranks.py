@@ -1,4 +1,4 @@
-"""Two real gloo processes: what weights and gradients say is one, also resumed, whether they are copied or sharded."""
+"""Two real gloo processes: what weights say is one, also resumed, whether they are copied or sharded."""
 
 import importlib.util
 import json
@@ -42,7 +42,7 @@ class Net(L.LightningModule):
 torch.manual_seed(1)
 x = torch.randn(2, 4).repeat(16, 1)
 data = TensorDataset(x, torch.randn(2, 1).repeat(16, 1))
-gated = PlateauDecay(gate=True, diagnose="gradients")
+gated = PlateauDecay(rule={"gate": True})
 saver = L.pytorch.callbacks.ModelCheckpoint(sys.argv[1], filename="half", every_n_train_steps=46)
 trainer = L.Trainer(
     accelerator="cpu", devices=2,
@@ -57,7 +57,7 @@ trainer.fit(net, DataLoader(data, batch_size=4), DataLoader(data, batch_size=4),
 path = gated._gate.path
 record = {
     "lrs": net.lrs, "history": gated.history, "drift": path.drift.ratio, "positions": path.positions,
-    "weights": len(path._snapshots[-1]), "chunks": gated._gradients.path.chunks,
+    "weights": len(path._snapshots[-1]),
 }
 name = "resumed" if resume else "whole"
 with open(f"{sys.argv[1]}/{name}{trainer.global_rank}.json", "w") as file:
@@ -91,19 +91,15 @@ def test_copied_and_sharded_weights_say_the_same(tmp_path):
     first, second = launch(tmp_path / "ddp", "ddp")
     assert first == second
     assert first["weights"] == 37
-    assert sum(chunk[0] for chunk in first["chunks"]) >= 5
     again, other = launch(tmp_path / "ddp", "ddp", str(tmp_path / "ddp" / "half.ckpt"))
     assert again == other
     assert again["lrs"] == first["lrs"][-len(again["lrs"]) :]
     # A new DDP wrapper orders its gradient buckets anew: the weights differ in the last bit, and late they hardly move.
     assert again["positions"] == first["positions"]
     assert again["drift"] == pytest.approx(first["drift"], rel=5e-3)
-    # Late in the run gradients are rounding errors.
-    assert [chunk[0] for chunk in again["chunks"]] == [chunk[0] for chunk in first["chunks"]]
     for kind in ("fsdp2", "fsdp1"):
         one, two = launch(tmp_path / kind, kind)
-        assert one == two  # every rank has the whole sample, and one verdict on the gradients
-        assert sum(chunk[0] for chunk in one["chunks"]) >= 5
+        assert one == two  # every rank has the whole sample
         assert one["weights"] == 37
         assert one["lrs"] == first["lrs"]
         assert one["positions"] == first["positions"]

@@ -34,7 +34,7 @@ x = torch.randn(2, 4).repeat(32, 1)
 data = TensorDataset(x, torch.randn(2, 1).repeat(32, 1))
 pair = [
     PlateauDecay(patience=1),
-    PlateauDecay("train_loss", mode="max", interval="step", patience=9, factor=0.9, read_every=7),
+    PlateauDecay("train_loss", mode="max", interval="step", patience=9, factor=0.9, rule={"read_every": 7}),
 ]
 saver = L.pytorch.callbacks.ModelCheckpoint(sys.argv[1], filename="half", every_n_train_steps=45)
 trainer = L.Trainer(

@@ -23,12 +23,12 @@ from lr_lightning import (
     TrialPruner,
     range_test,
 )
+from lr_lightning.callbacks._plateau.settings import Feed
 from lr_lightning.callbacks.search_bracket import SearchBracket
 from lr_lightning.cli.demo import DigitsCNN, DigitsData
 from lr_lightning.cli.preview import figure, preview
 from lr_lightning.optuna import PruneWithOptuna, search_space, suggest_lr
 from lr_lightning.rules.plateau.configure import configure, make_rule
-from lr_lightning.rules.plateau.dlib import DlibRule
 from lr_lightning.rules.plateau.patience import PatienceRule
 from lr_lightning.rules.plateau.trend import TrendRule
 from lr_lightning.rules.search.axes import Axis
@@ -110,11 +110,8 @@ RANGE = {
 CALLBACK = {"apply": FLAG, "isolate_data": FLAG, "snapshot_device": DEVICE, "progress_bar": FLAG}
 PLATEAU = {
     "mode": choice("min", "max"), "factor": SHARE, "interval": choice("epoch", "step"),
-    "rule": choice(None, "trend", "patience", "dlib"), "window": either(NONE, WINDOW), "patience": INDEX,
+    "rule": either(choice(None, "trend", "patience"), Kind(lambda v: v == {})), "patience": INDEX,
     "threshold": either(NONE, real(0)), "threshold_mode": choice(None, "rel", "abs", "margin"), "cooldown": whole(0),
-    "endgame": either(NONE, real(0, 1)), "on_flat_region": choice("keep", "kick", "decay"),
-    "gate": either(NONE, FLAG), "eps": either(NONE, real(0)), "kick": choice("lr", "momentum", "both"),
-    "kick_momentum": either(NONE, SHARE),
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}
 TARGETS = {
@@ -135,25 +132,24 @@ TARGETS = {
     }),
     PlateauDecay: ({}, PLATEAU | {
         "monitor": NAME, "warmup": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0)),
-        "min_lr": FLOORS, "horizon": choice("auto", "unknown"), "optimizer": either(INDEX, each(whole(0), 1)),
-        "restore_best": choice(False, True, "memory", "checkpoint"), "on_resume": choice("keep", "override"),
-        "read_every": either(NONE, whole(1, 10**6)), "diagnose": choice(False, True, "gradients"), "verbose": FLAG,
+        "min_lr": FLOORS, "optimizer": either(INDEX, each(whole(0), 1)), "eps": either(NONE, real(0)),
+        "restore_best": choice(False, True, "memory", "checkpoint"), "verbose": FLAG,
     }),
-    PlateauLR: ({"optimizer": SGD}, {
-        "optimizer": OBJECT, **{k: PLATEAU[k] for k in ("mode", "factor", "interval")},
-        "total": either(NONE, whole(1)), "min_lr": either(real(0), Kind(lambda v: len(v) == 1 and FLOORS(v))),
+    PlateauLR: ({"optimizer": SGD}, PLATEAU | {
+        "optimizer": OBJECT, "eps": either(NONE, real(0)), "total": either(NONE, whole(1)),
+        "min_lr": either(real(0), Kind(lambda v: len(v) == 1 and FLOORS(v))),
         "schedulers": Kind(lambda v: type(v) in (list, tuple, range) and len(v) == 0),
     }),
-    configure: ({}, PLATEAU | {"horizon_known": ANY}),
-    make_rule: ({}, {"name": choice("trend", "patience", "dlib")}),
+    configure: ({}, PLATEAU),
+    make_rule: ({}, {"name": choice("trend", "patience")}),
     TrendRule: ({}, {
         "mode": PLATEAU["mode"], "window": WINDOW, "open_window": real(0, 1, open_low=True), "least": whole(3),
         "open_least": whole(3), "resolution": real(0), "cooldown": whole(0), "endgame": real(0, 1), "factor": SHARE,
-        "on_flat": choice("keep", "kick", "decay"), "kick": PLATEAU["kick"],
+        "on_flat_region": choice("keep", "kick", "decay"), "gate": either(NONE, FLAG),
     }),
-    DlibRule: ({}, {
-        "mode": PLATEAU["mode"], "window": either(Kind(lambda v: type(v) is float and 0 < v <= 1), whole(4)),
-        "probability": real(0, 1), "cooldown": whole(0),
+    Feed: ({}, {
+        "horizon": choice("auto", "unknown"), "on_resume": choice("keep", "override"),
+        "read_every": either(NONE, whole(1, 10**6)),
     }),
     PatienceRule: ({}, {
         "mode": PLATEAU["mode"], "patience": whole(0), "threshold": real(0),
@@ -297,18 +293,18 @@ PAIRS = [
     (LRRangeTest, {"confirm": "probes", "budget": 100}, "budget must leave steps for probes after 100 steps"),
     (LRSearch, {"first": 6, "budget": 5}, "budget must be an integer of at least 6, got 5"),
     (PlateauDecay, {"rule": "trend", "patience": 3}, "rule 'trend' has no setting 'patience', got 3"),
-    (PlateauDecay, {"patience": 3, "window": 0.1}, "rule 'patience' has no setting 'window', got 0.1"),
+    (PlateauDecay, {"patience": 3, "rule": {"name": "trend"}}, "rule 'trend' has no setting 'patience', got 3"),
+    (PlateauDecay, {"patience": 3, "rule": {"window": 0.1}}, "rule 'patience' has no setting 'window', got 0.1; rule"),
+    (PlateauDecay, {"rule": {"windw": 0.1}}, "rule has no setting 'windw'; did you mean 'window'"),
+    (PlateauDecay, {"rule": {"read_evry": 1}}, "rule has no setting 'read_evry'; did you mean 'read_every'"),
+    (PlateauLR, {"optimizer": SGD, "rule": {"endgam": 1}}, "no setting 'endgam', got 1; did you mean 'endgame'"),
+    (PlateauDecay, {"patience": 3, "rule": PatienceRule(patience=4)}, "patience=3 and rule={'patience': 4} differ"),
+    (PlateauDecay, {"rule": TrendRule(mode="max")}, "mode='min' and rule={'mode': 'max'} differ; give one"),
+    (PlateauDecay, {"rule": {"name": "dlib"}}, "rule must be one of trend, patience, got 'dlib'"),
     (PlateauDecay, {"interval": "step", "restore_best": True}, "restore_best needs interval='epoch'"),
     (PlateauDecay, {"optimizer": [0, 0]}, "optimizer must name at least one optimizer, each once"),
-    (PlateauDecay, {"rule": "dlib", "window": 0.1, "horizon": "unknown"}, "window=0.1 is a share of the planned run"),
-    (PlateauLR, {"optimizer": SGD, "rule": "dlib", "window": 0.1}, "window=0.1 is a share of the planned run"),
-    (PlateauDecay, {"patience": 3, "gate": True}, "gate=True waits in flat regions .* doesn't go with rule 'patience'"),
-    (PlateauLR, {"optimizer": SGD, "gate": True, "on_flat_region": "decay"}, "doesn't go with on_flat_region='decay'"),
-    (PlateauDecay, {"kick": "both"}, "kick='both' is for on_flat_region='kick', got on_flat_region='keep'"),
-    (PlateauDecay, {"on_flat_region": "kick", "kick_momentum": 0.9}, "kick_momentum=0.9 is for kick='momentum' or"),
-    (PlateauDecay, {"patience": 3, "diagnose": "gradients"}, "of the trend rule apart, it doesn't go with 'patience'"),
-    (PlateauLR, {"optimizer": SGD, "on_flat_region": "kick", "kick": "both"}, "SGD has none: give it momentum"),
-    (PlateauLR, {"optimizer": SGD, "bogus": 1}, "PlateauLR has no argument 'bogus'; of a rule it takes cooldown"),
+    (PlateauDecay, {"rule": {"gate": True, "on_flat_region": "decay"}}, "doesn't go with on_flat_region='decay'"),
+    (PlateauLR, {"optimizer": SGD, "rule": {"horizon": "unknown"}}, "rule 'trend' has no setting 'horizon'"),
     (PlateauLR, {"optimizer": SGD, "min_lr": [0.0, 0.0]}, "min_lr has 2 values for 1 param groups"),
     (LRFormula, {"expression": "base_lr", "preset": "cosine"}, "either an expression or a preset, not both"),
     (LRFormula, {"expression": "base_lr", "decay_rat": 1}, "parameter 'decay_rat' isn't used"),
@@ -328,7 +324,7 @@ def test_contradictions_are_named(target, arguments, said):
     assert wrong.raised_in(caught.value).startswith(wrong.PACKAGE)
 
 
-@pytest.mark.parametrize("target", [LRRangeTest, LRSearch, LRCurves, PlateauDecay, TrialPruner, configure])
+@pytest.mark.parametrize("target", [LRRangeTest, LRSearch, LRCurves, PlateauDecay, TrialPruner, configure, TrendRule])
 def test_an_unknown_argument_is_named(target):
     with pytest.raises(TypeError, match="unexpected keyword argument 'bogus'"):
         target(bogus=1)

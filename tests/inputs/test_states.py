@@ -42,9 +42,9 @@ class Plain(Classifier):
 def all_callbacks():
     return [
         LRRangeTest(num_steps=20), LRFormula("base_lr * 0.99 ** epoch + 0 * metric('val_loss', 1)"),
-        PlateauDecay(patience=1, restore_best=True, diagnose=True),
-        PlateauDecay("train_loss", interval="step", read_every=3, gate=True, diagnose="gradients"),
-        PlateauDecay("train_accuracy_epoch", "max", rule="dlib", window=4), LRCurves(),
+        PlateauDecay(patience=1, restore_best=True),
+        PlateauDecay("train_loss", interval="step", rule={"read_every": 3, "gate": True}),
+        PlateauDecay("train_accuracy_epoch", "max", rule={"window": 4}), LRCurves(),
         LRSearch(num_steps=8, first=3, budget=3, apply=False, range_test=False, progress_bar=False), TrialPruner(),
     ]  # fmt: skip
 
@@ -74,10 +74,8 @@ def plain_loop_states():
         plateau.step(1.0)
         optimizer.step()
         formula.step()
-    kicked = PlateauLR(
-        torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9),
-        on_flat_region="kick", kick="both", window=3,
-    )  # fmt: skip
+    momentum = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9)
+    kicked = PlateauLR(momentum, rule={"on_flat_region": "kick", "window": 3})
     assert [kicked.step(1.0).action for _ in range(3)][-1] == "kick"
     return [(one, one.state_dict()) for one in (plateau, formula, kicked)]
 
@@ -183,9 +181,9 @@ def test_a_wrong_state_ends_the_resumed_fit_before_its_first_step(saved, tmp_pat
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["trend", "patience", "dlib"]), st.data())
+@given(st.sampled_from(["trend", "patience"]), st.data())
 def test_a_rule_that_took_a_state_goes_on_with_it(name, data):
-    rule = make_rule(name, **({"window": 4} if name == "dlib" else {}))
+    rule = make_rule(name)
     state = rule.start()
     for value in (3.0, 2.0, 1.0, 1.0, 1.0):
         state, _ = rule.observe(state, value)

@@ -32,8 +32,8 @@ def composed(*overrides):
         return compose("config", overrides=list(overrides))
 
 
-CONFIG = composed("callbacks=[default,plateau_decay,lr_search,trial_pruner]")
-CONFIG.callbacks.formula.expression = "base_lr * 0.9 ** epoch"
+CONFIG = composed("callbacks=[default,lr_plateau_decay,lr_search,lr_trial_pruner]")
+CONFIG.callbacks.lr_formula.expression = "base_lr * 0.9 ** epoch"
 OURS = {
     **{f"callbacks.{key}": entry for key, entry in CONFIG.callbacks.items()}, "model": CONFIG.model, "data": CONFIG.data
 }  # fmt: skip
@@ -49,7 +49,7 @@ def test_the_table_has_every_key_of_ours():
     assert len(KEYS) > 75
     assert {place.split(".")[0] for place, _ in KEYS} == {"callbacks", "model", "data"}
     assert {place for place, _ in KEYS if place.startswith("callbacks")} == {
-        f"callbacks.{key}" for key in ("range_test", "formula", "curves", "plateau_decay", "lr_search", "trial_pruner")
+        f"callbacks.lr_{key}" for key in ("range_test", "formula", "curves", "plateau_decay", "search", "trial_pruner")
     }
 
 
@@ -74,10 +74,10 @@ def test_a_wrong_value_is_built_or_refused_by_one_error_that_names_the_key(place
 
 
 def test_unknown_keys_and_groups_are_hydras_own_errors():
-    for override in ("callbacks.range_test.bogus=1", "bogus=1", "callbacks=bogus", "trainer.bogus=1"):
+    for override in ("callbacks.lr_range_test.bogus=1", "bogus=1", "callbacks=bogus", "trainer.bogus=1"):
         with pytest.raises(ConfigCompositionException, match="bogus"):
             composed(override)
-    unknown = {**OmegaConf.to_container(CONFIG.callbacks.range_test), "bogus": 1}
+    unknown = {**OmegaConf.to_container(CONFIG.callbacks.lr_range_test), "bogus": 1}
     with pytest.raises(InstantiationException, match="bogus"):
         instantiate(OmegaConf.create(unknown))
 
@@ -93,7 +93,7 @@ TOP = [
     ("optimizer", [5, "x", [], {}]),
     ("callbacks", [5, "x", []]),
     ("logger", [5, "x", []]),
-    ("callbacks.range_test", [5, "x", [], {"min_lr": 1}]),
+    ("callbacks.lr_range_test", [5, "x", [], {"min_lr": 1}]),
     ("logger.tensorboard", [5, "x", [], {}]),
 ]
 
@@ -139,7 +139,7 @@ def test_the_previews_settings_are_refused_by_name(key, values, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     for value in values:
         cfg = OmegaConf.create({**OmegaConf.to_container(CONFIG, resolve=False), "callbacks": {}})
-        cfg.callbacks.formula = {"_target_": "lr_lightning.LRFormula", "expression": "base_lr * 0.9 ** epoch"}
+        cfg.callbacks.lr_formula = {"_target_": "lr_lightning.LRFormula", "expression": "base_lr * 0.9 ** epoch"}
         OmegaConf.update(cfg, key, value, merge=False)
         with pytest.raises(ValueError, match=rf"^{key} must be"):
             preview_command(cfg)
@@ -195,11 +195,11 @@ def test_the_command_ends_in_one_message_without_a_traceback(tmp_path):
         sys.executable,
         "-m",
         "lr_lightning.cli.app",
-        "callbacks.range_test.min_lr=-1",
+        "callbacks.lr_range_test.min_lr=-1",
         "trainer.enable_progress_bar=false",
     ]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "min_lr must be finite and greater than 0, got -1" in done.stderr
-    assert "full_key: callbacks.range_test" in done.stderr
+    assert "full_key: callbacks.lr_range_test" in done.stderr
     assert done.stderr.count("Traceback") == 0, done.stderr

@@ -25,7 +25,7 @@ def test_doctests():
 def test_decides_as_the_rule_alone():
     values = [max(0.0, 1 - i / 40) + 0.01 * math.sin(i * i) for i in range(100)]
     chosen = optimizer()
-    ours = PlateauLR(chosen, total=100, gate=False)
+    ours = PlateauLR(chosen, total=100, rule={"gate": False})
     rule, lr = plateau.make_rule("trend"), 0.1
     state = rule.start()
     for value in values:
@@ -52,7 +52,7 @@ def test_goes_along_with_a_schedule():
 def test_state_goes_through_a_checkpoint(tmp_path):
     values = [1.0] * 60
     whole, broken = optimizer(), optimizer()
-    plain, first = PlateauLR(whole, window=5), PlateauLR(broken, window=5)
+    plain, first = PlateauLR(whole, rule={"window": 5}), PlateauLR(broken, rule={"window": 5})
     for value in values[:33]:
         plain.step(value)
         first.step(value)
@@ -60,7 +60,7 @@ def test_state_goes_through_a_checkpoint(tmp_path):
     saved = torch.load(tmp_path / "c.pt", weights_only=True)
     fresh = optimizer()
     fresh.load_state_dict(saved["optimizer"])
-    second = PlateauLR(fresh, window=5)
+    second = PlateauLR(fresh, rule={"window": 5})
     second.load_state_dict(saved["plateau"])
     for value in values[33:]:
         assert plain.step(value) == second.step(value)
@@ -74,7 +74,7 @@ def test_state_goes_through_a_checkpoint(tmp_path):
     [
         ({"total": 0}, "total must be an integer of at least 1, got 0"),
         ({"factor": 0.0}, "factor must be a number above 0 and below 1, got 0.0"),
-        ({"rule": "patience", "window": 4}, "rule 'patience' has no setting 'window'"),
+        ({"rule": {"name": "patience", "window": 4}}, "rule 'patience' has no setting 'window'"),
     ],
 )
 def test_refuses(settings, words):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.benchmarks import plateau_signals, plateau_signals_fresh
-from recipes.benchmarks import plateau_signals_check as check
-from recipes.benchmarks.plateau import HALVES
-from recipes.benchmarks.plateau_check import CHECK
-from recipes.benchmarks.plateau_runs import VALIDATIONS, Arm, train
+from recipes.benchmarks.plateau.runs import VALIDATIONS, Arm, train
+from recipes.benchmarks.plateau.signals import ENDLESS, PLATEAUS, SETS, noise
+from recipes.benchmarks.plateau.tasks import HALVES
+
+CHECK = HALVES["check"]
 
 T = np.linspace(0.0, 1.0, 401)
 
@@ -36,37 +36,37 @@ def test_a_seed_fixes_the_weights_and_the_batch(name):
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
-@pytest.mark.parametrize("shape", check.PLATEAUS)
+@pytest.mark.parametrize("shape", [shape for shape in SETS["check"].shapes if shape in PLATEAUS])
 def test_a_plateau_is_over_at_its_onset(shape):
     for seed in range(20):
-        y = check.plateau(shape, T, 0.4, np.random.default_rng(seed))
+        y = PLATEAUS[shape](T, 0.4, np.random.default_rng(seed))
         assert 0.75 < y[0] < 1.25
         assert y[160] < 0.035 * y[0]
         assert np.all(np.diff(y[160:]) >= -0.002)
 
 
-@pytest.mark.parametrize("shape", check.ENDLESS)
+@pytest.mark.parametrize("shape", [shape for shape in SETS["check"].shapes if shape in ENDLESS])
 def test_an_endless_decay_falls_to_the_end(shape):
     for seed in range(20):
-        y = check.endless(shape, T, np.random.default_rng(seed))
+        y = ENDLESS[shape](T, np.random.default_rng(seed))
         assert np.all(np.diff(y) < 0)
         assert 0.2 < y[0] - y[-1] <= 1.0 + 1e-9
 
 
-@pytest.mark.parametrize("kind", [*check.KINDS, "ar.6"])
+@pytest.mark.parametrize("kind", [*SETS["check"].kinds, "laplace", "moving", "ar.6"])
 def test_noise_has_a_standard_deviation_of_one(kind):
     rng = np.random.default_rng(0)
-    values = np.concatenate([check.noise(kind, 400, rng) for _ in range(100)])
+    values = np.concatenate([noise(kind, 400, rng) for _ in range(100)])
     assert np.std(values) == pytest.approx(1.0, abs=0.05)
     assert np.mean(values) == pytest.approx(0.0, abs=0.05)
 
 
-@pytest.mark.parametrize("make", [plateau_signals.signal, plateau_signals_fresh.signal, check.signal])
-def test_signals_have_an_onset_or_an_endless_shape(make):
+@pytest.mark.parametrize("half", SETS)
+def test_signals_have_an_onset_or_an_endless_shape(half):
     rng = np.random.default_rng(1)
     shapes = {}
     for _ in range(200):
-        shape, values, onset = make(50, rng)
+        shape, values, onset = SETS[half].signal(50, rng)
         assert len(values) == 50
         assert onset is None or 0.1 < onset < 0.7
         assert shapes.setdefault(shape, onset is None) == (onset is None)

@@ -7,13 +7,14 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lr_lightning.callbacks._plateau.motion import Gradients, gate_for
+from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._plateau.source import LossWindow, TrainLosses
 from lr_lightning.optim.decisions import DecisionWriter
-from lr_lightning.optim.gradient_agreement import GradientPath
 from lr_lightning.optim.motion import WeightPath
 from lr_lightning.rules.plateau import configure as plateau
-from lr_lightning.rules.plateau.decision import PlateauRule
+from lr_lightning.rules.plateau.configure import Rule
+from lr_lightning.rules.plateau.cuts import least_change
+from lr_lightning.rules.plateau.decision import check_factor
 from lr_lightning.rules.saved import Saved
 
 _ENTRY = ("epoch", "step", "action", "cause", "reason", "old_lr", "new_lr", "factor", "evidence")
@@ -22,8 +23,9 @@ _ENTRY = ("epoch", "step", "action", "cause", "reason", "old_lr", "new_lr", "fac
 def of(callback: Any) -> dict[str, Any]:
     """The state of a callback: what ``attributes`` reads."""
     return {
-        "settings": dict(callback._settings),
-        "rule": callback._rule.name,
+        "rule": plateau.settings_of(callback._rule),
+        "factor": callback.factor,
+        "eps": callback.eps,
         "state": callback._state.to_dict(),
         "factor_so_far": callback.factor_so_far,
         "history": [dict(entry) for entry in callback.history],
@@ -35,9 +37,8 @@ def of(callback: Any) -> dict[str, Any]:
         "warned": sorted(callback._warned),
         "told": list(callback._told),
         "best": callback._best.state_dict() if callback._best is not None else None,
-        "train_losses": callback._train_losses.state_dict() if callback._train_losses is not None else None,
-        "gate": callback._gate.state_dict() if callback._gate is not None else None,
-        "gradients": callback._gradients.state_dict() if callback._gradients is not None else None,
+        "train_losses": callback._train_losses.state_dict(),
+        "gate": callback._gate.state_dict(),
         "writer": callback._writer.state_dict(),
     }
 
@@ -49,13 +50,13 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         ValueError: If anything in the state isn't what ``state_dict`` gives.
     """
     saved = Saved("PlateauDecay", state)
-    chosen, rule = _settings(callback, saved.child("settings", callback._settings))
-    name = saved.text("rule", plateau.rule_classes())
+    theirs, their_factor, their_eps = _asked(saved)
+    rule, factor, eps = _chosen(callback, theirs, their_factor, their_eps)
     found: dict[str, Any] = {
-        "_settings": chosen,
         "_rule": rule,
-        "factor": float(chosen["factor"]),
-        "_state": rule.load(saved["state"]) if name == rule.name else rule.start(),
+        "eps": eps,
+        "factor": factor,
+        "_state": rule.load(saved["state"]) if theirs.name == rule.name else rule.start(),
         "factor_so_far": saved.number("factor_so_far"),
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
@@ -68,39 +69,41 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
-    found["_gate"] = gate_for(chosen, rule.name)
-    path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
-    if found["_gate"] is not None and path is not None:
-        found["_gate"].path = path
-    writer = DecisionWriter(found["factor"], chosen["kick"], chosen["kick_momentum"])
-    found["_writer"] = writer.loaded(saved.child("writer"))
-    gradients = saved.child("gradients") if saved["gradients"] is not None else None
-    if callback._gradients is not None and gradients is not None:
-        found["_gradients"] = Gradients()
-        found["_gradients"].path = GradientPath.from_state(gradients)
+    found["_gate"] = Gate()
+    found["_gate"].path = WeightPath.from_state(saved.child("gate"))
+    found["_writer"] = DecisionWriter(factor).loaded(saved.child("writer"))
+    found["_train_losses"] = TrainLosses.from_state(saved.child("train_losses"))
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)
-    losses = saved.child("train_losses") if saved["train_losses"] is not None else None
-    if callback._train_losses is not None and losses is not None:
-        found["_train_losses"] = TrainLosses.from_state(losses)
     return found
 
 
-def _settings(callback: Any, saved: Saved) -> tuple[dict[str, Any], PlateauRule]:
-    """The settings to go on with, the checkpoint's or the new ones, and their rule."""
-    given = {key: saved[key] for key in callback._settings}
+def _asked(saved: Saved) -> tuple[Rule, float, float | None]:
+    """The checkpoint's rule, factor and eps."""
+    name = saved.child("rule").text("name", plateau.rule_classes())
+    child = saved.child("rule", plateau.settings_of(plateau.make_rule(name)))
     try:
-        theirs = plateau.configure(mode=callback.mode, interval=callback.interval, **given)
+        rule = plateau.make_rule(**{str(key): value for key, value in child.state.items()})
+        check_factor(saved["factor"])
+        eps = None if saved["eps"] is None else least_change(rule.name, saved["eps"])
     except ValueError as error:
         raise ValueError(f"{saved.owner}: {error}") from None
-    changed = [key for key in sorted(given) if given[key] != callback._settings[key]]
+    return rule, float(saved["factor"]), eps
+
+
+def _chosen(callback: Any, theirs: Rule, factor: float, eps: float | None) -> tuple[Rule, float, float | None]:
+    """The rule, factor and eps to go on with, the checkpoint's or the new ones."""
+    mine = (callback._rule, callback.factor, callback.eps)
+    old = {**plateau.settings_of(theirs), "factor": factor, "eps": eps}
+    new = {**plateau.settings_of(callback._rule), "factor": callback.factor, "eps": callback.eps}
+    changed = sorted(key.replace("name", "rule") for key in old if key in new and old[key] != new[key])
     if not changed:
-        return dict(callback._settings), callback._rule
-    kept = callback.on_resume == "keep"
+        return mine
+    kept = callback.feed.on_resume == "keep"
     chosen = "the checkpoint's are kept" if kept else "the new ones are taken"
     rank_zero_warn(f"PlateauDecay: {', '.join(changed)} differ from the checkpoint's; {chosen} (on_resume)")
-    return (given, theirs) if kept else (dict(callback._settings), callback._rule)
+    return (theirs, factor, eps) if kept else mine
 
 
 def _entry(saved: Saved, entry: object) -> dict[str, Any]:

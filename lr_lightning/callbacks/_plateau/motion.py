@@ -1,50 +1,40 @@
-"""What PlateauDecay follows besides its metric: the weights, for its gate, and gradients, for the diagnosis."""
+"""What PlateauDecay follows besides its metric: the weights, for its gate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor
 
-from lr_lightning.optim.gradient_agreement import GradientPath
 from lr_lightning.optim.motion import MOST_WEIGHTS, WeightPath, WeightSampler
-from lr_lightning.optim.param_groups import unwrap
-from lr_lightning.rules.plateau.gradients import Agreement
 from lr_lightning.rules.plateau.motion import Drift
 
 
 class Gate:
     """Samples the weights at observations, at most once a 50th of a planned run.
 
-    Args:
-        always: Also where the run's end isn't planned.
-
     Attributes:
         path: The samples since the last cut.
     """
 
-    def __init__(self, always: bool) -> None:
-        self._always = always
+    def __init__(self) -> None:
         self.path = WeightPath()
         self._sample = WeightSampler()
 
-    def look(self, trainer: Any, optimizers: list[Any], at: float, horizon: float | None) -> Drift | None:
-        """How the weights of these optimizers move, the same on all ranks; None: the gate is open.
+    def look(self, trainer: Any, optimizers: list[Any], at: float, horizon: float | None) -> Drift:
+        """How the weights of these optimizers move, the same on all ranks.
 
         Between samples this compares two numbers. A sample reads at most 4096 weights from the device; over several
         ranks it adds a reduction of three numbers, and where they are sharded a gathering of the sample, so that every
         rank has the whole of it, and any rank's checkpoint too.
         """
-        if horizon is None and not self._always:
-            return None
         if self.path.is_due(at, horizon):
             parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
             # DeepSpeed's ZeRO 3 takes them from the optimizer.
             parameters = parameters or list(trainer.lightning_module.parameters())
-            reduce = None if trainer.world_size == 1 else _Reduced(trainer.strategy, "sum")
+            reduce = None if trainer.world_size == 1 else _Reduced(trainer.strategy)
             self.path.add(self._whole(trainer, parameters), at, reduce)
         return self.path.drift
 
@@ -74,49 +64,16 @@ def _gathered(strategy: Any, own: Tensor, most: int) -> Tensor:
     return whole if rows[:, 1].any() else whole.float()
 
 
-class Gradients:
-    """Compares gradients some steps apart, as they are before clipping.
-
-    Attributes:
-        path: What they say since the last change of the LR.
-    """
-
-    def __init__(self) -> None:
-        self.path = GradientPath()
-        self._sharded = False
-
-    def take(self, trainer: Any, optimizers: list[Any], optimizer: Any) -> None:
-        """Before a step of ``optimizer``: nothing where it isn't among those watched."""
-        stepping = unwrap(optimizer)
-        for place, watched in enumerate(optimizers):
-            if watched is stepping:
-                self.path.step(watched, place, _loss_scale(trainer, watched))
-
-    def look(self, trainer: Any) -> Agreement | None:
-        """What they say, the same on all ranks; over several it takes a reduction of four numbers."""
-        self._sharded = _sharded(trainer)
-        # Of sharded gradients each rank compares its own part; the mean over ranks stands for the whole.
-        return self.path.read(None if trainer.world_size == 1 else _Reduced(trainer.strategy, "mean"))
-
-    def restart(self) -> None:
-        """LR or momentum was changed: what came before tells nothing."""
-        self.path.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums, and the newest gradient unless it is another one on every rank."""
-        return self.path.state_dict(not self._sharded)
-
-
 class _Reduced:
-    """Sums or averages a small tensor over ranks."""
+    """Sums a small tensor over ranks."""
 
-    def __init__(self, strategy: Any, how: str) -> None:
-        self._strategy, self._how = strategy, how
+    def __init__(self, strategy: Any) -> None:
+        self._strategy = strategy
 
     def __call__(self, sums: Tensor) -> Tensor:
         device = self._strategy.root_device
         kind = torch.float32 if device.type == "mps" else torch.float64
-        return torch.as_tensor(self._strategy.reduce(sums.to(device, kind), reduce_op=self._how))
+        return torch.as_tensor(self._strategy.reduce(sums.to(device, kind), reduce_op="sum"))
 
 
 def _sharded(trainer: Any) -> bool:
@@ -124,18 +81,3 @@ def _sharded(trainer: Any) -> bool:
     # DeepSpeed's strategy is a DDPStrategy to Lightning, and shards.
     replicated = isinstance(trainer.strategy, DDPStrategy) and not isinstance(trainer.strategy, DeepSpeedStrategy)
     return trainer.world_size > 1 and not replicated
-
-
-def _loss_scale(trainer: Any, optimizer: Any) -> Callable[[], Tensor] | None:
-    """Where an optimizer unscales gradients itself (fused, with AMP): the scale, on the device."""
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
-        return None
-    return lambda: torch.as_tensor(scaler.scale(torch.ones((), device=trainer.strategy.root_device)))
-
-
-def gate_for(settings: dict[str, Any], rule: str) -> Gate | None:
-    """The gate that the settings ask for."""
-    asked = settings["gate"]
-    suits = rule == "trend" and settings["on_flat_region"] != "decay"
-    return Gate(always=asked is True) if asked or (asked is None and suits) else None

@@ -95,22 +95,32 @@ class TrainLosses:
 
     def __init__(self) -> None:
         self.means: list[float] = []
-        self._running = LossWindow(1)
+        self._sum: Tensor | None = None
+        self._count = 0
 
     def add(self, loss: Tensor | None, scale: float) -> None:
-        """Add a batch's loss: one in-place addition."""
-        if loss is not None:
-            self._running.add(loss, scale, ends_step=False)
+        """Add a batch's loss, if there is one: one in-place addition."""
+        if loss is None:
+            return
+        loss = loss.detach()
+        if self._sum is None or self._sum.device != loss.device:
+            held = 0.0 if self._sum is None else float(self._sum)
+            self._sum = torch.full((), held, dtype=torch.float32, device=loss.device)
+        self._sum.add_(loss.mean() if loss.dim() else loss, alpha=scale)
+        self._count += 1
 
     def close(self, strategy: Any) -> None:
-        """Read the mean since the last observation, averaged over ranks."""
-        self.means = [*self.means, *self._running.means(strategy)][-16:]
-        self._running.end_step()
-        self._running.clear()
+        """Read the mean since the last observation, over all ranks; each takes part, whether it had a loss or not."""
+        total = torch.zeros(()) if self._sum is None else self._sum
+        pair = torch.stack([total, torch.full_like(total, self._count)]).to(strategy.root_device)
+        total, count = strategy.reduce(pair, reduce_op="sum").tolist()
+        if count:
+            self.means = [*self.means, total / count][-16:]
+        self._sum, self._count = None, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The means and the running sum."""
-        return {"means": list(self.means), "running": self._running.state_dict()}
+        return {"means": list(self.means), "sum": 0.0 if self._sum is None else float(self._sum), "count": self._count}
 
     @classmethod
     def from_state(cls, saved: Saved) -> TrainLosses:
@@ -120,8 +130,9 @@ class TrainLosses:
             ValueError: If the state is something else.
         """
         losses = cls()
-        losses.means = saved.floats("means")
-        losses._running = LossWindow.from_state(saved.child("running"))
+        losses.means, losses._count = saved.floats("means"), saved.count("count")
+        (held,) = Saved(saved.owner, {"sum": [saved["sum"]]}).floats("sum")
+        losses._sum = torch.tensor(held) if losses._count else None
         return losses
 
 

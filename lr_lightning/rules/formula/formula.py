@@ -18,10 +18,10 @@ import keyword
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from lr_lightning.rules.checks import check_choice, check_count, check_flag, shown
+from lr_lightning.rules.checks import check_choice, check_count, check_flag, nearest, shown
 from lr_lightning.rules.formula.compile import DERIVED, VARIABLES, Program
 from lr_lightning.rules.formula.presets import STEPWISE, check_number, check_preset, expand
-from lr_lightning.rules.formula.text import FUNCTIONS, WORDS, FormulaError, nearest, scan
+from lr_lightning.rules.formula.text import FUNCTIONS, WORDS, FormulaError, scan
 
 Interval = Literal["epoch", "step"]
 RESERVED = frozenset({*VARIABLES, *DERIVED, *FUNCTIONS, *WORDS})

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lr_lightning.rules import checks
-from lr_lightning.rules.checks import shown
-from lr_lightning.rules.formula.text import FormulaError, nearest
+from lr_lightning.rules.checks import nearest, shown
+from lr_lightning.rules.formula.text import FormulaError
 
 
 class Unit(NamedTuple):

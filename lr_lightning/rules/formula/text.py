@@ -12,9 +12,10 @@ and one evaluation takes them about 7 and 13 times as long as here.
 """
 
 import ast
-import difflib
 import re
 from collections.abc import Iterable
+
+from lr_lightning.rules.checks import nearest
 
 MAX_CHARACTERS = 4000
 MAX_TOKENS = 1000
@@ -93,17 +94,6 @@ def error_at(text: str, index: int, message: str) -> FormulaError:
     start = max(0, index - 60)
     line = shown[start : start + 120]
     return FormulaError(f"position {index + 1}: {message}\n  {line}\n  {' ' * (index - start)}^", index + 1)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'epoch'?"`` or, if nothing is near, the list of what is known.
-
-    >>> nearest("epoc", ["epoch", "step"])
-    "; did you mean 'epoch'?"
-    """
-    names = sorted(known)
-    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
 
 
 def scan(text: str) -> list[tuple[str, str, int]]:

@@ -2,63 +2,129 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
-from lr_lightning.rules.checks import check_choice, check_flag, shown
-from lr_lightning.rules.plateau.cut import least_change
+from lr_lightning.rules.checks import check_choice, nearest, shown
 from lr_lightning.rules.plateau.decision import Decision, PlateauRule, check_at, check_factor
-from lr_lightning.rules.plateau.dlib import DlibRule
-from lr_lightning.rules.plateau.gradients import Agreement
-from lr_lightning.rules.plateau.kick import TRIAL, check_kick
+from lr_lightning.rules.plateau.kick import TRIAL
 from lr_lightning.rules.plateau.motion import Drift
 from lr_lightning.rules.plateau.patience import PatienceRule
 from lr_lightning.rules.plateau.trend import TrendRule
+
+Rule = TrendRule | PatienceRule
+Asked = str | Mapping[str, Any] | Rule | None
+"""What a user may ask for: a name, a mapping with a ``name`` and that rule's settings, or a rule."""
+
+_STEPS = 200
+"""Observations of single steps that a window holds at least where the run's end isn't known: a step is a far smaller
+piece of evidence than an epoch, and nothing but the end could tell them apart. A choice."""
 
 
 def rule_classes() -> dict[str, Any]:
     """The rules by name; the first is the default.
 
     >>> sorted(rule_classes())
-    ['dlib', 'patience', 'trend']
+    ['patience', 'trend']
     """
-    return {"trend": TrendRule, "patience": PatienceRule, "dlib": DlibRule}
+    return {"trend": TrendRule, "patience": PatienceRule}
 
 
-def make_rule(name: str = "trend", **settings: Any) -> PlateauRule:
+def make_rule(name: str = "trend", **settings: Any) -> Rule:
     """Build a rule by name.
 
     Args:
-        name: ``"trend"``, ``"patience"`` or ``"dlib"``.
+        name: ``"trend"`` or ``"patience"``.
         **settings: The fields of that rule's dataclass.
 
     Raises:
-        ValueError: If the name is unknown or the rule has no such setting.
+        ValueError: If the name is unknown, or the rule has no such setting or refuses its value.
 
     >>> make_rule("patience", patience=3).mode
     'min'
     """
     classes = rule_classes()
     check_choice("rule", name, classes)
-    fields = [f for f in classes[name].__dataclass_fields__ if not f.startswith("_")]
+    known = [item.name for item in fields(classes[name])]
     for key in settings:
-        if key not in fields:
-            value, known = shown(settings[key]), ", ".join(fields)
-            raise ValueError(f"rule {name!r} has no setting {key!r}, got {value}; it has {known}")
-    rule: PlateauRule = classes[name](**settings)
+        if key not in known:
+            others = [other for other, made in classes.items() if key in {item.name for item in fields(made)}]
+            where = f"; rule {others[0]!r} has" if others else nearest(str(key), known)
+            raise ValueError(f"rule {name!r} has no setting {key!r}, got {shown(settings[key])}{where}")
+    rule: Rule = classes[name](**settings)
     return rule
 
 
+def settings_of(rule: Rule) -> dict[str, Any]:
+    """A rule as a mapping of plain types with its name: what ``make_rule`` takes.
+
+    >>> settings_of(PatienceRule(patience=3))["patience"]
+    3
+    """
+    return {"name": rule.name, **{item.name: getattr(rule, item.name) for item in fields(rule)}}
+
+
+def configure(
+    rule: Asked = None,
+    *,
+    mode: str = "min",
+    factor: float = 0.5,
+    cooldown: int = 0,
+    interval: str = "epoch",
+    patience: int | None = None,
+    threshold: float | None = None,
+    threshold_mode: str | None = None,
+) -> Rule:
+    """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
+
+    What is None isn't asked for. A setting may be given twice, by name and within ``rule``, if both say the same.
+
+    Raises:
+        ValueError: If a setting is out of its range, belongs to another rule, or is given twice.
+
+    >>> configure(patience=3).name, configure().name, configure({"name": "trend", "window": 0.1}).window
+    ('patience', 'trend', 0.1)
+    """
+    check_choice("interval", interval, ("epoch", "step"))
+    check_factor(factor)
+    name, inner = _asked(rule, "trend" if patience is None else "patience")
+    check_choice("rule", name, rule_classes())
+    shared = {"mode": mode, "factor": factor, "cooldown": cooldown}
+    outer = {"patience": patience, "threshold": threshold, "threshold_mode": threshold_mode}
+    known = {item.name for item in fields(rule_classes()[name])}
+    settings = {key: value for key, value in shared.items() if key in known}
+    settings |= {key: value for key, value in outer.items() if value is not None}
+    for key, value in inner.items():
+        if key in settings and settings[key] != value:
+            raise ValueError(f"{key}={shown(settings[key])} and rule={{{key!r}: {shown(value)}}} differ; give one")
+        settings[key] = value
+    if name == "trend" and interval == "step":
+        settings.setdefault("open_least", _STEPS)
+    return make_rule(name, **settings)
+
+
+def _asked(rule: Asked, otherwise: str) -> tuple[str, dict[str, Any]]:
+    """The rule's name, and the settings that were given with it."""
+    if rule is None or isinstance(rule, str):
+        return otherwise if rule is None else rule, {}
+    if isinstance(rule, (TrendRule, PatienceRule)):
+        changed = (item.name for item in fields(rule) if getattr(rule, item.name) != item.default)
+        return rule.name, {key: getattr(rule, key) for key in changed}
+    if not isinstance(rule, Mapping):
+        names = ", ".join(rule_classes())
+        raise ValueError(f"rule must be one of {names}, a mapping with such a name, or a rule, got {shown(rule)}")
+    settings = {str(key): value for key, value in rule.items()}
+    name = settings.pop("name", None)
+    if name is not None:
+        return name, settings
+    return ("patience" if "patience" in settings else otherwise), settings
+
+
 def observe(
-    rule: PlateauRule,
-    state: Any,
-    value: float,
-    at: float | None,
-    horizon: float | None,
-    drift: Drift | None,
-    gradients: Agreement | None = None,
+    rule: PlateauRule, state: Any, value: float, at: float | None, horizon: float | None, drift: Drift | None
 ) -> tuple[Any, Decision]:
-    """One more observation, with how weights and gradients move where that is known; only the trend rule asks for it.
+    """One more observation, with how the weights move where that is known; only the trend rule asks for it.
 
     >>> rule = make_rule("trend")
     >>> state, decision = observe(rule, rule.start(), 1.0, 1.0, 100.0, None)
@@ -66,7 +132,7 @@ def observe(
     'keep'
     """
     if isinstance(rule, TrendRule):
-        return rule.observe(state, value, at, horizon, drift, gradients)
+        return rule.observe(state, value, at, horizon, drift)
     return rule.observe(state, value, at, horizon)
 
 
@@ -83,61 +149,12 @@ def restart(rule: PlateauRule, state: Any, value: float, at: float | None) -> tu
     return rule.restart(state), None
 
 
-def configure(
-    rule: str | None = None,
-    *,
-    mode: str = "min",
-    factor: float = 0.5,
-    interval: str = "epoch",
-    window: float | int | None = None,
-    patience: int | None = None,
-    threshold: float | None = None,
-    threshold_mode: str | None = None,
-    cooldown: int = 0,
-    endgame: float | None = None,
-    on_flat_region: str = "keep",
-    gate: bool | None = None,
-    kick: str = "lr",
-    kick_momentum: float | None = None,
-    eps: float | None = None,
-    horizon_known: bool = True,
-) -> PlateauRule:
-    """The rule that a user's settings ask for; ``patience`` alone asks for the patience rule.
+def follows_weights(rule: PlateauRule, planned: bool) -> bool:
+    """Whether the rule wants to know how the weights move, in a run whose end is planned or isn't.
 
-    ``horizon_known`` is False where the run's end is known to be unknown: dlib's window can't be a share of it then.
-    ``gate`` is only checked here: whoever feeds the trend rule hands it the drift of the weights, or doesn't. So is
-    ``eps``: it is no part of the decision, but of the cut (:mod:`lr_lightning.rules.plateau.cut`).
-
-    Raises:
-        ValueError: If a setting is out of its range, or belongs to another rule.
-
-    >>> configure(patience=3).name, configure().name
-    ('patience', 'trend')
+    >>> follows_weights(TrendRule(), True), follows_weights(TrendRule(), False), follows_weights(PatienceRule(), True)
+    (True, False, False)
     """
-    check_choice("interval", interval, ("epoch", "step"))
-    check_choice("on_flat_region", on_flat_region, ("keep", "kick", "decay"))
-    check_kick(on_flat_region, kick, kick_momentum)
-    check_factor(factor)
-    name = rule if rule is not None else "trend" if patience is None else "patience"
-    check_choice("rule", name, rule_classes())
-    settings: dict[str, Any] = {"mode": mode, "cooldown": cooldown}
-    given = {
-        "window": window,
-        "patience": patience,
-        "threshold": threshold,
-        "threshold_mode": threshold_mode,
-        "endgame": endgame,
-        "on_flat": None if on_flat_region == "keep" else on_flat_region,
-    }
-    settings.update({key: value for key, value in given.items() if value is not None})
-    if name == "trend":
-        # A step is a far smaller piece of evidence than an epoch, and nothing but the horizon could tell them apart.
-        settings.update(factor=factor, kick=kick, open_least=200 if interval == "step" else 5)
-    made = make_rule(name, **settings)
-    least_change(name, eps)
-    if gate is not None and check_flag("gate", gate) and (name != "trend" or on_flat_region == "decay"):
-        other = f"rule {name!r}" if name != "trend" else "on_flat_region='decay'"
-        raise ValueError(f"gate=True waits in flat regions by the trend rule: it doesn't go with {other}")
-    if name == "dlib" and isinstance(window, float) and not horizon_known:
-        raise ValueError(f"window={window!r} is a share of the planned run, whose end isn't known; give an int")
-    return made
+    if not isinstance(rule, TrendRule):
+        return False
+    return rule.gate if rule.gate is not None else planned and rule.on_flat_region != "decay"

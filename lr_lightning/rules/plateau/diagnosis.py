@@ -1,13 +1,12 @@
-"""What kind of plateau it is, from what is at hand."""
+"""What kind of plateau it is, from what is at hand, and when to tell that a cut is put off."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from lr_lightning.rules.plateau.gradients import Agreement, moving
-from lr_lightning.rules.plateau.motion import BORDER, Drift
+from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.plateau.motion import moving_on
 from lr_lightning.rules.plateau.stats import mann_kendall
 
 WORDS: dict[str, str] = {
@@ -18,8 +17,8 @@ WORDS: dict[str, str] = {
 }
 
 
-MOVING = 1.25
-"""Drift above which the weights surely move on; a noise floor shows 1 and a little more while it settles."""
+SURE = 0.05
+"""Of a trend, to be told: the usual level of significance (Fisher)."""
 
 
 def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[float] = ()) -> str:
@@ -29,8 +28,7 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
         cause: The decision's cause, ``"plateau"`` or ``"flat"``.
         evidence: Its evidence: over the window, ``p`` of a trend towards better values (``p_late`` in its later half),
             ``observations``, ``blocks`` that they were averaged into and ``swing``, these blocks' lag-1 correlation;
-            ``drift`` how the weights moved and ``agreement`` with its error how much gradients agree, where these were
-            followed.
+            ``drift`` how the weights moved, where that was followed.
         train_losses: The training loss between observations, oldest first; empty if it wasn't collected.
 
     Returns:
@@ -50,56 +48,34 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     if fell < 0.01 and evidence.get("p", 0.0) >= 0.3:
         return "overfitting"
     going = moving_on(evidence)
-    if going is not None:  # how gradients or weights move tells more than what cuts have brought
+    if going is not None:  # how the weights move tells more than what cuts have brought
         return "flat region" if going else "noise floor"
     return "flat region" if cause == "flat" else "noise floor"
 
 
 def _swings(evidence: Mapping[str, float]) -> bool:
-    """Whether values go up and down in turn; so do a few by chance, and where gradients agree it is chance."""
+    """Whether values go up and down in turn; so do a few by chance."""
     swing, count = evidence.get("swing", 0.0), evidence.get("blocks", 0.0)
     errors = swing * max(1.0 - 4.0 / max(count, 1.0), 0.2) * math.sqrt(count)
-    return swing < -0.6 and errors < -1.3 and not evidence.get("agreement", 0.0) > 0.0
+    return swing < -0.6 and errors < -1.3
 
 
-def moving_on(evidence: Mapping[str, float]) -> bool | None:
-    """Whether the weights go somewhere, by gradients that agree, else by the weights' drift; None: unknown.
+def told(before: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
+    """What was told of this plateau, with what this decision tells.
 
-    Gradients that turn back count only where the drift doesn't tell: on flat ground most directions may bounce while
-    one slowly leads away.
+    The plateau is over where the LR is changed for its sake or progress is sure; a p-value that wavers ends nothing,
+    nor do the endgame's cuts.
 
-    >>> moving_on({"drift": 1.8}), moving_on({"drift": 1.1}), moving_on({"drift": 0.5})
-    (True, None, False)
-    >>> agree = {"agreement": 0.2, "agreement_error": 0.05}
-    >>> moving_on({**agree, "drift": 0.5}), moving_on({**agree, "agreement": -0.2, "drift": 1.1})
-    (True, False)
+    Args:
+        before: What was told up to now; () at first.
+        decision: The next decision. If the result is longer than ``before``, it is to be told.
+
+    >>> waits = Decision("keep", "", "flat", waits="weights")
+    >>> told((), waits), told(("weights",), waits), told(("weights",), Decision("decay", "", "plateau"))
+    (('weights',), ('weights',), ())
     """
-    told = moving(evidence.get("agreement", math.nan), evidence.get("agreement_error", math.nan))
-    drift = evidence.get("drift", math.nan)
-    if told or drift > MOVING:
-        return True
-    return False if 0.0 < drift <= BORDER else told  # weights that don't move at all tell nothing
-
-
-@dataclass(frozen=True)
-class Motion:
-    """What is known of how the weights move, where somebody follows it.
-
-    Attributes:
-        drift: How they moved in this stage.
-        gradients: How much their gradients agreed.
-
-    >>> Motion(Drift(1.5)).evidence
-    {'drift': 1.5}
-    """
-
-    drift: Drift | None = None
-    gradients: Agreement | None = None
-
-    @property
-    def evidence(self) -> dict[str, float]:
-        """For a decision."""
-        found = {} if self.gradients is None else dict(self.gradients.evidence)
-        if self.drift is not None and self.drift.ratio is not None:
-            found["drift"] = self.drift.ratio
-        return found
+    sure = decision.cause == "progress" and decision.evidence.get("p", 1.0) < SURE
+    changed = decision.action != "keep" and decision.cause != "endgame"
+    if changed or sure or decision.cause in ("restart", "kick"):
+        return ()
+    return (*before, decision.waits) if decision.waits and decision.waits not in before else before

@@ -1,4 +1,4 @@
-"""A kick: on flat ground the LR, the momentum or both are raised for a while, and taken back unless that helps.
+"""A kick: on flat ground LR and momentum are raised for a while, and taken back unless that helps.
 
 A kick begins where the trend rule finds flat ground, once between two cuts. Then it is on trial: a downward trend
 (p below .02) in the values since, at a better level than before, and it stays until the next cut. It is taken back
@@ -11,44 +11,21 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lr_lightning.rules.checks import check_choice, check_number
 from lr_lightning.rules.plateau.trend_state import Stage, TrendState
 
-KICKS: tuple[str, ...] = ("lr", "momentum", "both")
-RAISED: dict[str, str] = {"lr": "LR", "momentum": "momentum", "both": "LR and momentum"}
 HELPS = 0.02
 """Greatest p-value of a trend that a kick is kept for."""
 NONE, TRIAL, OVER = 0, 1, 2
 _WINDOWS = 2.0
 
 
-def check_kick(on_flat_region: str, kick: object, kick_momentum: object) -> None:
-    """Refuse a kick that can't be, or is never made.
+def raised_momentum(momentum: float, factor: float) -> float:
+    """The momentum of a kick: its distance to 1 times ``factor``; SGD's steps grow to ``1 / factor``.
 
-    Raises:
-        ValueError: If a value is out of its range, or set where it plays no part.
-
-    >>> check_kick("kick", "both", 0.95)
+    >>> round(raised_momentum(0.9, 0.5), 12)
+    0.95
     """
-    check_choice("kick", kick, KICKS)
-    if kick != "lr" and on_flat_region != "kick":
-        raise ValueError(f"kick={kick!r} is for on_flat_region='kick', got on_flat_region={on_flat_region!r}")
-    if kick_momentum is None:
-        return
-    value = check_number("kick_momentum", kick_momentum, 0.0, 1.0, open_low=True, open_high=True)
-    if kick == "lr":
-        raise ValueError(f"kick_momentum={value!r} is for kick='momentum' or 'both', got kick='lr'")
-
-
-def raised_momentum(momentum: float, factor: float, chosen: float | None = None) -> float:
-    """The momentum of a kick: ``chosen``, or what takes SGD's steps to ``1 / factor`` of their length in the long run.
-
-    Never below what it was.
-
-    >>> round(raised_momentum(0.9, 0.5), 12), raised_momentum(0.9, 0.5, 0.99), raised_momentum(0.9, 0.5, 0.8)
-    (0.95, 0.99, 0.9)
-    """
-    return max(momentum, 1.0 - (1.0 - momentum) * factor if chosen is None else chosen)
+    return 1.0 - (1.0 - momentum) * factor
 
 
 def fits(at: float, seen: int, length: float, least: int, end: float | None) -> bool:
@@ -96,24 +73,23 @@ def why_over(state: TrendState, value: float, at: float, length: float, least: i
     return None
 
 
-def begun(stage: Stage, at: float, seen: int, level: float, kick: str) -> Stage:
+def begun(stage: Stage, at: float, seen: int, level: float) -> Stage:
     """The stage that a kick begins; ``level`` is the metric's, smaller is better.
 
-    >>> begun(Stage(depth=1), 5.0, 5, 1.0, "lr").depth
+    >>> begun(Stage(depth=1), 5.0, 5, 1.0).depth
     0
     """
-    depth = stage.depth - (kick != "momentum")
-    fresh = replace(stage, blocks=(), begin=at, width=1, depth=depth)
+    fresh = replace(stage, blocks=(), begin=at, width=1, depth=stage.depth - 1)
     return replace(fresh, kicked=TRIAL, kick_at=at, kick_seen=seen, kick_level=level)
 
 
-def taken_back(stage: Stage, at: float, kick: str) -> Stage:
+def taken_back(stage: Stage, at: float) -> Stage:
     """The stage after a kick that didn't help.
 
-    >>> taken_back(begun(Stage(depth=1), 5.0, 5, 1.0, "lr"), 9.0, "lr").depth
+    >>> taken_back(begun(Stage(depth=1), 5.0, 5, 1.0), 9.0).depth
     1
     """
-    return replace(stage, blocks=(), begin=at, width=1, depth=stage.depth + (kick != "momentum"), kicked=OVER)
+    return replace(stage, blocks=(), begin=at, width=1, depth=stage.depth + 1, kicked=OVER)
 
 
 def settled(state: TrendState) -> TrendState:

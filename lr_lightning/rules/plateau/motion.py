@@ -13,7 +13,7 @@ a ratio, so scaling the weights changes nothing. Here is what is decided; :mod:`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MOST_SAMPLES = 24
@@ -23,6 +23,8 @@ A_RUN = 50
 BORDER = 1.0
 CLEAR = 1.1
 """Above a random walk by more than chance."""
+MOVING = 1.25
+"""Drift above which the weights surely move on; a noise floor shows 1 and a little more while it settles."""
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,15 @@ def ratio_of(far: float, near: float) -> float:
     if not (math.isfinite(far) and math.isfinite(near)):
         return math.nan
     return far / near if near > 0 else 0.0
+
+
+def moving_on(evidence: Mapping[str, float]) -> bool | None:
+    """Whether the weights go somewhere, by the ``drift`` of a decision's evidence; None: unknown.
+
+    >>> moving_on({"drift": 1.8}), moving_on({"drift": 1.1}), moving_on({"drift": 0.5})
+    (True, None, False)
+    """
+    drift = evidence.get("drift", math.nan)
+    if drift > MOVING:
+        return True
+    return False if 0.0 < drift <= BORDER else None  # weights that don't move at all tell nothing

@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lr_lightning.rules.checks import check_choice, check_count, check_number
-from lr_lightning.rules.plateau import evidence as evidence_of
+from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_number
 from lr_lightning.rules.plateau import kick as kicks
 from lr_lightning.rules.plateau import stats
 from lr_lightning.rules.plateau.cuts import begins, due_cuts, most_cuts, waits
 from lr_lightning.rules.plateau.decision import Decision, check_at, check_factor, check_mode
-from lr_lightning.rules.plateau.diagnosis import Motion, moving_on
-from lr_lightning.rules.plateau.gradients import Agreement
-from lr_lightning.rules.plateau.motion import Drift
+from lr_lightning.rules.plateau.motion import Drift, moving_on
 from lr_lightning.rules.plateau.stats import Block
 from lr_lightning.rules.plateau.trend_state import MOST_BLOCKS, Stage, TrendState, state_of
 
@@ -62,11 +59,12 @@ class TrendRule:
         endgame: Largest share of a planned run over which the LR goes down anyway, to a thousandth: half of it while
             the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
-        on_flat: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"`` waits
-            for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR or momentum once and takes that back
-            if it brings no progress (:mod:`lr_lightning.rules.plateau.kick`). Where it is known whether the weights
-            move on, that tells flat ground.
-        kick: What a kick raises: ``"lr"``, ``"momentum"`` or ``"both"``.
+        on_flat_region: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"``
+            waits for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR and momentum once and takes that
+            back if it brings no progress (:mod:`lr_lightning.rules.plateau.kick`). Where it is known whether the
+            weights move on, that tells flat ground.
+        gate: Whether whoever feeds the rule is to follow the weights and hand ``drift`` in, so that a cut waits while
+            they move on. None: where the end of the run is planned, unless ``on_flat_region="decay"``.
 
     >>> rule = TrendRule()
     >>> state, decision = rule.observe(rule.start(), 1.0)
@@ -84,8 +82,8 @@ class TrendRule:
     cooldown: int = 0
     endgame: float = 0.65
     factor: float = 0.5
-    on_flat: str = "keep"
-    kick: str = "lr"
+    on_flat_region: str = "keep"
+    gate: bool | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -100,8 +98,9 @@ class TrendRule:
         check_count("cooldown", self.cooldown, 0)
         check_number("endgame", self.endgame, 0.0, 1.0)
         check_factor(self.factor)
-        check_choice("on_flat", self.on_flat, ON_FLAT)
-        check_choice("kick", self.kick, kicks.KICKS)
+        check_choice("on_flat_region", self.on_flat_region, ON_FLAT)
+        if self.gate is not None and check_flag("gate", self.gate) and self.on_flat_region == "decay":
+            raise ValueError("gate=True waits in flat regions: it doesn't go with on_flat_region='decay'")
 
     def start(self) -> TrendState:
         """The state before the first observation."""
@@ -127,12 +126,8 @@ class TrendRule:
         at: float | None = None,
         horizon: float | None = None,
         drift: Drift | None = None,
-        gradients: Agreement | None = None,
     ) -> tuple[TrendState, Decision]:
-        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut.
-
-        ``gradients`` are evidence for the diagnosis and for a kick.
-        """
+        """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut."""
         seen = state.seen + 1
         at = check_at(at, seen, state.at)
         if horizon is not None and horizon * (1.0 - self.endgame) < at < horizon:  # nothing is trained after the end
@@ -142,7 +137,7 @@ class TrendRule:
         length, least = self._span(state.stage.kick_at, horizon, 1.0)
         if why := kicks.why_over(state, value, at, length, least, self._last_kick(horizon)):
             return self.end_kick(replace(state, seen=seen, at=at), value, why)
-        return self._take(state, float(value), seen, at, horizon, Motion(drift, gradients))
+        return self._take(state, float(value), seen, at, horizon, drift)
 
     def _last_kick(self, horizon: float | None) -> float | None:
         """Where no kick may be on trial any more."""
@@ -153,13 +148,13 @@ class TrendRule:
     def end_kick(self, state: TrendState, value: float, why: str) -> tuple[TrendState, Decision]:
         """Take a kick on trial back."""
         finite = math.isfinite(value)
-        stage = replace(kicks.taken_back(state.stage, state.at, self.kick), nonfinite=state.nonfinite + (not finite))
+        stage = replace(kicks.taken_back(state.stage, state.at), nonfinite=state.nonfinite + (not finite))
         row = 0 if finite else state.nonfinite_row + 1
-        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
+        words = f"the raised LR is taken back: {why}"
         return TrendState(state.seen, state.at, 0.0, 0, row, stage), Decision("unkick", words, "flat")
 
     def _take(
-        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, motion: Motion
+        self, state: TrendState, value: float, seen: int, at: float, horizon: float | None, drift: Drift | None
     ) -> tuple[TrendState, Decision]:
         stage = state.stage
         if not math.isfinite(value):
@@ -178,9 +173,9 @@ class TrendRule:
             stage = replace(stage, top=top, top_count=stage.top_count + 1)
         if count < stage.width:
             return TrendState(seen, at, total, count, 0, stage), _WAIT
-        swings = evidence_of.swing(stage.swings, stage.blocks, total / count)
+        swings = stats.swing(stage.swings, stage.blocks, total / count)
         stage = replace(stage, blocks=(*stage.blocks, (total / count, count, at)), swings=swings)
-        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, motion)
+        stage, decision = self._judge(self._bound(stage, at, horizon), seen, at, horizon, drift)
         return TrendState(seen, at, 0.0, 0, 0, stage), decision
 
     def _span(self, at: float, horizon: float | None, stretch: float) -> tuple[float, int]:
@@ -200,10 +195,10 @@ class TrendRule:
             dropped = stage.blocks[: MOST_BLOCKS // 4]
             return replace(stage, blocks=stage.blocks[MOST_BLOCKS // 4 :], begin=dropped[-1][2])
         merged = stats.halve(stage.blocks)
-        return replace(stage, blocks=merged, width=stage.width * 2, swings=evidence_of.swings_of(merged))
+        return replace(stage, blocks=merged, width=stage.width * 2, swings=stats.swings_of(merged))
 
     def _judge(
-        self, stage: Stage, seen: int, at: float, horizon: float | None, motion: Motion
+        self, stage: Stage, seen: int, at: float, horizon: float | None, drift: Drift | None
     ) -> tuple[Stage, Decision]:
         if stats.jumped(stage.blocks):
             if stage.kicked == kicks.TRIAL:
@@ -221,12 +216,13 @@ class TrendRule:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
         evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
-        evidence.update(motion.evidence)
-        return self._plateau(stage, seen, at, horizon, means, evidence, motion.drift)
+        if drift is not None and drift.ratio is not None:
+            evidence["drift"] = drift.ratio
+        return self._plateau(stage, seen, at, horizon, means, evidence, drift)
 
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
         if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._signed(evidence["level"]) < stage.kick_level:
-            words = f"the raised {kicks.RAISED[self.kick]} brings progress (p = {p:.2g}): it stays"
+            words = f"the raised LR brings progress (p = {p:.2g}): it stays"
             return replace(stage, kicked=kicks.OVER), Decision("keep", words, "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
 
@@ -234,14 +230,14 @@ class TrendRule:
         self, stage: Stage, seen: int, at: float, horizon: float | None
     ) -> tuple[Sequence[Block] | None, float]:
         """The newest blocks that could have seen a slow decay, and its gain over them; none while there are too few."""
-        stretch = stage.backoff if self.on_flat == "keep" else 1.0
+        stretch = stage.backoff if self.on_flat_region == "keep" else 1.0
         # Where the end isn't known, a cut too late costs more than one too early: no waiting for certainty.
-        patient = self.resolution > 0 and self.on_flat != "decay"
+        patient = self.resolution > 0 and self.on_flat_region != "decay"
         patient = patient and (horizon is not None or isinstance(self.window, int)) and stage.kicked != kicks.TRIAL
         most = stretch * _MOST_STRETCH
-        promised = evidence_of.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
+        promised = stats.promise(stage.blocks, stage.begin) if patient and stage.level is None else None
         early = horizon is not None and at < 0.5 * horizon
-        widened = evidence_of.inflation(evidence_of.correlation(stage.swings))
+        widened = stats.inflation(stats.correlation(stage.swings))
         sure = self.resolution * widened * self._certainty(seen, at, horizon if early else None)
         while True:
             window = stats.newest(stage.blocks, stage.begin, *self._span(at, horizon, stretch))
@@ -261,7 +257,7 @@ class TrendRule:
         """
         if horizon is None:
             return _LATE * min(1.0, seen / _RAMP)
-        if self.on_flat == "kick":  # a kick that comes late is none, and one too many is taken back
+        if self.on_flat_region == "kick":  # a kick that comes late is none, and one too many is taken back
             return min(1.0, seen / _RAMP)
         return min(_EARLY, seen / _RAMP * horizon / at) if at > 0 else _EARLY
 
@@ -270,7 +266,7 @@ class TrendRule:
         if promised is not None:
             held = len(stage.blocks) - len(window)
             start, end = stage.blocks[held - 1][2] if held else stage.begin, stage.blocks[-1][2]
-            return evidence_of.gain(promised, (end - start) / (end - stage.begin))
+            return stats.gain(promised, (end - start) / (end - stage.begin))
         means = stats.means_of(window)
         share = min(0.9, sum(block[1] for block in window) / max(seen, 1))
         drop = stage.top - sum(means) / len(means)
@@ -286,7 +282,7 @@ class TrendRule:
             "noise": stats.spread(means),
             "drop": stage.top - level,
             # A bent decline looks like correlated noise.
-            "correlation": evidence_of.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
+            "correlation": stats.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
         }
 
     def _signed(self, value: float) -> float:
@@ -312,17 +308,17 @@ class TrendRule:
             return self._unkick(stage, at, "no progress", evidence)
         early = drift is not None and drift.ratio is None
         moving = moving_on(evidence)
-        if self.on_flat == "kick" and (flat and not early if moving is None else moving):
+        if self.on_flat_region == "kick" and (flat and not early if moving is None else moving):
             length, least = self._span(at, horizon, 1.0)
             if stage.kicked == kicks.NONE and kicks.fits(at, seen, length, least, self._last_kick(horizon)):
-                return kicks.begun(stage, at, seen, level, self.kick), Decision("kick", words, "flat", evidence)
+                return kicks.begun(stage, at, seen, level), Decision("kick", words, "flat", evidence)
         if horizon is not None and self._can_wait(stage, at / horizon, useless):
             # Once the endgame has begun, waiting for it is no news.
             what, more = ("", "") if stage.end_cuts or at >= horizon else ("endgame", "; can wait for the endgame")
             return stage, Decision("keep", words + more, "flat" if flat else "plateau", evidence, waits=what)
         most = _OPEN_BACKOFF if horizon is None else _MOST_BACKOFF
         backoff = min(most, 2.0 * stage.backoff) if useless else 1.0
-        if backoff > stage.backoff and not stage.waited and self.on_flat == "keep":
+        if backoff > stage.backoff and not stage.waited and self.on_flat_region == "keep":
             words += f"; first a window {backoff:g} times as long"
             waiting = replace(stage, backoff=backoff, waited=True)
             return waiting, Decision("keep", words, "flat", evidence, waits="window")
@@ -335,7 +331,7 @@ class TrendRule:
 
     def _can_wait(self, stage: Stage, done: float, useless: bool) -> bool:
         """Whether to leave a cut to the endgame, which will bring what is left of them: none is worth a risk."""
-        if not self.endgame or self.on_flat == "decay":
+        if not self.endgame or self.on_flat_region == "decay":
             return False
         if done >= 1.0:
             return True  # nothing is trained after the end
@@ -358,8 +354,8 @@ class TrendRule:
         )
 
     def _unkick(self, stage: Stage, at: float, why: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
-        words = f"the raised {kicks.RAISED[self.kick]} is taken back: {why}"
-        return kicks.taken_back(stage, at, self.kick), Decision("unkick", words, "flat", evidence)
+        words = f"the raised LR is taken back: {why}"
+        return kicks.taken_back(stage, at), Decision("unkick", words, "flat", evidence)
 
     def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
         count, way = int(evidence["observations"]), "downward" if self.mode == "min" else "upward"

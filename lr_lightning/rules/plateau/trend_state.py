@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lr_lightning.rules.plateau.evidence import STILL, Swings
-from lr_lightning.rules.plateau.stats import Block
+from lr_lightning.rules.plateau.stats import STILL, Block, Swings
 from lr_lightning.rules.saved import Saved, load_fields
 
 MOST_BLOCKS = 128

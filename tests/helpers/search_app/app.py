@@ -8,7 +8,7 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from lr_lightning.sweeper.isolated import isolated_trials
+from lr_lightning import isolated_trials
 
 
 def score(cfg: DictConfig) -> float | None:

@@ -5,7 +5,7 @@ import os
 import hydra
 from omegaconf import DictConfig
 
-from lr_lightning.sweeper.isolated import isolated_trials
+from lr_lightning import isolated_trials
 
 
 def task(cfg: DictConfig) -> float:

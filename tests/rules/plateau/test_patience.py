@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lr_lightning import PlateauDecay
 from lr_lightning.optim.plateau import PlateauLR
-from lr_lightning.rules.plateau import cut as plateau_cut
+from lr_lightning.rules.plateau import cuts as plateau_cut
 from lr_lightning.rules.plateau.configure import make_rule
-from lr_lightning.rules.plateau.cut import least_change
+from lr_lightning.rules.plateau.cuts import least_change
 
 FINITE = st.floats(-1e3, 1e3, allow_nan=False).map(lambda x: round(x, 3))
 
@@ -70,9 +70,8 @@ def test_equals_torch_at_tiny_lrs(lrs, floors, eps, factor, patience, switch):
     for i in range(60):
         if i == switch:
             taken = PlateauDecay.from_torch(scheduler)
-            assert least_change("patience", taken._settings["eps"]) == plateau.eps == scheduler.eps
-            given = {key: taken._settings[key] for key in ("rule", "patience", "threshold", "threshold_mode", "eps")}
-            plateau = PlateauLR(ours, taken.mode, taken.factor, min_lr=taken.min_lr, **given)
+            assert least_change("patience", taken.eps) == plateau.eps == scheduler.eps
+            plateau = PlateauLR(ours, taken.mode, taken.factor, min_lr=taken.min_lr, eps=taken.eps, rule=taken.rule)
             plateau.state = taken._state
         scheduler.step(1.0)
         plateau.step(1.0)
@@ -82,7 +81,7 @@ def test_equals_torch_at_tiny_lrs(lrs, floors, eps, factor, patience, switch):
 def test_eps_is_for_other_rules_too_but_none_by_default():
     """From 1e-8 on: the classic rule leaves it there, the trend rule goes on, or as far as its own eps lets it."""
     lrs = {}
-    rules = {"patience": {"patience": 0}, "trend": {"window": 3}, "own": {"window": 3, "eps": 1e-9}}
+    rules = {"patience": {"patience": 0}, "trend": {"rule": {"window": 3}}, "own": {"rule": {"window": 3}, "eps": 1e-9}}
     for name, chosen in rules.items():
         one = optimizer(1e-8)
         plateau = PlateauLR(one, **chosen)

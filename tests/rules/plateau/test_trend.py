@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lr_lightning.callbacks._plateau.settings import CORRELATED
+from lr_lightning.callbacks._plateau.log import CORRELATED
 from lr_lightning.rules.plateau import stats
 from lr_lightning.rules.plateau.configure import make_rule
 from lr_lightning.rules.plateau.cuts import most_cuts
@@ -159,12 +159,12 @@ def test_cuts_that_bring_nothing_become_rare():
     """On a flat region each useless cut doubles the wait for the next."""
     values = np.concatenate([np.linspace(2, 1, 40), np.full(960, 1.0)]) + noise(5, 1000, 0.01)
     waiting = [i for i, _, _ in run(no_end(window=20), values, 1000)]
-    hasty = [i for i, _, _ in run(no_end(window=20, on_flat="decay"), values, 1000)]
+    hasty = [i for i, _, _ in run(no_end(window=20, on_flat_region="decay"), values, 1000)]
     assert len(waiting) < len(hasty) / 2
 
 
 def test_kick_is_taken_back_when_it_does_not_help_and_kept_when_it_does():
-    rule = no_end(window=10, on_flat="kick")
+    rule = no_end(window=10, on_flat_region="kick")
     flat = noise(2, 200, 0.01) + 1.0
     actions = [action for _, action, _ in run(rule, flat)]
     assert actions[:3] == ["kick", "unkick", "decay"]
@@ -178,7 +178,7 @@ def test_kick_is_taken_back_when_it_does_not_help_and_kept_when_it_does():
 
 
 def test_cooldown_ignores_observations():
-    rule = no_end(window=6, cooldown=30, on_flat="decay", resolution=0.0)
+    rule = no_end(window=6, cooldown=30, on_flat_region="decay", resolution=0.0)
     first, second = [i for i, _, _ in run(rule, [1.0] * 60)][:2]
     assert second - first == 30 + 6
 
@@ -198,7 +198,7 @@ def test_scale_and_shift_change_nothing(values, scale, shift):
 @settings(max_examples=60, deadline=None)
 @given(values=SERIES, on_flat=st.sampled_from(["keep", "kick", "decay"]))
 def test_max_on_the_negated_metric_is_min(values, on_flat):
-    low, high = (no_end(window=0.1, mode=mode, on_flat=on_flat) for mode in ("min", "max"))
+    low, high = (no_end(window=0.1, mode=mode, on_flat_region=on_flat) for mode in ("min", "max"))
     assert run(low, values, len(values)) == run(high, [-v for v in values], len(values))
 
 
@@ -206,7 +206,7 @@ def test_max_on_the_negated_metric_is_min(values, on_flat):
 @given(values=SERIES, every=st.integers(1, 10), horizon=st.booleans(), on_flat=st.sampled_from(["keep", "kick"]))
 def test_saved_and_loaded_anywhere_decides_the_same(values, every, horizon, on_flat):
     """State through JSON at every ``every``-th observation; also holes in the data, also in a kick."""
-    rule, end = make_rule("trend", on_flat=on_flat), len(values) if horizon else None
+    rule, end = make_rule("trend", on_flat_region=on_flat), len(values) if horizon else None
     holed = [math.nan if v % 17 == 0 else float(v) for v in values]
     plain, saved = rule.start(), rule.start()
     for i, value in enumerate(holed):
@@ -284,7 +284,7 @@ def test_mann_kendall_against_scipy(values):
         ("mode", "exp", "mode must be one of min, max, got 'exp'"),
         ("endgame", 1.5, "endgame must be a number of at least 0 and at most 1, got 1.5"),
         ("factor", 1.0, "factor must be a number above 0 and below 1, got 1.0"),
-        ("on_flat", "jump", "on_flat must be one of keep, kick, decay, got 'jump'"),
+        ("on_flat_region", "jump", "on_flat_region must be one of keep, kick, decay, got 'jump'"),
         ("cooldown", -1, "cooldown must be an integer of at least 0, got -1"),
         ("speed", 1, "rule 'trend' has no setting 'speed'"),
     ],
@@ -295,7 +295,7 @@ def test_refuses(setting, value, words):
 
 
 def test_unknown_rule():
-    with pytest.raises(ValueError, match="rule must be one of trend, patience, dlib, got 'cusum'"):
+    with pytest.raises(ValueError, match="rule must be one of trend, patience, got 'cusum'"):
         make_rule("cusum")
 
 

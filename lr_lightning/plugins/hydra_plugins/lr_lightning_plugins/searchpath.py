@@ -1,16 +1,16 @@
-"""Makes the config groups of lr_lightning visible in any Hydra app."""
+"""Makes our callbacks visible in any Hydra app, by files whose names begin with ``lr_``: nothing else of ours is."""
 
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-OURS = "pkg://lr_lightning.conf"
+OURS = "pkg://hydra_plugins.lr_lightning_plugins.conf"
 
 
 class LRLightningSearchPath(SearchPathPlugin):
-    """Puts ``pkg://lr_lightning.conf`` last: the app's own configs come first and win."""
+    """Puts our callbacks last: the app's own configs come first and win."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append our configs once; the ``lr-lightning`` app has them already."""
+        """Append our folder once; an app may name it in its own ``hydra.searchpath``."""
         if any(element.path == OURS for element in search_path.get_path()):
             return
         search_path.append(provider="lr-lightning", path=OURS)
