@@ -72,7 +72,7 @@ def _traces(
     lrs, losses = np.asarray(run["lrs"], dtype=float), _floats(run["losses"])
     kept = _thinned(len(lrs))
     label, hover = style.literal(style.short(name)), "LR %{x:.3g}<br>%{meta} %{y:.4g}<extra>%{fullData.name}</extra>"
-    common: Spec = {"legendgroup": "curve" if single else label, "hovertemplate": hover}
+    common: Spec = {"hovertemplate": hover, **({} if single else {"legendgroup": label})}
     pale = style.faded(color, (0.4 if single else 0.25) + (0.2 if dark else 0.0))
     raw = style.scatter(
         lrs[kept],

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from lr_lightning.reporting.figures.style import power_of_ten
+
 TAIL = 0.05
 """Share of a series' values at each end that may leave the picture, as in TensorBoard's Time Series."""
 JUMP = 10.0
 """A series whose upper values would stretch the picture by more than this leaves it: the others stay readable."""
+MOST = 1e300
 LOG_FROM = 30.0
 """Ratio of largest to smallest value from which positive values are drawn on a log axis."""
 
@@ -30,7 +33,9 @@ def visible(series: Sequence[Any], clip: bool = True) -> tuple[float, float] | N
     >>> visible([[1.0, 2.0], [1.0, 6e15]], clip=False)
     (1.0, 6000000000000000.0)
     """
-    finite = [values[np.isfinite(values)] for values in (np.asarray(one, dtype=float) for one in series)]
+    # Twice the largest float is none.
+    arrays = (np.asarray(one, dtype=float) for one in series)
+    finite = [np.clip(values[np.isfinite(values)], -MOST, MOST) for values in arrays]
     finite = [values for values in finite if len(values)]
     if not finite:
         return None
@@ -100,5 +105,5 @@ def beyond(values: Any, axis: dict[str, Any]) -> bool:
     if not len(given) or "range" not in axis:
         return False
     last = given[-1]
-    low, high = (10.0**end if axis["type"] == "log" else end for end in axis["range"])
+    low, high = (power_of_ten(end) if axis["type"] == "log" else end for end in axis["range"])
     return not (math.isfinite(last) and low <= last <= high)

@@ -31,8 +31,7 @@ def draw(search: Mapping[str, Any], *, dark: bool) -> Spec:
     figure["data"] += _intervals(search, rounds)
     figure["data"] += _history(trials, search.get("mode") == "max", dark)
     figure["layout"] = _layout(search, trials, rounds, axis, dark)
-    if any(not scored(trial) for trial in trials):
-        style.note(figure, "diverged ×   crashed □", x=0, y=0.985, xanchor="left", yanchor="middle")
+    figure["data"] += _legend(trials, axis, dark)
     return figure
 
 
@@ -63,7 +62,7 @@ def _score_axis(scores: Any, higher: bool) -> Spec:
 def _outside(score: float, axis: Spec) -> bool:
     if "range" not in axis:
         return False
-    low, high = (10.0**end if axis["type"] == "log" else end for end in axis["range"])
+    low, high = (style.power_of_ten(end) if axis["type"] == "log" else end for end in axis["range"])
     return not low <= score <= high
 
 
@@ -74,7 +73,7 @@ def _layout(
     span = style.decades([*bounds, *[trial["lr"] for trial in trials]])
     better = "higher" if search.get("mode") == "max" else "lower"
     title = f"{style.literal(style.short(search.get('metric') or 'score'))} ({better} is better)"
-    log = {"exponentformat": "power", "dtick": style.log_tick(axis["range"], 6)} if axis["type"] == "log" else {}
+    log = style.log_ticks(axis["range"], 6) if axis["type"] == "log" else {}
     first = max(0, len(rounds) - 3 * MOST_ROUNDS)
     ticks = list(range(first, len(rounds), max(1, (len(rounds) - first) // 8)))
     quiet: Spec = {"visible": False, "fixedrange": True}
@@ -86,7 +85,7 @@ def _layout(
         "yaxis2": style.axis(dark, title="round", domain=[0.33, 0.48], tickmode="array", tickvals=ticks,
                              range=[len(rounds) - 0.4, first - 0.6]),
         "yaxis3": style.axis(dark, domain=[0.96, 1], range=[-1, 1], **quiet),
-        "yaxis4": style.axis(dark, title="score", domain=[0, 0.2], anchor="x2", nticks=4, **axis, **log),
+        "yaxis4": style.axis(dark, title="score", domain=[0, 0.2], anchor="x2", **{"nticks": 4, **axis, **log}),
     }  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def _surrogate(curve: Mapping[str, Sequence[float]] | None, dark: bool) -> list[
     if not curve:
         return []
     grey = "#bdc1c6" if dark else "#5f6368"
-    common: Spec = {"mode": "lines", "hoverinfo": "skip", "legendgroup": "surrogate"}
+    common: Spec = {"mode": "lines", "hoverinfo": "skip"}
     edge = {"width": 0, "color": grey}
     return [
         style.scatter(curve["lr"], curve["high"], line=edge, showlegend=False, name="band", **common),
@@ -104,7 +103,7 @@ def _surrogate(curve: Mapping[str, Sequence[float]] | None, dark: bool) -> list[
             **common,
         ),
         style.scatter(
-            curve["lr"], curve["mean"], mode="lines", line={"color": grey, "width": 1.5}, legendgroup="surrogate",
+            curve["lr"], curve["mean"], mode="lines", line={"color": grey, "width": 1.5},
             name="surrogate's mean", hovertemplate="LR %{x:.3g}<br>expected %{y:.4g}<extra></extra>",
         ),
     ]  # fmt: skip
@@ -138,13 +137,32 @@ def _points(name: str, trials: Sequence[Mapping[str, Any]], axis: Spec, dark: bo
                     name=f"{name}: no score, or far off" if strip else name,
                     mode="markers",
                     legendgroup=name,
-                    showlegend=not strip,
+                    showlegend=False,
                     marker={"color": colors, "size": 10, "symbol": symbols, "line": edge},
                     hovertext=[describe(trial) for trial in part],
                     hovertemplate="%{hovertext}<extra></extra>",
                 )
             )
     return traces
+
+
+def _legend(trials: Sequence[Mapping[str, Any]], axis: Spec, dark: bool) -> list[Spec]:
+    """Entries of the legend without points of their own: colours are rounds, symbols say how a trial ended."""
+    numbers = sorted({int(trial["round"]) for trial in trials})
+    entries = [(f"round {n}", color_of(n), "circle", f"round {n}") for n in numbers[: MOST_ROUNDS + 1]]
+    if len(numbers) > MOST_ROUNDS:
+        entries = []
+    ends = {trial["status"] for trial in trials if trial["status"] in SYMBOLS and trial["status"] not in DONE}
+    entries += [(end, style.ink(dark), SYMBOLS[end], end) for end in SYMBOLS if end in ends]
+    if any(scored(trial) and _outside(trial["score"], axis) for trial in trials):
+        entries.append(("score far off", style.ink(dark), "triangle-up", "far"))
+    return [
+        style.scatter(
+            [None], [None], mode="markers", name=name, legendgroup=group, hoverinfo="skip",
+            marker={"color": color, "symbol": symbol, "size": 10},
+        )
+        for name, color, symbol, group in entries
+    ]  # fmt: skip
 
 
 def color_of(number: int) -> str:

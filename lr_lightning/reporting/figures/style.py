@@ -27,6 +27,7 @@ ZONES = {
 }
 ZONE_INK = {"flat": "rgba(128,134,139,0.35)", "descending": "rgba(0,158,115,0.4)", "diverging": "rgba(213,94,0,0.35)"}
 FONT = "Roboto, 'Helvetica Neue', Arial, sans-serif"
+_FURTHEST = 300.0
 HOVER_WIDTH = 42
 """Characters of a line in a hover label: about 280 px, which find room on one side of any point of a narrow plot."""
 
@@ -107,13 +108,19 @@ def layout(*, dark: bool, height: int | None = None, **more: Any) -> Spec:
         "paper_bgcolor": paper(dark),
         "plot_bgcolor": paper(dark),
         "colorway": [color(index, dark) for index in range(len(COLORS))],
-        "margin": {"l": 64, "r": 24, "t": 40, "b": 52},
+        "margin": {"l": 64, "r": 24, "t": 34, "b": 52},
         "hoverlabel": {"align": "left", "font": {"size": 12, "family": FONT}, "namelength": 60},
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 12}},
+        # Below the axis' title, where it covers neither the buttons nor the curves.
+        "legend": {"orientation": "h", "x": 0, "y": legend_place(height or 450), "yanchor": "top", "font": {"size": 12}},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#9aa0a6", "activecolor": ink(dark), "orientation": "h"},
         **({} if height is None else {"height": height}),
         **more,
     }
+
+
+def legend_place(height: int) -> float:
+    """Where the legend begins, in heights of the plot: 58 pixels below it, of a figure so high."""
+    return -58 / max(height - 150, 100)
 
 
 def axis(dark: bool, *, title: str | None = None, **more: Any) -> Spec:
@@ -136,19 +143,32 @@ def axis(dark: bool, *, title: str | None = None, **more: Any) -> Spec:
 
 
 def log_axis(dark: bool, **more: Any) -> Spec:
-    """A log axis with labels such as 10⁻³; give ``range`` or ``dtick`` where it may reach far."""
-    bounds = more.get("range")
-    return axis(dark, **{"type": "log", "exponentformat": "power", "dtick": log_tick(bounds), **more})
+    """A log axis; give its ``range`` where it is known."""
+    return axis(dark, **{"type": "log", **log_ticks(more.get("range")), **more})
 
 
-def log_tick(bounds: Sequence[float] | None, most: int = 9) -> float | str:
-    """Distance of a log axis's labels so that they never touch: 2 and 5 between decades, decades, or several.
+def log_ticks(bounds: Sequence[float] | None, most: int = 9) -> Spec:
+    """Labels of a log axis that never touch and are whole numbers each: 0.002, 0.005 … over short ranges, else 10⁻³.
 
-    >>> log_tick([0.0, 1.5]), log_tick([-7, 1]), log_tick([0, 30])
-    ('D2', 1, 4)
+    >>> log_ticks([-2.5, -0.9])["ticktext"]
+    ['0.005', '0.01', '0.02', '0.05', '0.1']
+    >>> log_ticks([-7, 1])["dtick"], log_ticks([0, 30])["dtick"]
+    (1, 4)
     """
-    reach = abs(bounds[1] - bounds[0]) if bounds else 8.0
-    return "D2" if reach <= 2.2 else max(1, math.ceil(reach / most))
+    low, high = sorted(min(max(end, -_FURTHEST), _FURTHEST) for end in bounds) if bounds else (-7.0, 1.0)
+    if high - low > 2.2:
+        return {"exponentformat": "power", "dtick": max(1, math.ceil((high - low) / most))}
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    values = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
+    inside = [value for value in values if power_of_ten(low) <= value <= power_of_ten(high)]
+    if len(inside) < 2:
+        return {"nticks": 6}  # less than a factor of five: plotly's own labels
+    return {"tickmode": "array", "tickvals": inside, "ticktext": [f"{value:.3g}" for value in inside]}
+
+
+def power_of_ten(exponent: float) -> float:
+    """Ten to the ``exponent``, within what a float holds."""
+    return float(10.0 ** min(max(exponent, -_FURTHEST), _FURTHEST))
 
 
 def decades(values: Iterable[Any], pad: float = 0.03) -> list[float] | None:

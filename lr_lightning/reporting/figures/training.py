@@ -230,11 +230,11 @@ def _y_axes(painter: _Painter, panels: Sequence[Panel], dark: bool) -> Spec:
         lines = [values for _, values in painter.values.get(panel.axis, [])]
         own = value_axis(lines, clip=bool(painter.options["clip"]), scale=panel.scale or painter.options["scale"])
         title, domain = style.literal(style.short(panel.title, 32)), [max(top - height, 0.0), top]
-        log = {"exponentformat": "power", "dtick": style.log_tick(own["range"], 6)} if own["type"] == "log" else {}
-        found[f"yaxis{panel.axis[1:]}"] = style.axis(dark, title=title, domain=domain, nticks=6, **own, **log)
+        log = style.log_ticks(own["range"], 6) if own["type"] == "log" else {}
+        found[f"yaxis{panel.axis[1:]}"] = style.axis(dark, title=title, domain=domain, **{"nticks": 6, **own, **log})
     lrs = [values for _, values in painter.values.get("y2", [])]
     reach = style.decades(np.concatenate([np.asarray(one, dtype=float) for one in lrs]) if lrs else (), 0.08)
-    bounds = {} if reach is None else {"range": reach, "dtick": style.log_tick(reach, 6)}
+    bounds = {} if reach is None else {"range": reach, **style.log_ticks(reach, 6)}
     found["yaxis2"] = style.log_axis(dark, title="learning rate", domain=[0, height], **bounds)
     return found
 

@@ -8,13 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from lr_lightning.reporting.figures import style
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts ``version_10`` after ``version_9``."""
-    return [(0, int(part)) if len(part) < 19 and part.isdigit() else (1, part) for part in _digits(name)]
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)")
 
 
-def _digits(name: str) -> list[str]:
-    return re.findall(r"[0-9]+|[^0-9]+", name)
+def natural(name: str) -> list[tuple[int, float | str]]:
+    """Sort key that puts ``version_10`` after ``version_9``, and ``lr=0.1`` after ``lr=1e-3``."""
+    return [(0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part]
 
 
 def labels(names: Collection[str]) -> dict[str, str]:
@@ -22,15 +21,39 @@ def labels(names: Collection[str]) -> dict[str, str]:
 
     >>> labels(["logs/a/version_0", "logs/b/version_0"])
     {'logs/a/version_0': 'a', 'logs/b/version_0': 'b'}
-    >>> labels(["lr=1,seed=0", "lr=2,seed=0"])
-    {'lr=1,seed=0': 'lr=1', 'lr=2,seed=0': 'lr=2'}
+
+    Of names made of overrides (``optimizer.lr=0.1,seed=0``) the overrides stay in which runs of a folder differ, each
+    under the last part of its key.
+
+    >>> labels(["a/model.lr=1,seed=0", "a/model.lr=2,seed=0", "b"])
+    {'a/model.lr=1,seed=0': 'a/lr=1', 'a/model.lr=2,seed=0': 'a/lr=2', 'b': 'b'}
     """
     if len(names) < 2:
         return {name: name for name in names}
-    start = _common(names)
-    rest = [name[start:] for name in names]
-    end = _common([name[::-1] for name in rest])
+    brief = _without_equal_overrides(names)
+    parts = [brief[name] for name in names]
+    if len(set(parts)) < len(parts):  # shorter must not mean the same
+        parts = list(names)
+    start = _common(parts)
+    rest = [part[start:] for part in parts]
+    end = _common([part[::-1] for part in rest])
     return {name: (part[: len(part) - end] if end else part) or name for name, part in zip(names, rest, strict=True)}
+
+
+def _without_equal_overrides(names: Collection[str]) -> dict[str, str]:
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    found = {}
+    for folder, own in folders.items():
+        overrides = [name.rpartition("/")[2].split(",") for name in own]
+        counts = Counter(part for parts in overrides for part in set(parts))
+        such = sum(any("=" in part for part in parts) for parts in overrides)
+        for name, parts in zip(own, overrides, strict=True):
+            kept = [part for part in parts if "=" not in part or counts[part] < such or such < 2] or parts
+            last = ",".join(re.sub(r"^[^=]*\.(?=[^.=]+=)", "", part) for part in kept)
+            found[name] = f"{folder}/{last}" if folder else last
+    return found
 
 
 def _common(names: Collection[str]) -> int:

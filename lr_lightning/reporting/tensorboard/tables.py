@@ -50,7 +50,18 @@ def range_test(store: Store, runs: Sequence[str], options: Mapping[str, Any], co
         ]
         rows.append({"color": own[name], "run": test["run"], "cells": cells})
     _quiet_legend(figure, len(tests))
-    return {"figure": figure, "table": {"head": HEADS["range_test"], "rows": rows}, "notes": found.notes, "live": live}
+    table, answer = (
+        {"head": HEADS["range_test"], "rows": rows},
+        _found(next(iter(tests.values()))) if len(tests) == 1 else "",
+    )
+    return {"figure": figure, "table": table, "notes": found.notes, "live": live, "answer": answer}
+
+
+def _found(test: Mapping[str, Any]) -> str:
+    if test["suggestion"] is None:
+        return ""  # the picture says why
+    inside = f" (interval {style.span(test['interval'])})" if test["interval"] else ""
+    return f"LR {style.number(test['suggestion'])}{inside}: {test['reason']}"
 
 
 def training(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Colors) -> View:
@@ -125,11 +136,13 @@ def search(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors
         rows.append({"color": search_figure.color_of(trial["round"]), "run": f"{names[-1]}/{where}", "cells": cells})
     if len(trials) > MOST_ROWS:
         notes.append(f"The table has the last {MOST_ROWS} of {len(trials):,} trials.")
+    answer = ""
     if record.get("best") and record["best"]["lr"]:
-        told = f"Best LR {style.number(record['best']['lr'])}, expected score {style.number(record['best']['score'])}"
-        notes.append(f"{told}, interval {style.span(record.get('interval'))}. {record['reason']}".strip())
+        best = f"LR {style.number(record['best']['lr'])}, expected score {style.number(record['best']['score'])}"
+        answer = f"{best} (interval {style.span(record.get('interval'))}): {record['reason']}"
     live = record.get("status") == "running" and time.time() - store.last_write(names[-1]) < STALE_SECONDS
-    return {"figure": figure, "table": {"head": HEADS["search"], "rows": rows}, "notes": notes, "live": live}
+    table = {"head": HEADS["search"], "rows": rows}
+    return {"figure": figure, "table": table, "notes": notes, "live": live, "answer": answer}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -102,7 +102,19 @@ def to_json(result: Payload) -> str:
             if isinstance(trace.get(key), (list, tuple)):
                 trace[key] = clean(trace[key])
     rest = {key: value for key, value in result.items() if key != "figure"}
-    return json.dumps({"figure": figure, "rest": rest}, default=_packed, allow_nan=False, separators=(",", ":"))
+    whole = {"figure": figure, "rest": rest}
+    try:
+        return json.dumps(whole, default=_packed, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # some range or size beyond what a float holds: without it plotly.js chooses one
+        return json.dumps(clean({"figure": _lists(figure), "rest": rest}), allow_nan=False, separators=(",", ":"))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _packed(value: Any) -> Any:
