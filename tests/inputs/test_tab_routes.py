@@ -135,8 +135,12 @@ def test_an_unknown_view_is_named_and_its_text_is_no_html(apps):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
-        st.sampled_from(["view", "run", "not", "metric", "x", "dark", "peers", "none", "smooth", "clip", "scale", "cached"]) | st.text(max_size=5),
-        st.sampled_from(["range_test", "training", "search", "plain", "1", "curves/loss", "nan", "0.5", "log", "time"]) | st.text(max_size=20),
+        st.sampled_from(
+            ["view", "run", "not", "metric", "x", "dark", "peers", "none", "smooth", "clip", "scale", "cached"]
+        )
+        | st.text(max_size=5),
+        st.sampled_from(["range_test", "training", "search", "plain", "1", "curves/loss", "nan", "0.5", "log", "time"])
+        | st.text(max_size=20),
         max_size=6,
     )
 )

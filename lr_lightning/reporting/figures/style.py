@@ -111,7 +111,13 @@ def layout(*, dark: bool, height: int | None = None, **more: Any) -> Spec:
         "margin": {"l": 64, "r": 24, "t": 34, "b": 52},
         "hoverlabel": {"align": "left", "font": {"size": 12, "family": FONT}, "namelength": 60},
         # Below the axis' title, where it covers neither the buttons nor the curves.
-        "legend": {"orientation": "h", "x": 0, "y": legend_place(height or 450), "yanchor": "top", "font": {"size": 12}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": legend_place(height or 450),
+            "yanchor": "top",
+            "font": {"size": 12},
+        },
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#9aa0a6", "activecolor": ink(dark), "orientation": "h"},
         **({} if height is None else {"height": height}),
         **more,

@@ -17,6 +17,7 @@ let turn = 0, timer = 0, drawn = '';
 // A reader's choice is answered from what the server has read; polls and TensorBoard's reloads read anew.
 async function refresh(anew = false) {
   const mine = ++turn;
+  document.body.dataset.asked = String(mine);
   clearTimeout(timer);
   try {
     if (anew || !state.runs.length) {
