@@ -1,5 +1,6 @@
 """What is marked on a range test: zones, interval, suggestion or why there is none, and other libraries' answers."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -88,7 +89,9 @@ def peer_lines(run: Mapping[str, Any], span: Sequence[float], dark: bool) -> lis
     This package's own rules aren't among them. Computed here, on request: no training pays for it.
     """
     losses = [math.nan if value is None else float(value) for value in run["losses"]]
-    said = peer_suggestions(run["lrs"], losses, max(int(run.get("planned") or 0), len(losses)))
+    said: Mapping[str, float | None] = {}
+    with contextlib.suppress(Exception):  # they are an extra; a curve from anywhere that they choke on has none
+        said = peer_suggestions(run["lrs"], losses, max(int(run.get("planned") or 0), len(losses)))
     others = sorted((lr, name) for name, lr in said.items() if lr and name in PEERS)
     return [
         style.scatter(

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lr_lightning.reporting.figures import style
 
-
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)")
 
 

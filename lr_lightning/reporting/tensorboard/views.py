@@ -32,7 +32,7 @@ def options_of(given: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[st
     except (TypeError, ValueError):
         smooth = 0.0
     flags = {name: str(given.get(name, "0")) in ("1", "True") for name in ("dark", "peers")}
-    clip = str(given.get("clip", "1")) != "0"
+    clip = str(given.get("clip", "1")) not in ("0", "False")
     # NaN compares false with everything.
     return {**chosen, **flags, "clip": clip, "smooth": smooth if smooth == smooth else 0.0, "metrics": list(metrics)}
 
