@@ -49,13 +49,16 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"`` or ``"minimum"``, or a
-            mapping with an expert's settings. ``name``: one of these. ``schedule``: ``"decay"`` suggests an LR for a
-            training that decays it, ``"constant"`` one for constant LR over the planned steps, ``"auto"`` takes
-            ``"decay"`` if there is a scheduler, an LRFormula or a PlateauDecay. ``pace``: see
-            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, which is taken as well.
+        rule: How the curve is read: ``"share"``, or a classic reading, ``"midpoint"``, ``"steepest"``, ``"valley"`` or
+            ``"minimum"``, which is given as it is, without trials; or a mapping with an expert's settings. ``name``:
+            one of these. ``schedule``: ``"decay"`` suggests an LR for a training that decays it, ``"constant"`` one for
+            constant LR over the planned steps, ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a
+            PlateauDecay. ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
+        budget: What the test may cost in optimizer steps: a float is a share of the planned training, an int a number.
+            The sweeps always take theirs; where at least 50 steps more are allowed and the LR will decay, short trials
+            follow (:mod:`lr_lightning.rules.range_test.trials`): 300 is enough for any training. 0: no trials.
         evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
         val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
         at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.
@@ -96,6 +99,7 @@ class LRRangeTest(Callback):
         rule: str | dict[str, Any] | ReadingRule = "share",
         apply: bool = True,
         repeats: int = 1,
+        budget: float | int = protocol.BUDGET,
         evaluate: str = "train",
         val_batches: int = 1,
         at_epochs: Sequence[int] = (0,),
@@ -107,7 +111,7 @@ class LRRangeTest(Callback):
         self.sandbox = sandbox_settings(sandbox)
         self.settings = RangeTestSettings(
             min_lr, max_lr, num_steps, spacing, rule, repeats, self.sandbox.num_batches,
-            evaluate, val_batches, at_epochs, optimizer, name,
+            budget, evaluate, val_batches, at_epochs, optimizer, name,
         )  # fmt: skip
         self.apply, self.progress_bar = check_flag("apply", apply), check_flag("progress_bar", progress_bar)
         self.name = name
@@ -241,6 +245,7 @@ class LRRangeTest(Callback):
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
+            adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))

@@ -378,6 +378,17 @@ def momentum(group: dict[str, Any]) -> float:
     return float(group.get("momentum") or betas[0] or 0.0)
 
 
+def adaptive(group: dict[str, Any]) -> bool:
+    """Whether a param group's optimizer divides gradients by their size, as Adam and RMSprop do; by its options.
+
+    >>> adaptive({"betas": (0.9, 0.999), "eps": 1e-8}), adaptive({"lr": 0.1, "alpha": 0.99, "eps": 1e-8})
+    (True, True)
+    >>> adaptive({"lr": 0.1, "momentum": 0.9, "nesterov": True})
+    False
+    """
+    return "eps" in group or "betas" in group
+
+
 def set_momentum(group: dict[str, Any], value: float) -> None:
     """Write what :func:`momentum` reads of a param group that has it; a tensor is filled in place.
 
