@@ -48,20 +48,16 @@ ARMS: dict[str, Run] = {
 
 def losses(arm: str, tasks: list[Task], seeds: list[int], steps: int) -> list[list[float]]:
     """Held-out losses, tasks x seeds, from disk where they are there."""
-    path = CACHE / "arms" / f"{steps}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     found = []
     for task in tasks:
-        row = []
+        path = CACHE / "arms" / f"{task.name}_{steps}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         for seed in seeds:
-            known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-            key = f"{arm}|{task.name}|{seed}"
-            if key not in known:
-                value = float(ARMS[arm](task, seed, steps))
-                known = {**(json.loads(path.read_text()) if path.exists() else {}), key: value}
+            if (key := f"{arm}|{seed}") not in known:
+                known[key] = float(ARMS[arm](task, seed, steps))
                 path.write_text(json.dumps(known))
-            row.append(known[key])
-        found.append(row)
+        found.append([known[f"{arm}|{seed}"] for seed in seeds])
     return found
 
 
