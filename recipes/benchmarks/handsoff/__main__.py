@@ -5,7 +5,7 @@
 
 Every run has the same number of optimizer steps in all; those of a search count. Each is one held-out loss, divided by
 the grid's best mean loss over the seeds (13 LRs and more, cached in .benchmarks/); 10 stands for more, for a diverged
-run and for no answer. Peers need ``pip install prodigyopt dadaptation schedulefree transformers``.
+run and for no answer. Peers need ``pip install -e '.[peers]'``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 
 from recipes.benchmarks.handsoff import ours
 from recipes.benchmarks.handsoff.oracle import CACHE, CAP, grid
-from recipes.benchmarks.handsoff.peers import PEERS, Run, calibrated
+from recipes.benchmarks.handsoff.peers import PEERS, Run
 from recipes.benchmarks.handsoff.tasks import TASKS, Task
 from recipes.benchmarks.handsoff.training import SEEDS, run_cosine
 
@@ -40,7 +40,6 @@ ARMS: dict[str, Run] = {
     "LRRangeTest(budget=300) + PlateauDecay": P(ours.run_range_test, decay="plateau", budget=300),
     "budget=300, search not counted": P(ours.run_range_test, decay="plateau", counted=False, budget=300),
     **PEERS,
-    "one AdamW + cosine for all": calibrated,
     "swapped: the grid's best LR + PlateauDecay": P(swapped, decay="plateau"),
     "swapped: the grid's best LR + cosine": P(swapped, decay="cosine"),
 }
