@@ -34,7 +34,7 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
     check_number("eta", eta, LEAST_ETA)
     found: list[int] = []
     at = float(first)
-    while at < last:
+    while round(at) < last:
         if not found or round(at) > found[-1]:
             found.append(round(at))
         at *= eta
