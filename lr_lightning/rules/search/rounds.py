@@ -198,6 +198,45 @@ def _unique(points: object) -> tuple[tuple[Value, ...], ...]:
     return tuple(dict.fromkeys(points))  # type: ignore[call-overload]
 
 
+@dataclass(frozen=True)
+class Surrogate:
+    """What the trials so far say of every value of a search with one axis.
+
+    Attributes:
+        values: Values of the axis, evenly over its range as far as it was searched.
+        mean: Expected score at each, in the score's own unit.
+        low: Lower end of the band that holds the middle 80 % of the samples, at each value.
+        high: Its upper end.
+    """
+
+    values: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def surrogate(settings: SearchSettings, trials: Sequence[Trial]) -> Surrogate | None:
+    """The curve that decides the next round, for people; None for more axes, choices, or where all trials are bad.
+
+    >>> from lr_lightning.rules.search.axes import Axis
+    >>> trials = [Trial((10.0**n,), float((n + 2) ** 2)) for n in range(-4, 1)]
+    >>> found = surrogate(SearchSettings((Axis("lr", 1e-4, 1.0),)), trials)
+    >>> f"{found.values[found.mean.index(min(found.mean))]:.2g}"
+    '0.01'
+    """
+    axis = settings.axes[0]
+    if not trials or len(settings.axes) > 1 or axis.choices:
+        return None
+    view = _View(settings, trials)
+    if view.hopeless:
+        return None
+    sign = 1.0 if settings.mode == "min" else -1.0
+    columns = (view.post.mean, *np.quantile(view.post.draws, [0.1, 0.9], axis=0))
+    mean, low, high = (tuple(sign * view.squeezed.back(float(v)) for v in column) for column in columns)
+    values = tuple(float(axis.value(float(place))) for place in view.candidates[:, 0])
+    return Surrogate(values, mean, *((low, high) if sign > 0 else (high, low)))
+
+
 class _View:
     """The trials, their posterior and the questions asked of it.
 
