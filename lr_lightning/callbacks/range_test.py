@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
@@ -22,9 +23,9 @@ from lr_lightning.callbacks._sandbox.settings import (
     why_lr_is_no_step_size,
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
-from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.reporting.other_loggers import publish
 from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.checks import check_flag
@@ -32,8 +33,6 @@ from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.saved import Saved
-
-HPARAMS = ("lr", "learning_rate")
 
 
 class LRRangeTest(Callback):
@@ -158,6 +157,7 @@ class LRRangeTest(Callback):
         """Decide whether this fit gets tests."""
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
         at_start = trainer.global_step == 0
+        follow_again(trainer)
         if at_start and not self._resumed:
             self._done, self.results = [], []
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
@@ -167,8 +167,9 @@ class LRRangeTest(Callback):
             rank_zero_info("LRRangeTest: skipped, fast_dev_run only checks the code")
         elif self._done and self._resumed and not self._pending:
             rank_zero_info(f"LRRangeTest: already done before the checkpoint, {_in_words(self.result)}")
-            if self.apply and self.result is not None and self.result.suggestion is not None:
-                note_in_hparams(trainer, self.result.suggestion)  # the module was built anew, with the LR before
+            if self.apply and self.result and self.result.suggestion and self.previous_lr:
+                # The module was built anew, with the LR before.
+                note_lr_in_module(trainer, self.result.suggestion, self.previous_lr)
         elif not at_start:
             rank_zero_info(
                 "LRRangeTest: training goes on from a checkpoint, no test; sandbox={'rerun_on_resume': True} runs one"
@@ -192,6 +193,7 @@ class LRRangeTest(Callback):
             self._pending = False
             self.run(trainer)
             self._done.append(trainer.current_epoch)
+        warn_of_strays(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -214,7 +216,7 @@ class LRRangeTest(Callback):
         Returns:
             The result, also kept in :attr:`result`. Every rank gets the same one.
         """
-        optimizers, schedulers = self._swept(trainer), [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = self._swept(trainer), all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
         at = f"_at_step_{step}" if step else ""
@@ -227,7 +229,7 @@ class LRRangeTest(Callback):
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
-            note_in_hparams(trainer, new, at)
+            note_lr_in_module(trainer, new, previous, at)
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")
@@ -278,7 +280,7 @@ class LRRangeTest(Callback):
                 raise ValueError(
                     f"LRRangeTest can't test this optimizer: {why}; sandbox={{'force': True}} does all the same"
                 )
-        param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])
+        param_groups.reference_lr(optimizers, all_schedulers(trainer))
         return optimizers
 
 
@@ -288,20 +290,6 @@ def _in_words(result: RangeTestResult | None) -> str:
     if result.suggestion is None:
         return f"no suggestion ({result.status}): {result.reason}"
     return f"suggested LR {result.suggestion:.4g} ({result.status}): {result.reason}"
-
-
-def note_in_hparams(trainer: Trainer, lr: float, at: str = "") -> None:
-    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with.
-
-    ``at`` tells a later finding of the run from the first, for loggers that take no value twice.
-    """
-    module = trainer.lightning_module
-    for name in HPARAMS:
-        if name in module.hparams:
-            module.hparams[name] = lr
-            note_lr(trainer, name, lr, at)
-        if isinstance(getattr(module, name, None), float):
-            setattr(module, name, lr)
 
 
 def _planned_steps(trainer: Trainer) -> int | None:
