@@ -29,8 +29,8 @@ def test_places_outside_are_values_outside_but_for_choices():
     # What isn't negative by its range never becomes it.
     assert Axis("wd", 0.0, 0.5, scale="linear").value(-0.5) == 0.0
     assert [Axis("layers", low, 8, integer=True).value(-2.0) for low in (1, 2)] == [1, 1]
-    assert Axis("lr", 1e-4, 1.0).value(100.0) == 1e30
-    assert Axis("lr", 1e-4, 1.0).value(-100.0) == 1e-30
+    assert Axis("lr", 1e-4, 1.0).value(100.0) == 1e300
+    assert Axis("lr", 1e-4, 1.0).value(-100.0) == 1e-300
     batch = Axis("batch", choices=(8, 16, 32))
     assert [batch.value(place) for place in (-1.0, 0.2, 0.3, 0.7, 0.8, 2.0)] == [8, 8, 16, 16, 32, 32]
 
