@@ -111,4 +111,5 @@ def diverged(value: float, first: float, best: float, mode: str = "min", factor:
     if not math.isfinite(value):
         return True
     sign = 1.0 if mode == "min" else -1.0
+    # Half of the start is a choice: losses of a healthy start vary by a tenth, a diverging one doubles within steps.
     return sign * (value - first) > factor * max(sign * (first - best), 0.5 * abs(first))

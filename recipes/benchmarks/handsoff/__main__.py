@@ -5,7 +5,7 @@
 
 Every run has the same number of optimizer steps in all; those of a search count. Each is one held-out loss, divided by
 the grid's best mean loss over the seeds (13 LRs and more, cached in .benchmarks/); 10 stands for more, for a diverged
-run and for no answer. Peers need ``pip install prodigyopt dadaptation schedulefree transformers``.
+run and for no answer. Peers need ``pip install -e '.[peers]'``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 
 from recipes.benchmarks.handsoff import ours
 from recipes.benchmarks.handsoff.oracle import CACHE, CAP, grid
-from recipes.benchmarks.handsoff.peers import PEERS, Run, calibrated
+from recipes.benchmarks.handsoff.peers import PEERS, Run
 from recipes.benchmarks.handsoff.tasks import TASKS, Task
 from recipes.benchmarks.handsoff.training import SEEDS, run_cosine
 
@@ -40,7 +40,6 @@ ARMS: dict[str, Run] = {
     "LRRangeTest(budget=300) + PlateauDecay": P(ours.run_range_test, decay="plateau", budget=300),
     "budget=300, search not counted": P(ours.run_range_test, decay="plateau", counted=False, budget=300),
     **PEERS,
-    "one AdamW + cosine for all": calibrated,
     "swapped: the grid's best LR + PlateauDecay": P(swapped, decay="plateau"),
     "swapped: the grid's best LR + cosine": P(swapped, decay="cosine"),
 }
@@ -48,20 +47,16 @@ ARMS: dict[str, Run] = {
 
 def losses(arm: str, tasks: list[Task], seeds: list[int], steps: int) -> list[list[float]]:
     """Held-out losses, tasks x seeds, from disk where they are there."""
-    path = CACHE / "arms" / f"{steps}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     found = []
     for task in tasks:
-        row = []
+        path = CACHE / "arms" / f"{task.name}_{steps}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         for seed in seeds:
-            known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-            key = f"{arm}|{task.name}|{seed}"
-            if key not in known:
-                value = float(ARMS[arm](task, seed, steps))
-                known = {**(json.loads(path.read_text()) if path.exists() else {}), key: value}
+            if (key := f"{arm}|{seed}") not in known:
+                known[key] = float(ARMS[arm](task, seed, steps))
                 path.write_text(json.dumps(known))
-            row.append(known[key])
-        found.append(row)
+        found.append([known[f"{arm}|{seed}"] for seed in seeds])
     return found
 
 

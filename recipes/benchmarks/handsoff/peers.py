@@ -1,6 +1,6 @@
 """What else there is for somebody who chooses no LR, as its packages do it with their defaults.
 
-``pip install prodigyopt dadaptation schedulefree transformers``. LR-free optimizers replace the task's own.
+``pip install -e '.[peers]'``. LR-free optimizers replace the task's own.
 """
 
 import itertools
@@ -144,17 +144,6 @@ def lightning_finder(task: Task, seed: int, steps: int) -> float:
     found = Tuner(trainer).lr_find(Module(task, seed), train_dataloaders=batches, attr_name="lr")
     lr = None if found is None else found.suggestion()
     return math.inf if lr is None else run_cosine(task, seed, lr, steps - len(found.results["lr"]))
-
-
-CALIBRATED_LR = 0.008
-"""Best for AdamW + cosine, in the geometric mean over the choosing half at 600 steps, of powers of 2 times .001."""
-
-
-def calibrated(task: Task, seed: int, steps: int, lr: float = CALIBRATED_LR) -> float:
-    """AdamW with one LR for all tasks, cosine: what one tuning for many tasks is worth."""
-    model = fresh(task, seed)
-    optimizer = torch.optim.AdamW(trained(model), lr=lr, fused=True)
-    return train(task, model, optimizer, iter(Loader(task, seed)), steps, cosine(optimizer, steps))
 
 
 PEERS: dict[str, Run] = {

@@ -25,7 +25,12 @@ def test_places_and_values_are_each_others_inverse(axis, values):
 def test_places_outside_are_values_outside_but_for_choices():
     assert Axis("lr", 1e-4, 1.0).value(1.25) == 10.0
     assert Axis("lr", 1e-4, 1.0).place(1e-5) == pytest.approx(-0.25)
-    assert Axis("wd", 0.0, 0.5, scale="linear").value(-0.5) == -0.25
+    assert Axis("wd", -0.1, 0.4, scale="linear").value(-0.5) == -0.35
+    # What isn't negative by its range never becomes it.
+    assert Axis("wd", 0.0, 0.5, scale="linear").value(-0.5) == 0.0
+    assert [Axis("layers", low, 8, integer=True).value(-2.0) for low in (1, 2)] == [1, 1]
+    assert Axis("lr", 1e-4, 1.0).value(100.0) == 1e300
+    assert Axis("lr", 1e-4, 1.0).value(-100.0) == 1e-300
     batch = Axis("batch", choices=(8, 16, 32))
     assert [batch.value(place) for place in (-1.0, 0.2, 0.3, 0.7, 0.8, 2.0)] == [8, 8, 16, 16, 32, 32]
 

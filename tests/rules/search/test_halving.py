@@ -107,3 +107,21 @@ def test_a_bracket_that_would_be_empty_is_none():
     assert (low, high) == pytest.approx((0.1 / 30, 0.3))
     assert why == "the range test suggests 0.1: 0.00333 to 0.3"
     assert bracket({}, 1e-3, 1.0)[2] == "no bracket from the range test (no suggestion)"
+
+
+def test_places_from_a_hundred_on_are_counted_too():
+    peers = [float(at) for at in range(130)]
+    assert [judge(place - 1.5, peers, eta=200).split()[0] for place in (101, 111, 112, 113, 121)] == [
+        "101st",
+        "111th",
+        "112th",
+        "113th",
+        "121st",
+    ]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(3.9, False), (4.0, False), (4.1, True), (-4.0, False)])
+def test_without_a_gain_half_of_the_start_may_be_lost(value, expected):
+    # No gain yet: 4.0 may become 6.0; a start of -4.0 may become -2.0.
+    assert diverged(value + 2.0, first=4.0, best=4.0) is expected
+    assert diverged(value - 6.0, first=-4.0, best=-4.0) is expected
