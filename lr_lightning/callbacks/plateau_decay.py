@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._plateau import log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
+from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
@@ -109,15 +111,20 @@ class PlateauDecay(Callback):
         self._rule = plateau.configure(asked, mode=mode, factor=factor, cooldown=cooldown, interval=interval, **own)
         self.eps = None if eps is None else least_change(self._rule.name, eps)
         self.factor = float(factor)
+        self._own = {"_rule": self._rule, "factor": self.factor, "eps": self.eps}
         self.warmup = settings.checked_warmup(warmup)
         self.min_lr = settings.checked_floors(min_lr)
         self.optimizer = settings.checked_indices(optimizer)
-        self._best = settings.best_weights(restore_best, mode, monitor, interval)
+        self._restore = settings.checked_restore(restore_best, interval)
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
+        self._fits = Fits()
         self._begin()
 
     def _begin(self) -> None:
+        """The attributes of a new training; a checkpoint's settings may have held in an earlier one."""
+        vars(self).update(self._own)
+        self._best = BestWeights(self.mode, self._restore, self.monitor) if self._restore else None
         self.history: list[dict[str, Any]] = []
         self.factor_so_far = 1.0
         self._state = self._rule.start()
@@ -128,7 +135,7 @@ class PlateauDecay(Callback):
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None
         self._window = source.LossWindow(self.feed.read_every or 1)
-        self._seen = self._validated = self._loaded = False
+        self._seen = self._validated = self._begun = False
         self._warned: set[str] = set()
         self._told: tuple[str, ...] = ()
         self._available: dict[str, list[str]] = {}
@@ -156,28 +163,31 @@ class PlateauDecay(Callback):
         arguments, state = settings.of_torch(scheduler)
         callback = cls(monitor, **{**arguments, **others})
         callback._state = callback._rule.load(state)
+        callback._fits.give()
         return callback
 
     # Hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that this release of Lightning has what is read from it."""
+        """Check that this release of Lightning has what is read from it; forget an earlier training."""
         if stage == "fit":
             _internals.require(trainer, "PlateauDecay", (*_internals.STEP, *_internals.METRICS))
+            if self._fits.begins_anew(trainer):
+                self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         groups = settings.check_live(trainer, self.optimizer, self.min_lr)
         if self._best:
             self._best.check(trainer)
-        if not self._loaded:
+        self._fits.begin()
+        if not self._begun:
             if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
             self._group_counts = groups
-            self._window.size = self.feed.read_every or source.reading_interval(
-                self._end(trainer), trainer.accumulate_grad_batches
-            )
-        self._loaded = True
+            size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
+            self._window = source.LossWindow(self.feed.read_every or size)
+        self._begun = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups that were added since the last batch the factor so far."""
@@ -348,4 +358,5 @@ class PlateauDecay(Callback):
         Raises:
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
-        vars(self).update(_plateau_state.attributes(self, state_dict), _loaded=True)
+        vars(self).update(_plateau_state.attributes(self, state_dict))
+        self._fits.give()

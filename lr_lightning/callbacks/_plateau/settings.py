@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.optim.param_groups import unwrap
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, check_number, nearest, shown
 from lr_lightning.rules.plateau.configure import rule_classes
@@ -89,14 +88,14 @@ def checked_indices(optimizer: Any) -> list[int] | None:
     return indices
 
 
-def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> BestWeights | None:
-    """The keeper of the best weights that ``restore_best`` asks for."""
+def checked_restore(restore_best: Any, interval: str) -> str:
+    """Where ``restore_best`` takes weights from: ``"memory"``, ``"checkpoint"``, or "" for nowhere."""
     check_choice("restore_best", restore_best, (False, True, "memory", "checkpoint"))
     if restore_best is False:
-        return None
+        return ""
     if interval == "step":
         raise ValueError("restore_best needs interval='epoch': the best value of single steps is noise")
-    return BestWeights(mode, "checkpoint" if restore_best == "checkpoint" else "memory", monitor)
+    return "checkpoint" if restore_best == "checkpoint" else "memory"
 
 
 def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
