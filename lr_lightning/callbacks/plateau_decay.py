@@ -8,17 +8,15 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._fits import Fits
-from lr_lightning.callbacks._plateau import log, settings, source
+from lr_lightning.callbacks._plateau import horizon, log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
 from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.callbacks._plateau.motion import Gate
+from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._sandbox import internals as _internals
-from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.rules.checks import check_flag
@@ -135,11 +133,12 @@ class PlateauDecay(Callback):
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None
         self._window = source.LossWindow(self.feed.read_every or 1)
-        self._seen = self._validated = self._begun = False
+        self._presence = Presence(self.monitor, self.interval)
+        self._begun = False
+        self._pending: float | None = None
         self._warned: set[str] = set()
         self._told: tuple[str, ...] = ()
-        self._available: dict[str, list[str]] = {}
-        self._step_value = source.StepValue(self.monitor)
+        self._value = source.Value(self.monitor)
 
     @property
     def rule(self) -> Rule:
@@ -181,6 +180,8 @@ class PlateauDecay(Callback):
         if self._best:
             self._best.check(trainer)
         self._fits.begin()
+        open_end = horizon.why_open(trainer, self.feed.horizon)
+        settings.check_warmup_has_an_end(self.warmup, open_end)
         if not self._begun:
             if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
@@ -188,6 +189,14 @@ class PlateauDecay(Callback):
             size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
             self._window = source.LossWindow(self.feed.read_every or size)
         self._begun = True
+        log.tell_of_open_end(self.monitor, self._rule, open_end, self._warned)
+        if self._pending is not None:
+            value, self._pending = self._pending, None
+            self._observe(trainer, pl_module, value, self._batches)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take what the module or a later callback logged when the last epoch ended."""
+        self._late(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups that were added since the last batch the factor so far."""
@@ -208,25 +217,35 @@ class PlateauDecay(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the metric if this validation produced it."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.state.fn != "fit":
             return
-        self._validated = True
-        self._take(trainer, pl_module, "validation end")
+        if not trainer.sanity_checking:
+            self._presence.validated = True
+            self._take(trainer, pl_module)
+        self._presence.refuse(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the metric if this training epoch produced it; complain if nobody ever did."""
-        self._take(trainer, pl_module, "training epoch end")
-        if not self._seen and (self._validated or not trainer.enable_validation):
-            why = log.missing(self.monitor, self.interval, self._available, trainer.enable_validation)
-            raise MisconfigurationException(why)
+        """Take the metric if this training epoch produced it."""
+        self._take(trainer, pl_module)
+        self._presence.ended = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if the metric never came because validation never ran."""
-        if not self._seen and trainer.current_epoch > 0 and not trainer.fast_dev_run and not trainer.interrupted:
-            log.warn_of_missing(self.monitor, self.interval, self._available)
+        """Take what came last; refuse a metric that never came.
+
+        Raises:
+            MisconfigurationException: If it didn't, though there were validations or none are to come.
+        """
+        self._late(trainer, pl_module)
+        self._presence.at_end(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
+        """Average a half-filled window over ranks, keep a value that is logged and not yet taken.
+
+        The checkpoint is rank 0's, but every rank resumes from it.
+        """
+        waiting = self._value.waiting(trainer) if self.interval == "epoch" else None
+        if waiting is not None and not trainer.sanity_checking:
+            checkpoint["callbacks"][self.state_key]["pending"] = source.reduced(trainer, waiting)
         if trainer.world_size > 1 and self.interval == "step":
             means = self._window.means(trainer.strategy)
             saved = checkpoint["callbacks"][self.state_key]["window"]
@@ -234,19 +253,24 @@ class PlateauDecay(Callback):
 
     # Values
 
-    def _take(self, trainer: Trainer, pl_module: LightningModule, moment: str) -> None:
-        fresh = _sandbox.fresh_metrics(trainer)
-        self._available[moment] = sorted(fresh)
-        if self.interval == "epoch" and self.monitor in fresh:
-            self._seen = True
-            self._observe(trainer, pl_module, source.reduced(trainer, fresh[self.monitor]), self._batches)
+    def _take(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = self._value.of_epoch(trainer) if self.interval == "epoch" else None
+        if value is not None:
+            self._presence.seen = True
+            self._observe(trainer, pl_module, source.reduced(trainer, value), self._batches)
+
+    def _late(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After everybody's end of a training epoch."""
+        if self._presence.ended:
+            self._take(trainer, pl_module)
+            self._presence.after_epoch(trainer)
 
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
         parts = trainer.accumulate_grad_batches  # 1 in manual optimization
         ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
-        value, scale = self._step_value.of(trainer, outputs)
+        value, scale = self._value.of_step(trainer, outputs)
         if value is not None:
-            self._seen = True
+            self._presence.seen = True
             self._window.add(value, scale, ends)
         elif ends:
             self._window.end_step()
@@ -306,9 +330,9 @@ class PlateauDecay(Callback):
 
     def _end(self, trainer: Trainer) -> float | None:
         """Where the run is planned to end, in batches."""
-        if self.feed.horizon == "unknown" or any(isinstance(c, EarlyStopping) for c in trainer.callbacks):
+        if horizon.why_open(trainer, self.feed.horizon):
             return None
-        return source.planned_batches(trainer, self._batches)
+        return horizon.planned_batches(trainer, self._batches)
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)

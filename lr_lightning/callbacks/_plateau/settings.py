@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lr_lightning.optim.param_groups import unwrap
+from lr_lightning.optim.schedulers import flat
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, check_number, nearest, shown
 from lr_lightning.rules.plateau.configure import rule_classes
 from lr_lightning.rules.plateau.patience import PatienceState
@@ -64,6 +66,18 @@ def checked_warmup(warmup: Any) -> int | float:
     if isinstance(warmup, float):
         return check_number("warmup", warmup, 0.0, 1.0)
     return check_count("warmup", warmup, 0)
+
+
+def check_warmup_has_an_end(warmup: int | float, open_end: str) -> None:
+    """Refuse a share of a run whose end isn't planned.
+
+    Raises:
+        MisconfigurationException: The message says why it isn't.
+    """
+    if isinstance(warmup, float) and warmup and open_end:
+        raise MisconfigurationException(
+            f"warmup={warmup} is a share of the run, whose end isn't planned: {open_end}; give a number of batches"
+        )
 
 
 def checked_floors(min_lr: Any) -> float | list[float]:
@@ -125,13 +139,29 @@ def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[f
     """Check what only a live trainer can tell; returns the number of param groups of each optimizer watched.
 
     Raises:
-        MisconfigurationException: If there is no such optimizer, or not one floor for each param group.
+        MisconfigurationException: If there is no such optimizer, not one floor for each param group, or a
+            ReduceLROnPlateau that cuts the same LR.
     """
     count = len(trainer.optimizers)
     if optimizer and max(optimizer) >= count:
         raise MisconfigurationException(f"optimizer={max(optimizer)} is not there: the module has {count} optimizers")
     chosen = trainer.optimizers if optimizer is None else [trainer.optimizers[index] for index in optimizer]
+    _refuse_rivals(trainer, [unwrap(one) for one in chosen])
     groups = [len(unwrap(one).param_groups) for one in chosen]
     if not isinstance(min_lr, float) and len(min_lr) != sum(groups):
         raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(groups)} param groups")
     return groups
+
+
+def _refuse_rivals(trainer: Any, watched: list[Any]) -> None:
+    for scheduler in flat(config.scheduler for config in trainer.lr_scheduler_configs):
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            continue
+        for optimizer in watched:
+            if unwrap(scheduler.optimizer) is optimizer:
+                kind = type(scheduler).__name__
+                raise MisconfigurationException(
+                    f"PlateauDecay and the scheduler {kind} from configure_optimizers both cut the LR of "
+                    f"{type(optimizer).__name__}: keep one of them. PlateauDecay(monitor, mode={scheduler.mode!r}, "
+                    f"factor={scheduler.factor}, patience={scheduler.patience}) decides as that {kind} does"
+                )
