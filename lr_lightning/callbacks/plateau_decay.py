@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._fits import Fits
-from lr_lightning.callbacks._plateau import horizon, log, settings, source
+from lr_lightning.callbacks._plateau import company, horizon, log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
 from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.callbacks._plateau.motion import Gate
@@ -124,7 +124,8 @@ class PlateauDecay(Callback):
         vars(self).update(self._own)
         self._best = BestWeights(self.mode, self._restore, self.monitor) if self._restore else None
         self.history: list[dict[str, Any]] = []
-        self.factor_so_far = 1.0
+        self.factor_so_far = self._inherited = 1.0
+        self._planned: float | None = None
         self._state = self._rule.start()
         self._gate = Gate()
         self._train_losses = source.TrainLosses()
@@ -176,32 +177,43 @@ class PlateauDecay(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
-        groups = settings.check_live(trainer, self.optimizer, self.min_lr)
+        groups = settings.check_live(trainer, self.optimizer, self.min_lr, self._group_counts)
         if self._best:
             self._best.check(trainer)
-        self._fits.begin()
+        given = self._fits.begin()
         open_end = horizon.why_open(trainer, self.feed.horizon)
         settings.check_warmup_has_an_end(self.warmup, open_end)
+        before, self._planned = self._planned, self._end(trainer)
+        if given and self._begun:
+            log.tell_of_length(self.monitor, before, self._planned)
         if not self._begun:
-            if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
-                self._batches = trainer.current_epoch * int(trainer.num_training_batches)
-            self._group_counts = groups
-            size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
-            self._window = source.LossWindow(self.feed.read_every or size)
+            self._start(trainer, groups)
         self._begun = True
         log.tell_of_open_end(self.monitor, self._rule, open_end, self._warned)
         if self._pending is not None:
             value, self._pending = self._pending, None
             self._observe(trainer, pl_module, value, self._batches)
 
+    def _start(self, trainer: Trainer, groups: list[int]) -> None:
+        """The first fit of a training, or one from a checkpoint without this callback's state."""
+        if trainer.global_step > 0:
+            self._inherited = company.inherited(trainer, self)
+            log.tell_of_no_state(self.monitor, trainer.global_step, self._inherited)
+            if math.isfinite(trainer.num_training_batches):
+                self._batches = trainer.current_epoch * int(trainer.num_training_batches)
+        decisions.mark(self._optimizers(trainer))
+        self._group_counts = groups
+        size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
+        self._window = source.LossWindow(self.feed.read_every or size)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take what the module or a later callback logged when the last epoch ended."""
         self._late(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Give param groups that were added since the last batch the factor so far."""
-        factor = partial(self._total_factor, trainer)
-        self._group_counts = decisions.join(self._optimizers(trainer), self._group_counts, factor)
+        """Give param groups and optimizers that are new since the last batch the factor so far."""
+        factor, floors = company.factor_of(trainer, PlateauDecay), partial(self._floors, trainer)
+        decisions.join(self._optimizers(trainer), company.schedulers(trainer), factor, floors)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -330,14 +342,14 @@ class PlateauDecay(Callback):
 
     def _end(self, trainer: Trainer) -> float | None:
         """Where the run is planned to end, in batches."""
-        if horizon.why_open(trainer, self.feed.horizon):
-            return None
-        return horizon.planned_batches(trainer, self._batches)
+        planned = not horizon.why_open(trainer, self.feed.horizon)
+        self._planned = horizon.planned_batches(trainer, self._batches) if planned else None
+        return self._planned
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
+        chosen = self._optimizers(trainer)
+        written = self._writer.apply(decision, chosen, company.schedulers(trainer), self._floors(trainer), eps)
         if not written:
             if "min_lr" not in self._warned:
                 rank_zero_info(f"PlateauDecay: {decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")
@@ -368,9 +380,9 @@ class PlateauDecay(Callback):
             chosen = [chosen[index] for index in self.optimizer]
         return [param_groups.unwrap(optimizer) for optimizer in chosen]
 
-    def _total_factor(self, trainer: Trainer, torch_optimizer: Any) -> float:
-        others = [c for c in trainer.callbacks if isinstance(c, PlateauDecay)]
-        return math.prod(c.factor_so_far for c in others if torch_optimizer in c._optimizers(trainer))
+    def _floors(self, trainer: Trainer, only: Any = None) -> float | list[float]:
+        """``min_lr`` for the param groups that there are now, of all optimizers watched or of one."""
+        return settings.floors(self.min_lr, self._group_counts, self._optimizers(trainer), self._warned, only)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on: plain types, and weights with ``restore_best="memory"``."""

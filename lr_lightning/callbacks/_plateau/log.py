@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from lr_lightning.rules.checks import likely_meant
 from lr_lightning.rules.plateau import diagnosis
 from lr_lightning.rules.plateau.configure import Rule
 from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.plateau.patience import PatienceState
 from lr_lightning.rules.plateau.trend import TrendRule
 
 NONFINITE_ROW = 5
@@ -105,6 +107,7 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
     if state.nonfinite_row == NONFINITE_ROW:
         rank_zero_warn(
             f"PlateauDecay: {monitor} was not finite {NONFINITE_ROW} times in a row; such values are no evidence"
+            + (", but infinite ones count as torch counts them" if isinstance(state, PatienceState) else "")
         )
     correlation = decision.evidence.get("correlation", 0.0)
     if correlation > CORRELATED and "correlation" not in warned:
@@ -122,6 +125,20 @@ def tell_of_open_end(monitor: str, rule: Rule, why: str, told: set[str]) -> None
     told.add("open end")
     window = "" if isinstance(rule.window, int) else f"; windows are {rule.open_window:g} of the run so far"
     say(monitor, f"{why}, so the end counts as unknown: no endgame{window}")
+
+
+def tell_of_length(monitor: str, before: float | None, now: float | None) -> None:
+    """After a resume: that the run is planned to end elsewhere than before."""
+    # max_steps are reckoned in batches by those so far, so small differences mean nothing.
+    same = before == now or (before is not None and now is not None and math.isclose(before, now, rel_tol=0.1))
+    if not same:
+        old, new = (f"{end:,.0f} batches" if end is not None else "an unknown end" for end in (before, now))
+        say(monitor, f"the run is planned to {new}, before the checkpoint to {old}: windows and endgame follow")
+
+
+def tell_of_no_state(monitor: str, step: int, factor: float) -> None:
+    """After a resume from a checkpoint that a trainer without this callback wrote."""
+    say(monitor, f"the checkpoint has no state of it; it starts at step {step:,}, with an LR factor of {factor:.4g}")
 
 
 def why_unchanged(min_lr: float | list[float], eps: float) -> str:

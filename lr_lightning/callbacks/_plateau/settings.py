@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lr_lightning.optim.param_groups import unwrap
@@ -114,7 +114,7 @@ def checked_restore(restore_best: Any, interval: str) -> str:
 
 def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments, and the patience rule's state, that go on where a ReduceLROnPlateau stands."""
-    wanted = ("min_lrs", "best", "num_bad_epochs", "cooldown_counter", "last_epoch", *_OF_TORCH)
+    wanted = ("min_lrs", "best", "num_bad_epochs", "cooldown_counter", "last_epoch", "mode_worse", *_OF_TORCH)
     if lacking := [name for name in wanted if not hasattr(scheduler, name)]:
         raise ValueError(f"scheduler must be a ReduceLROnPlateau, got {shown(scheduler)}: no {lacking[0]}")
     floors = [float(x) for x in scheduler.min_lrs]
@@ -128,15 +128,23 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     state = {
         **PatienceState().to_dict(),
         "seen": int(scheduler.last_epoch),
-        "best": best if math.isfinite(best) else None,
+        "best": None if best == scheduler.mode_worse else best,
         "bad": int(scheduler.num_bad_epochs),
         "cooldown": int(scheduler.cooldown_counter),
     }
     return arguments, state
 
 
-def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[float]) -> list[int]:
+def check_live(
+    trainer: Any, optimizer: list[int] | None, min_lr: float | list[float], known: Sequence[int] = ()
+) -> list[int]:
     """Check what only a live trainer can tell; returns the number of param groups of each optimizer watched.
+
+    Args:
+        trainer: The trainer, during its fit.
+        optimizer: Indices of the optimizers watched; None: all.
+        min_lr: Floors.
+        known: How many groups there were when the training began, of a resumed one.
 
     Raises:
         MisconfigurationException: If there is no such optimizer, not one floor for each param group, or a
@@ -148,9 +156,39 @@ def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[f
     chosen = trainer.optimizers if optimizer is None else [trainer.optimizers[index] for index in optimizer]
     _refuse_rivals(trainer, [unwrap(one) for one in chosen])
     groups = [len(unwrap(one).param_groups) for one in chosen]
-    if not isinstance(min_lr, float) and len(min_lr) != sum(groups):
-        raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(groups)} param groups")
-    return groups
+    begun_with = list(known) or groups
+    if not isinstance(min_lr, float) and len(min_lr) != sum(begun_with):
+        raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(begun_with)} param groups")
+    return begun_with
+
+
+def floors(
+    min_lr: float | list[float], known: Sequence[int], optimizers: Sequence[Any], told: set[str], only: Any = None
+) -> float | list[float]:
+    """``min_lr`` for the param groups that there are: groups added later get the last floor of their optimizer.
+
+    Args:
+        min_lr: One floor, or one for each of the groups that the training began with.
+        known: How many those were, of each optimizer.
+        optimizers: The optimizers watched.
+        told: What was warned of.
+        only: Of this optimizer alone.
+    """
+    if isinstance(min_lr, float):
+        return min_lr
+    found: list[float] = []
+    for place, one in enumerate(optimizers):
+        start = sum(known[:place])
+        own, count = min_lr[start : start + known[place]], len(one.param_groups)
+        if count > len(own) and "floors" not in told:
+            told.add("floors")
+            rank_zero_warn(
+                f"PlateauDecay: min_lr has {len(min_lr)} values; param groups added later get the last one of their "
+                f"optimizer, {own[-1]:g}"
+            )
+        if only is None or only is one:
+            found += [own[min(index, len(own) - 1)] for index in range(count)]
+    return found
 
 
 def _refuse_rivals(trainer: Any, watched: list[Any]) -> None:
