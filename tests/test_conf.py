@@ -29,7 +29,10 @@ def test_callback_configs_are_commented_and_match_the_signature(path):
     assert takes_any or arguments <= set(signature.parameters)
     for name in arguments & set(signature.parameters):
         default = signature.parameters[name].default
-        if default is not inspect.Parameter.empty and entry[name] not in (None, "???"):
+        if OmegaConf.is_dict(entry[name]) and default is None:  # the keys of an expert's settings, spelt out
+            built, plain = get_class(entry._target_)(**{name: entry[name]}), get_class(entry._target_)()
+            assert getattr(built, name) == getattr(plain, name)
+        elif default is not inspect.Parameter.empty and entry[name] not in (None, "???"):
             assert entry[name] == (list(default) if isinstance(default, tuple) else default), name
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
@@ -60,7 +63,7 @@ def test_every_group_file_composes():
 def test_callbacks_are_a_keyed_dict():
     cfg = composed("callbacks.lr_range_test.max_lr=1", "callbacks.lr_range_test.rule=midpoint")
     callback = instantiate(cfg.callbacks.lr_range_test)
-    assert (callback.settings.max_lr, callback.settings.rule) == (1, "midpoint")
+    assert (callback.settings.max_lr, callback.settings.rule.name) == (1, "midpoint")
 
 
 def test_an_experiment_overrides_groups_and_values():

@@ -19,7 +19,7 @@ APP = Path(__file__).parent / "helpers" / "cli_app" / "main.py"
 FAST = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SGD = ("--optimizer=SGD", "--optimizer.lr=0.001")
 ARGUMENTS = {
-    "LRRangeTest": ("max_lr=1", "num_steps=30", "at_epochs=[0,2]", "rule=midpoint", "num_batches=null"),
+    "LRRangeTest": ("max_lr=1", "num_steps=30", "at_epochs=[0,2]", "rule=midpoint", "sandbox={num_batches: 4}"),
     "LRSearch": ("max_lr=1", "num_steps=8", "eta=null", "widen=false", "snapshot_device=cpu"),
     "LRFormula": ("expression=base_lr * 0.99 ** epoch", "interval=epoch", "groups={head: lr * 0.5}", "warmup_steps=3"),
     "PlateauDecay": ("rule={name: trend, window: 0.2}", "min_lr=[1e-5]", "warmup=0.1", "restore_best=memory"),
@@ -72,7 +72,7 @@ def test_help_comes_from_the_docstring(tmp_path):
     shown = " ".join(command(tmp_path, "--trainer.callbacks.help", "lr_lightning.LRRangeTest").split())
     assert "LR range test inside of a fit" in shown
     assert "Last LR of the ladder. (type: float, default: 10.0)" in shown
-    assert "How many training batches the sweep cycles through" in shown
+    assert "Sweeps in all, each on batches of its own" in shown
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -1,6 +1,7 @@
 """LRFormula: the learning rate as a line of text, per epoch or per optimizer step."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,7 +11,8 @@ from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
-from lr_lightning.optim.param_groups import get_lr, lr_factor, record_base_lr, set_lr, unwrap
+from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
+from lr_lightning.optim.schedulers import unwrap
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import check_count, nearest, shown
 from lr_lightning.rules.formula.formula import Formula, Interval, check_used
@@ -30,7 +32,8 @@ class LRFormula(Callback):
     A closed formula (of ``base_lr`` and the counters) may be resumed anywhere, also with another length of the run; a
     recursive one (of ``lr``) goes on from its own previous value, kept in the checkpoint. The whole run is computed
     before its first step and refused if an LR would be negative or not finite. What ``LRRangeTest`` finds becomes
-    ``base_lr``. Param groups added later (unfreezing) get their formula from then on.
+    ``base_lr``. Param groups added later (unfreezing), and those of an optimizer that takes another's place, get their
+    formula from then on.
 
     Args:
         expression: The formula, such as ``"base_lr / (1 + decay_rate * epoch)"``; the language is described in
@@ -109,8 +112,10 @@ class LRFormula(Callback):
         self._next_due = False
         self._due = self._warming = self._read = self._warned = False
         self._announced = True
+        self._doubted = False
+        self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
-        self._group_count = 0
+        self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
 
     @property
     def title(self) -> str:
@@ -147,19 +152,27 @@ class LRFormula(Callback):
             )
         self._fits.begin()
         step = logging_step(trainer)
-        everyone = [(index, unwrap(optimizer)) for index, optimizer in enumerate(trainer.optimizers)]
-        self._optimizers = [pair for pair in everyone if self.optimizer in (None, pair[0])]
-        refuse_rivals(self, trainer, self._optimizers)
+        self._take_optimizers(trainer)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
         self._warming = step <= max(schedule.warming for schedule in self._schedules.values())
-        self._check(step if self._per_step else trainer.current_epoch)
+        self._check(
+            step if self._per_step else trainer.current_epoch, change=not getattr(trainer, "fast_dev_run", False)
+        )
         self._due, self._read, self._announced = True, True, False
-        self._group_count = -1
+        self._groups = []
 
-    def _check(self, first: int) -> None:
+    def _take_optimizers(self, trainer: Trainer) -> None:
+        """Note which optimizers there are, at the start and after a strategy has made new ones in mid-fit."""
+        self._given = list(trainer.optimizers)
+        everyone = [(index, unwrap(optimizer)) for index, optimizer in enumerate(self._given)]
+        self._optimizers = [pair for pair in everyone if self.optimizer in (None, pair[0])]
+        refuse_rivals(self, trainer, self._optimizers)
+
+    def _check(self, first: int, change: bool) -> None:
         names: set[str] = set()
-        warnings: dict[tuple[str, float, float | None], str | None] = {}
+        factors: set[str] = set()
+        told: dict[tuple[str, float, float | None], str | None] = {}
         for index, optimizer in self._optimizers:
             for number, group in enumerate(optimizer.param_groups):
                 names.add(group.get("name", ""))
@@ -167,10 +180,14 @@ class LRFormula(Callback):
                 if key is None:
                     continue
                 base, (_, value) = record_base_lr(group), self._last(index, number)
-                if (key, base, value) not in warnings and len(warnings) < _MOST_CHECKS:
-                    warnings[key, base, value] = self._schedules[key].check(base, first, value)
-        if warnings and all(warnings.values()):  # one constant LR beside others that change is meant
-            rank_zero_warn(f"LRFormula: {next(iter(warnings.values()))}")
+                if (key, base, value) not in told and len(told) < _MOST_CHECKS:
+                    schedule = self._schedules[key]
+                    told[key, base, value] = schedule.check(base, first, value, changes=change)
+                    factors |= {doubt for doubt in [schedule.factor_like(base)] if doubt and first == 0}
+        for doubt in sorted(factors):
+            rank_zero_warn(f"LRFormula: {doubt}")
+        if told and all(told.values()):  # one constant LR beside others that change is meant
+            rank_zero_warn(f"LRFormula: {next(iter(told.values()))}")
         for key in self.formulas.keys() - names - {""}:
             near = nearest(key, names - {""})
             rank_zero_warn(f"LRFormula: no param group is named {key!r} yet{near}; its formula waits for one")
@@ -184,17 +201,19 @@ class LRFormula(Callback):
         self._read = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the LR if a new value is due or a group has been added."""
-        if self._per_step or self._due or self._warming or self._count() != self._group_count:
+        """Set the LR if a new value is due or a group is new."""
+        if not _same(self._given, trainer.optimizers):
+            self._take_optimizers(trainer)
+        if self._per_step or self._due or self._warming or not _same(self._groups, self._present()):
             self._act(trainer, Counters(trainer.current_epoch, logging_step(trainer), batch_idx))
 
-    def _count(self) -> int:
-        return sum([len(optimizer.param_groups) for _, optimizer in self._optimizers])
+    def _present(self) -> list[dict[str, Any]]:
+        return [group for _, optimizer in self._optimizers for group in optimizer.param_groups]
 
     def _act(self, trainer: Trainer, now: Counters) -> None:
         fresh = self._at is None or now[self._per_step] != self._at[self._per_step]  # epoch or step
-        count = self._count()
-        if not (fresh or self._due or self._warming or count != self._group_count):
+        groups = self._present()
+        if not (fresh or self._due or self._warming or not _same(self._groups, groups)):
             return  # a further batch of an accumulation window
         if self._read and self._metric_names:
             self._read_metrics(trainer, now)
@@ -206,7 +225,7 @@ class LRFormula(Callback):
                 if key is not None:
                     self._set(self._schedules[key], group, (index, number), now, fresh)
         self._due = self._read = self._next_due = False
-        self._group_count = count
+        self._groups = groups
         if self._warming:
             self._warming = now.step < max(schedule.warming for schedule in self._schedules.values())
         if not self._announced:
@@ -217,20 +236,29 @@ class LRFormula(Callback):
     ) -> None:
         """Give a group its LR. What is in force already isn't written again: a resumed run has it to the bit."""
         assert self._at is not None
+        new = BASE_LR not in group
         base = record_base_lr(group)
         old_base, old = self._last(*place)
         if old is None or old_base is None:
             value = schedule.value(self._at, base, base, self._metrics)
+            self._warn_of_factor(schedule, base, value)
         elif fresh or base != old_base:
             previous = old if base == old_base else old * (base / old_base)
             chained = not fresh and (schedule.formula.recursive or bool(self._metric_names))
             value = previous if chained else schedule.value(self._at, base, previous, self._metrics)
-        elif self._warming:
+        elif self._warming or new:
             value = old
         else:
             return
         self._keep(place, base, value)
         set_lr(group, value * schedule.ramp(now) * lr_factor(group))
+
+    def _warn_of_factor(self, schedule: Schedule, base: float, value: float) -> None:
+        """A function shows what it gives only now."""
+        doubt = schedule.factor_like(base, value) if not hasattr(schedule.formula.program, "vector") else None
+        if doubt is not None and not self._doubted:
+            self._doubted = True
+            rank_zero_warn(f"LRFormula: {doubt}")
 
     def _last(self, index: int, number: int) -> tuple[float | None, float | None]:
         if index < len(self._values) and number < len(self._values[index]):
@@ -305,6 +333,11 @@ class LRFormula(Callback):
         for name, formula in self.formulas.items():
             if (before := formulas.get(name)) != str(formula):
                 rank_zero_info(f"LRFormula: goes on as {str(formula)!r}, before the checkpoint it was {before!r}")
+
+
+def _same(before: Sequence[Any], now: Sequence[Any]) -> bool:
+    """Whether these are the same objects: an equal optimizer or group in another's place is a new one."""
+    return len(before) == len(now) and all(map(operator.is_, before, now))
 
 
 def _for_group(

@@ -13,12 +13,13 @@ from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
-    check_device,
+    SandboxSettings,
     check_device_is_here,
-    checked_list,
+    sandbox_settings,
     why_lr_is_no_step_size,
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
@@ -29,8 +30,7 @@ from lr_lightning.reporting.other_loggers import publish
 from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.checks import check_flag
 from lr_lightning.rules.range_test import protocol
-from lr_lightning.rules.range_test.ladder import ladder
-from lr_lightning.rules.range_test.readings import DEFAULT_RULE
+from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.saved import Saved
 
@@ -50,29 +50,29 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read, a name in :data:`lr_lightning.rules.range_test.readings.RULES`.
+        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"`` or ``"minimum"``, or a
+            mapping with an expert's settings. ``name``: one of these. ``schedule``: ``"decay"`` suggests an LR for a
+            training that decays it, ``"constant"`` one for constant LR over the planned steps, ``"auto"`` takes
+            ``"decay"`` if there is a scheduler, an LRFormula or a PlateauDecay. ``pace``: see
+            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, which is taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
-        num_batches: How many training batches the sweep cycles through; None goes through the data instead.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
-        confirm: ``"probes"`` adds short trials at constant LR around the sweep's suggestion, from the same weights.
-        budget: Optimizer steps that sweeps and probes may take together; only with ``confirm``.
-        horizon: ``"decay"`` suggests an LR for a run that decays it, ``"constant"`` one for constant LR over the
-            planned steps; ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a PlateauDecay.
         evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
         val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
         at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.
         optimizer: Index of the one optimizer to sweep (and to give the LR found); None sweeps all at one multiplier.
             For a GAN-like module sweep them one at a time: their losses only mean something at a given opponent.
-        force: Also test optimizers whose LR isn't a step size (Prodigy, D-Adaptation, schedule-free).
-        keep_callbacks: Types of other callbacks that must see the sweep's batches; what they keep is not restored.
-        isolate_data: Fetch the sweep's batches in a worker process, for datasets with an RNG or a position of their
-            own; only needed with ``num_workers=0``.
-        snapshot_device: Where to keep the copy of the training state, e.g. ``"cpu"`` for models that don't fit twice on
-            the accelerator; None keeps it beside the original.
-        rerun_on_resume: Test again when a fit is resumed from a checkpoint. By default a finished test isn't repeated,
-            and one that is new in a resumed fit doesn't start.
         progress_bar: Whether to show the sweep's progress where the trainer shows a progress bar.
         name: Tag of the records in TensorBoard and name of the files; two tests in one trainer need two names.
+        sandbox: A mapping with an expert's settings of how steps are taken inside of the fit. ``num_batches`` (8): how
+            many training batches the sweep cycles through; None goes through the data instead. ``keep_callbacks``:
+            other callbacks (classes or their names) that must see the sweep's batches; what they keep is not restored.
+            ``isolate_data`` (False): fetch the sweep's batches in a worker process, for datasets with an RNG or a
+            position of their own; only needed with ``num_workers=0``. ``snapshot_device``: where to keep the copy of
+            the training state, e.g. ``"cpu"`` for models that don't fit twice on the accelerator; None keeps it beside
+            the original. ``force`` (False): also test optimizers whose LR isn't a step size (Prodigy, D-Adaptation,
+            schedule-free). ``rerun_on_resume`` (False): test again when a fit is resumed from a checkpoint; else a
+            finished test isn't repeated, and one that is new in a resumed fit doesn't start.
 
     Attributes:
         result: The last test's :class:`~lr_lightning.RangeTestResult`, or None.
@@ -94,39 +94,24 @@ class LRRangeTest(Callback):
         num_steps: int = protocol.NUM_STEPS,
         *,
         spacing: str = "exponential",
-        rule: str = DEFAULT_RULE,
+        rule: str | dict[str, Any] | ReadingRule = "share",
         apply: bool = True,
-        num_batches: int | None = protocol.CYCLED_BATCHES,
         repeats: int = 1,
-        confirm: str | None = None,
-        budget: int = protocol.BUDGET,
-        horizon: str = "auto",
         evaluate: str = "train",
         val_batches: int = 1,
         at_epochs: Sequence[int] = (0,),
         optimizer: int | None = None,
-        force: bool = False,
-        keep_callbacks: Sequence[type] = (),
-        isolate_data: bool = False,
-        snapshot_device: str | None = None,
-        rerun_on_resume: bool = False,
         progress_bar: bool = True,
         name: str = "range_test",
+        sandbox: dict[str, Any] | SandboxSettings | None = None,
     ) -> None:
+        self.sandbox = sandbox_settings(sandbox)
         self.settings = RangeTestSettings(
-            min_lr, max_lr, num_steps, spacing, rule, num_batches, repeats, confirm, budget, horizon, evaluate,
-            val_batches, checked_list("at_epochs", at_epochs), optimizer,
-            checked_list("keep_callbacks", keep_callbacks), name,
+            min_lr, max_lr, num_steps, spacing, rule, repeats, self.sandbox.num_batches,
+            evaluate, val_batches, at_epochs, optimizer, name,
         )  # fmt: skip
-        for flag, value in {
-            "apply": apply, "force": force, "isolate_data": isolate_data, "rerun_on_resume": rerun_on_resume,
-            "progress_bar": progress_bar,
-        }.items():  # fmt: skip
-            check_flag(flag, value)
-        check_device("snapshot_device", snapshot_device)
-        self.apply, self.force = apply, force
-        self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
-        self.rerun_on_resume, self.progress_bar, self.name = rerun_on_resume, progress_bar, name
+        self.apply, self.progress_bar = check_flag("apply", apply), check_flag("progress_bar", progress_bar)
+        self.name = name
         self.result: RangeTestResult | None = None
         self.results: list[RangeTestResult] = []
         self.previous_lr: float | None = None
@@ -175,7 +160,7 @@ class LRRangeTest(Callback):
         self._resumed, at_start = self._fits.begin(), trainer.global_step == 0
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
         due = 0 in self.settings.at_epochs and 0 not in self._done
-        self._pending = self._may_run and (due if at_start else self.rerun_on_resume)
+        self._pending = self._may_run and (due if at_start else self.sandbox.rerun_on_resume)
         if not self._may_run:
             rank_zero_info("LRRangeTest: skipped, fast_dev_run only checks the code")
         elif self._done and self._resumed and not self._pending:
@@ -183,10 +168,13 @@ class LRRangeTest(Callback):
             if self.apply and self.result is not None and self.result.suggestion is not None:
                 note_in_hparams(trainer, self.result.suggestion)  # the module was built anew, with the LR before
         elif not at_start:
-            rank_zero_info("LRRangeTest: training goes on from a checkpoint, no test (rerun_on_resume=True runs one)")
+            rank_zero_info(
+                "LRRangeTest: training goes on from a checkpoint, no test; sandbox={'rerun_on_resume': True} runs one"
+            )
         if self._may_run:
-            check_device_is_here("snapshot_device", self.snapshot_device)
-            self._swept(trainer)  # refuses what can't be swept before the first step
+            check_device_is_here("snapshot_device", self.sandbox.snapshot_device)
+            self.sandbox.kept(trainer.callbacks)
+            self._swept(trainer)  # these three refuse what can't be done before the first step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Schedule the epoch's test."""
@@ -194,7 +182,7 @@ class LRRangeTest(Callback):
         due = epoch in self.settings.at_epochs and epoch not in self._done
         # A checkpoint from within epoch 0, made without this callback, is no start.
         fresh = epoch > 0 or trainer.global_step == 0
-        self._pending = self._may_run and ((self._pending and self.rerun_on_resume) or (due and fresh))
+        self._pending = self._may_run and ((self._pending and self.sandbox.rerun_on_resume) or (due and fresh))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Run the test on the first batch: everything is restored and set up by then, on every strategy."""
@@ -226,62 +214,49 @@ class LRRangeTest(Callback):
         """
         optimizers, schedulers = self._swept(trainer), [c.scheduler for c in trainer.lr_scheduler_configs]
         previous = param_groups.reference_lr(optimizers, schedulers)
-        # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
-        sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
         at = f"_at_step_{step}" if step else ""
-        tag = f"{self.name}{at}"
-        writer = RangeTestWriter(sight, step, tag, folder=next(iter(log_folders(trainer.loggers)), None))
-        writer.start(self.settings.record())
-        try:
-            result = self._test(trainer, optimizers, writer)
-        except BaseException as error:
-            writer.abort(f"{type(error).__name__}: {error}")
-            raise
-        self._warn_of_reuse(result)
-        self.result, self.previous_lr = result, previous
-        self.results.append(result)
+        # Only TensorBoard takes a second step axis; the files land beside any logger's. The sandbox hides the loggers.
+        sight = SimpleNamespace(loggers=[x for x, _ in tensorboards(trainer)], is_global_zero=trainer.is_global_zero)
+        folder = next(iter(log_folders(trainer.loggers)), None)
+        writer = RangeTestWriter(sight, step, f"{self.name}{at}", folder=folder)
+        with writer.running(self.settings.record()):
+            result = self._test(trainer, optimizers, writer.points)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
             note_in_hparams(trainer, new, at)
+        # An earlier suggestion of this callback that held for another effective batch size is worth a word.
+        if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
+            rank_zero_info(f"LRRangeTest: {why}")
+        self.result, self.previous_lr = result, previous
+        self.results.append(result)
         writer.finish(result)
-        publish(trainer, result, tag, step)
+        publish(trainer, result, f"{self.name}{at}", step)
         write_event(sight, LREvent("range_test", step, epoch, previous, new, result.reason, self.name))
         rank_zero_info(f"LRRangeTest: {_in_words(result)}; LR {previous:.4g} -> {new:.4g}")
         return result
 
-    def _test(self, trainer: Trainer, optimizers: Sequence[Any], writer: RangeTestWriter) -> RangeTestResult:
-        settings = self.settings
-        todo = _driver.Plan(
-            lrs=ladder(settings.min_lr, settings.max_lr, settings.num_steps, settings.spacing),
-            rule=settings.rule,
-            spacing=settings.spacing,
-            num_batches=settings.num_batches,
-            repeats=settings.repeats,
-            budget=settings.budget if settings.confirm else None,
-            val_batches=settings.val_batches if settings.evaluate == "val" else None,
-            train_steps=_planned_steps(trainer),
-            decays=_decays(trainer) if settings.horizon == "auto" else settings.horizon == "decay",
+    def _test(self, trainer: Trainer, optimizers: Sequence[Any], points: _driver.Report) -> RangeTestResult:
+        training = protocol.Training(
+            batches=trainer.num_training_batches,
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
+            train_steps=_planned_steps(trainer),
+            decays=_decays(trainer),
         )
-        probe = Probe(trainer, optimizers, protocol.WINDOW)
-        options: dict[str, Any] = {
-            "keep_callbacks": settings.keep_callbacks,
-            "isolate_data": self.isolate_data,
-            "snapshot_device": self.snapshot_device,
-            "fresh_wrapper": self._fresh_wrapper,
-        }
         with contextlib.ExitStack() as stack:
-            stack.callback(probe.close)
-            bar = stack.enter_context(ProgressBar(trainer, settings.num_steps, self.progress_bar))
-            box = stack.enter_context(_sandbox.sandbox(trainer, probe, **options))
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))
+            probe = stack.enter_context(contextlib.closing(Probe(trainer, optimizers, protocol.WINDOW)))
+            bar = stack.enter_context(ProgressBar(trainer, self.settings.num_steps, self.progress_bar))
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, self.sandbox, self._fresh_wrapper))
+            if self.settings.evaluate == "val":
+                probe.evaluate = _sandbox.Validation(box, self.settings.val_batches)
 
             def report(first: int, lrs: Sequence[float], losses: Sequence[float]) -> None:
-                writer.points(first, lrs, losses)
+                points(first, lrs, losses)
                 bar.update(len(losses), lrs[-1], losses[-1])
 
-            return _driver.run(box, probe, todo, report)
+            return _driver.run(box, probe, self.settings, training, report)
 
     def _swept(self, trainer: Trainer) -> list[Any]:
         """The optimizers to sweep.
@@ -296,15 +271,12 @@ class LRRangeTest(Callback):
             optimizers = [optimizers[index]]
         for optimizer in optimizers:
             why = why_lr_is_no_step_size(optimizer)
-            if why and not self.force:
-                raise ValueError(f"LRRangeTest can't test this optimizer: {why} (force=True tests it all the same)")
+            if why and not self.sandbox.force:
+                raise ValueError(
+                    f"LRRangeTest can't test this optimizer: {why}; sandbox={{'force': True}} does all the same"
+                )
         param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])
         return optimizers
-
-    def _warn_of_reuse(self, result: RangeTestResult) -> None:
-        """An earlier suggestion of this callback that held for another effective batch size is worth a word."""
-        if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
-            rank_zero_info(f"LRRangeTest: {why}")
 
 
 def _in_words(result: RangeTestResult | None) -> str:

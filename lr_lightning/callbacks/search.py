@@ -12,10 +12,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
-from lr_lightning.callbacks._sandbox.settings import check_device, check_device_is_here
-from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
+from lr_lightning.callbacks._sandbox.settings import SandboxSettings, check_device, check_device_is_here
+from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks.range_test import note_in_hparams
 from lr_lightning.optim import param_groups
@@ -23,9 +25,6 @@ from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
 from lr_lightning.rules.checks import MOST_STEPS, check_count, check_flag, check_name, check_range
 from lr_lightning.rules.range_test import protocol
-from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.curve import diverged
-from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.bracket import bracket
@@ -205,13 +204,14 @@ class LRSearch(Callback):
 
     def _search(self, trainer: Trainer, optimizers: Any) -> Plan:
         probe = Probe(trainer, optimizers, protocol.WINDOW)
-        data: Any = {"isolate_data": self.isolate_data, "snapshot_device": self.snapshot_device}
+        settings = SandboxSettings(isolate_data=self.isolate_data, snapshot_device=self.snapshot_device)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.snapshot_device))
             stack.callback(probe.close)
             bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
-            box = stack.enter_context(_sandbox.sandbox(trainer, probe, **data))
-            settings = self._bracket(box, probe) if self.range_test else self.settings
-            return self._rounds(settings, box, probe, bar)
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, settings))
+            searched = self._bracket(box, probe) if self.range_test else self.settings
+            return self._rounds(searched, box, probe, bar)
 
     def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
         self.searched, self._plans = settings, list[Plan]()
@@ -235,12 +235,11 @@ class LRSearch(Callback):
 
     def _bracket(self, box: _sandbox.Sandbox, probe: Probe) -> SearchSettings:
         """A range test over the whole range, and the settings with the range that it leaves."""
-        axis, count = self.settings.axes[0], max(self.num_steps, 20)
-        lrs = ladder(axis.low, axis.high, count)
-        box.use(0, protocol.CYCLED_BATCHES * box.trainer.accumulate_grad_batches)
-        losses = take_steps(box, probe, lrs, protocol.WINDOW, lambda _, seen: not diverged(seen, planned=count))
-        self.steps += len(losses)
-        result = analyze(lrs[: len(losses)], losses, planned=count, cycle=protocol.CYCLED_BATCHES)
+        axis = self.settings.axes[0]
+        settings = protocol.SweepSettings(axis.low, axis.high, max(self.num_steps, 20))
+        training = protocol.Training(batches=box.trainer.num_training_batches)
+        result = _driver.run(box, probe, settings, training, lambda *_: None)
+        self.steps += result.steps
         low, high, reason = bracket(result.to_dict(), axis.low, axis.high)
         rank_zero_info(f"LRSearch: {reason}")
         return replace(self.settings, axes=(replace(axis, low=low, high=high),))

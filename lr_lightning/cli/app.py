@@ -6,11 +6,12 @@ import sys
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lr_lightning.cli.settings import check_optimizer, check_settings
-from lr_lightning.sweeper.isolated import isolated_trials, task_overrides
+from lr_lightning.sweeper.isolated import isolated_trials
 
 
 def main() -> None:
@@ -89,7 +90,8 @@ def build(node: DictConfig, **offered: Any) -> Any:
     # Lightning's own base classes take anything and ignore it.
     takes = {} if init.__module__.startswith("lightning.") else inspect.signature(init).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-    overridden = {item.split("=")[0].lstrip("+~") for item in task_overrides()}
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    overridden = {item.split("=")[0].lstrip("+~") for item in given}
     kept = {}
     for key, value in node.items():
         name = str(key)

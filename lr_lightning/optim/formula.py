@@ -1,12 +1,13 @@
 """FormulaLR: a formula as a torch scheduler, for plain PyTorch and for ``configure_optimizers``."""
 
+import warnings
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lr_lightning.optim.param_groups import base_lr, lr_factor, record_base_lr
+from lr_lightning.optim.param_groups import base_lr, get_lr, lr_factor, record_base_lr
 from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula.formula import Formula, Interval
 from lr_lightning.rules.formula.schedule import Counters, Horizon, Schedule
@@ -35,7 +36,8 @@ class FormulaLR(LRScheduler):
         batches: Mini-batches (each an optimizer step) of an epoch, for formulas that use both counters, or ``batch``.
         warmup_steps: Length of a linear warm-up in front, in steps; needs ``batches`` with ``interval="epoch"``.
         warmup_epochs: The same in epochs; needs ``batches`` with ``interval="step"``.
-        last_epoch: As in torch: number of the last ``step()``, -1 to start.
+        last_epoch: As in torch: number of the last ``step()``, -1 to start. Without a state a formula of ``lr`` goes on
+            from the groups' present LRs.
         **params: The formula's named parameters, or the preset's arguments.
 
     Raises:
@@ -98,7 +100,25 @@ class FormulaLR(LRScheduler):
         for group in optimizer.param_groups:
             self._schedule.check(base_lr(group), first=max(last_epoch, 0), changes=False)
             record_base_lr(group)
+            self._warn_of_factor(base_lr(group), last_epoch)
+        if last_epoch >= 0 and formula.recursive:
+            self._go_on(optimizer, last_epoch)
         super().__init__(optimizer, last_epoch)
+
+    def _warn_of_factor(self, base: float, last_epoch: int) -> None:
+        doubt = self._schedule.factor_like(base) if last_epoch < 0 else None
+        if doubt is not None:
+            warnings.warn(f"FormulaLR: {doubt}", UserWarning, stacklevel=3)
+
+    def _go_on(self, optimizer: Optimizer, last_epoch: int) -> None:
+        """Without its state a recursive formula goes on from the groups' LRs, as torch's chained schedulers do.
+
+        torch's releases differ in whether constructing a scheduler moves such an LR on by one step.
+        """
+        self.last_epoch = self._valued_at = last_epoch + hasattr(LRScheduler, "_is_initial")
+        ramp = self._schedule.ramp(self._now())
+        self._bases = [base_lr(group) for group in optimizer.param_groups]
+        self._values = [get_lr(group) / (ramp * lr_factor(group)) for group in optimizer.param_groups]
 
     def get_lr(self) -> list[float]:  # type: ignore[override]
         """The LR of each group after ``last_epoch`` steps; asked again, a recursive formula doesn't move on."""

@@ -12,8 +12,9 @@ as if it had been built with the new LR.
 ``base_lr`` and ``lr_factor`` live in the param group as plain floats and so travel in every optimizer checkpoint.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,7 +101,14 @@ def base_lr(group: dict[str, Any]) -> float:
     """
     if BASE_LR in group:
         return float(group[BASE_LR])
-    return float(group.get("initial_lr", group["lr"])) / lr_factor(group)
+    initial = _initial_lr(group)
+    return float(group["lr"] if initial is None else initial) / lr_factor(group)
+
+
+def _initial_lr(group: dict[str, Any]) -> Any:
+    """``initial_lr`` where it is one: Lightning's SWA writes its target there."""
+    initial = group.get("initial_lr")
+    return None if initial is not None and initial == group.get("swa_lr") else initial
 
 
 def record_base_lr(group: dict[str, Any]) -> float:
@@ -184,41 +192,54 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     """
     if not 0 < new_lr < float("inf"):
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
-    reference = reference_lr(optimizers, schedulers)
+    follow = partial(_proportional, eps=_coarseness(optimizers))
+    new, reference = float(new_lr), reference_lr(optimizers, schedulers)
     return [
         change
         for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new_lr, reference)
+        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new, reference, follow)
     ]
 
 
-def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
+def _coarseness(optimizers: Sequence[Any]) -> float:
+    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits."""
+    held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]
+    return max((torch.finfo(dtype).eps for dtype in coarse if dtype.is_floating_point), default=0.0)
+
+
+def _rescale_one(
+    number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float, follow: Callable[..., Any]
+) -> list[LRChange]:
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
+    held = [group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"] for group in groups]
     asked = absolute_in_force(own, before)
     # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
     peaks = peak_lrs(optimizer, own)
-    new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
-    known: list[dict[Any, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
+    new_peaks = [follow(peak, new_lr, reference) for peak in peaks]
+    known: list[dict[float, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
 
     def scale(index: int | None, value: Any) -> Any:
         if index is None or index >= len(peaks) or peaks[index] == 0:
-            return _proportional(value, new_lr, reference)
-        if value in known[index]:
-            return known[index][value]
-        return _proportional(value, new_peaks[index], peaks[index])
+            return follow(value, new_lr, reference)
+        if float(value) in known[index]:
+            return _like(value, known[index][float(value)])
+        return follow(value, new_peaks[index], peaks[index])
 
     for index, group in enumerate(groups):
-        initial, averaged = group.get("initial_lr"), group.get("swa_lr")
+        initial = _initial_lr(group)
+        targets = {key: group[key] for key in ("initial_lr", "swa_lr") if group.get(key) is not None}
         if BASE_LR in group:
-            group[BASE_LR] = scale(index, group[BASE_LR])
+            group[BASE_LR] = float(_like(group["lr"], scale(index, group[BASE_LR])))  # as it is read from a tensor
         _scale_keys(group, index, scale)
-        if averaged is not None:
-            group["swa_lr"] = scale(None, averaged)  # mostly one for all groups
+        if "swa_lr" in targets:  # of SWALR: an LR that the user chose, not a share of this one
+            group.update({key: value for key, value in targets.items() if value == targets["swa_lr"]})
+            known[index] = {float(targets["swa_lr"]): float(targets["swa_lr"])}
         # What schedulers made of the initial LR is a share of that, not of the peak.
         if initial:
-            known[index] = {initial: group["initial_lr"]}
-            set_lr(group, _proportional(before[index], group["initial_lr"], initial, BY_FACTORS))
+            known[index] |= {float(initial): float(group["initial_lr"])}
+            set_lr(group, follow(held[index], group["initial_lr"], initial, BY_FACTORS))
         else:
             set_lr(group, scale(index, before[index]))
     scale_schedulers(own, scale)
@@ -317,11 +338,16 @@ def apply_factor(group: dict[str, Any], factor: float) -> bool:
     return True
 
 
-def _proportional(value: Any, new: Any, old: Any, ways: Sequence[Way] = BY_USERS) -> Any:
+def _proportional(value: Any, new: Any, old: Any, ways: Sequence[Way] = BY_USERS, eps: float = 0.0) -> Any:
     """``proportional`` of numbers or one-element tensors; ``value`` stays which it is."""
-    if isinstance(value, Tensor):
-        return torch.full_like(value, _proportional(float(value), new, old, ways))
-    return proportional(value, float(new), float(old), ways)
+    # Tensors that were computed from tensors are followed in their own arithmetic.
+    share = float(value) if isinstance(value, Tensor) and not isinstance(old, Tensor) else value
+    return _like(value, proportional(share, new, old, ways, eps))
+
+
+def _like(value: Any, number: Any) -> Any:
+    """The number as a tensor of its own if ``value`` is one."""
+    return torch.full_like(value, float(number)) if isinstance(value, Tensor) else number
 
 
 def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:

@@ -1,7 +1,8 @@
 """Writes a range test while it runs: live scalars, then the curve, the result, a text and a picture."""
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,16 @@ class RangeTestWriter:
         self._write(self._record(result), curve, text=summary_text(result), image=self._draw(result))
         self._save(result)
 
-    def abort(self, reason: str) -> None:
-        """Say that the test ended without a result."""
-        self._write({"status": "aborted", "reason": reason, "step": self._step})
+    @contextlib.contextmanager
+    def running(self, record: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Announce the test (:meth:`start`), and say so if it ends in an exception."""
+        self.start(record)
+        try:
+            yield
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            self._write({"status": "aborted", "reason": reason, "step": self._step})
+            raise
 
     def _record(self, result: Any) -> dict[str, Any]:
         body = {key: value for key, value in result.to_dict().items() if key not in ("lrs", "losses", "smoothed")}

@@ -220,3 +220,17 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
         raise ValueError(
             f"{names[0]} and {names[1]} must be at most {_MOST_DECADES} decades apart, got {min_lr!r} and {max_lr!r}"
         )
+
+
+def check_keys(owner: str, given: Iterable[object], known: Iterable[str]) -> None:
+    """Refuse keys of a mapping that nobody reads.
+
+    Raises:
+        ValueError: If there is one; the message names it and the nearest of the known ones.
+
+    >>> check_keys("rule", {"name": "share"}, ("name", "pace"))
+    """
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise ValueError(f"{owner} has no key {shown(key)}{nearest(str(key), names)}")

@@ -1,27 +1,25 @@
 """One clean process a trial: multirun with ddp, and trials that cannot take the search down.
 
 Under ``-m`` Lightning starts the other ranks with the whole command line, so that each of them runs a sweep of its own.
-Here the job of a sweep starts the app once more as a plain run with the job's composed config; ranks then join that.
+Here the job of a sweep starts the user's program once more for that one job, as Hydra's own rerun does; ranks then join
+that.
 """
 
 import functools
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
-from lr_lightning.sweeper.files import read_json, write_json
+from lr_lightning.sweeper import handover
 from lr_lightning.sweeper.orphans import end_with
+from lr_lightning.sweeper.program import start_again
 
-RESULT = "LR_LIGHTNING_RESULT"
-OVERRIDES = "LR_LIGHTNING_OVERRIDES"
 PARENT = "LR_LIGHTNING_PARENT"
-FILE = "trial_result.json"
 GRACE = 10.0
 """Seconds between asking a trial to end and ending it."""
 # What an earlier fit in this process, or the launcher's scheduler, left for processes of its own.
@@ -42,32 +40,68 @@ Task = TypeVar("Task", bound=Callable[..., Any])
 def isolated_trials(task: Task) -> Task:
     """Decorator between ``@hydra.main`` and the task: under multirun each job is a clean process with all its ranks.
 
-    A plain run is as it was. The task's return value must be a number or None; what it prints and writes lands in the
-    job's folder and on the terminal as before.
+    A plain run is as it was. A trial gets the job as the task would have: config with its types, ``HydraConfig``,
+    working directory, environment and logging. The program is started again as it was started, under any decorators;
+    it must start the app under ``if __name__ == "__main__"``. The task returns its score, a number or a mapping of
+    numbers; what it prints and writes lands in the job's folder and on the terminal as before.
 
     >>> @isolated_trials
     ... def main(cfg): ...
     """
-    line = entry_point(task)
-    end_with_parent()
+    line = start_again()
+    if handover.handed() is not None:
+        _become_trial()
 
-    @functools.wraps(task)
+    inner: Any = task
+    while isinstance(inner, functools.partial):  # Hydra looks for the config beside the function, not in functools
+        inner = inner.func
+
+    @functools.wraps(inner)
     def run(config: Any) -> Any:
-        if wanted():
-            return run_isolated(config, line)
-        return leave(task(config))
+        job = handover.handed()
+        if job is not None:
+            os.chdir(job["cwd"])
+            return _as_trial(task, config)
+        return run_isolated(config, line) if wanted() else task(config)
 
     return run  # type: ignore[return-value]
 
 
-def end_with_parent() -> None:
-    """In a trial's process, watch the process that waits for it; does nothing elsewhere.
+def wanted() -> bool:
+    """Whether this process is a job of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    A search that is killed -9 can't stop its trials. They would run on for nobody, beside those of the resumed search.
-    """
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _become_trial() -> None:
+    """What a trial's process needs before Hydra reads its job."""
+    from hydra.core.utils import setup_globals
+
+    setup_globals()  # Hydra's resolvers, which its rerun leaves out
     parent = os.environ.pop(PARENT, None)  # not for what this process starts: ranks, workers, other apps
     if parent is not None:
+        # A search that is killed -9 can't stop its trials. They would run on beside those of the resumed search.
         end_with(int(parent), _end_group)
+    before = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        handover.leave_error(error)
+        before(kind, error, trace)
+
+    sys.excepthook = tell
+
+
+def _as_trial(task: Callable[[Any], Any], config: Any) -> Any:
+    """Run the task and leave its score, or why there is none."""
+    try:
+        value = task(config)
+        handover.leave(value)
+    except (Exception, SystemExit) as error:
+        handover.leave_error(error)
+        raise
+    return value
 
 
 def _end_group() -> None:
@@ -76,82 +110,38 @@ def _end_group() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def entry_point(task: Callable[..., Any]) -> list[str]:
-    """How to start the app that ``task`` belongs to: ``python -m package.module``, or ``python file.py``.
-
-    A module must start the app under ``if __name__ == "__main__"``.
-    """
-    if task.__module__ != "__main__":
-        return [sys.executable, "-m", task.__module__]
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None:
-        return [sys.executable, "-m", str(spec.name).removesuffix(".__main__")]
-    return [sys.executable, os.path.abspath(task.__code__.co_filename)]
-
-
-def wanted() -> bool:
-    """Whether this process is a job of a sweep, not the trial itself."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def task_overrides() -> list[str]:
-    """The overrides that this run, or the sweep's job that started it, was given."""
-    from hydra.core.hydra_config import HydraConfig
-
-    given = os.environ.get(OVERRIDES)
-    if given:
-        return [str(item) for item in json.loads(given)]
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def leave(score: Any) -> Any:
-    """Leave the score where the job that started this process looks for it; every rank may call it, rank 0 writes."""
-    path = os.environ.get(RESULT)
-    if path and os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0":
-        write_json(Path(path), {"score": None if score is None else repr(float(score))})
-    return score
-
-
-def run_isolated(config: Any, line: Sequence[str], extra: Sequence[str] = ()) -> float | None:
+def run_isolated(config: Any, line: Sequence[str] | None) -> Any:
     """Run a trial in a clean process and wait for it.
 
     Args:
         config: The job's composed config.
-        line: Command that starts the app, see :func:`entry_point`.
-        extra: Further overrides.
+        line: Command that starts the app, see :func:`~lr_lightning.sweeper.program.start_again`.
 
     Returns:
-        The score that it left.
+        What its task returned.
 
     Raises:
-        RuntimeError: If the process ends with an error or leaves no score.
+        RuntimeError: If there is no program to start, or its process ends with an error or leaves no score; the
+            message has the trial's own error.
     """
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
-    job = HydraConfig.get()
-    out = Path(job.runtime.output_dir)
-    (out / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, out / ".hydra" / "config.yaml")
-    result = out / FILE
-    result.unlink(missing_ok=True)
-    overrides = [f"hydra.run.dir='{out}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
-    overrides += [f"hydra.job.num={job.job.num}", f"hydra.job.id='{job.job.id}'"]
-    group = out / ".hydra" / "hydra" / "job_logging"
-    group.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(job.job_logging, group / "trial.yaml")  # the app's own, which its config file may have changed
-    overrides.append("hydra/job_logging=trial")
-    where = ["--config-path", str(out / ".hydra"), "--config-name", "config"]
-    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    environment |= {RESULT: str(result), OVERRIDES: json.dumps(list(job.overrides.task)), PARENT: str(os.getpid())}
-    code = _wait([*line, *where, *overrides, *extra], environment, job.runtime.cwd)
-    left = read_json(result)
-    if code != 0 or left is None:
-        raise RuntimeError(f"the trial's process ended with code {code}" + ("" if left else " and left no score"))
-    return None if left["score"] is None else float(left["score"])
+    if line is None:
+        raise RuntimeError(
+            "isolated_trials starts the program again for each trial; a notebook or python -c has none: put the app "
+            "into a file, or leave the decorator out"
+        )
+    arguments, more = handover.hand_over(config)
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN} | more | {PARENT: str(os.getpid())}
+    code = _wait([*line, *arguments], environment, HydraConfig.get().runtime.cwd)
+    left = handover.taken(more)
+    if left is not None and "error" in left:
+        raise RuntimeError(f"the trial's process ended with code {code}: {left['error']}")
+    if left is None or code != 0:
+        program = " ".join(line[1:])
+        why = "" if code else f": does {program} start its app under if __name__ == '__main__'?"
+        raise RuntimeError(f"the trial's process ended with code {code}" + ("" if left else f" and left no score{why}"))
+    return handover.value_of(left["value"])
 
 
 def _wait(line: Sequence[str], environment: dict[str, str], folder: str) -> int:

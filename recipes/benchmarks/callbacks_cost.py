@@ -109,6 +109,10 @@ class TakeTurns(Callback):
         self.queue: list[str] = []
         self.name, self.started = "", 0.0
 
+    def now(self) -> float:
+        """Processor time."""
+        return time.process_time()
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Build the schedulers now: LRFormula refuses to stand beside one, and here they only take turns."""
         for variant in self.variants.values():
@@ -120,7 +124,7 @@ class TakeTurns(Callback):
         if batch_idx % trainer.log_every_n_steps:
             return
         trainer.logger.experiment.flush()
-        now = time.process_time()
+        now = self.now()
         if self.name:
             self.turns[-1][self.name] = (now - self.started) / trainer.log_every_n_steps
         if not self.queue:
@@ -131,7 +135,7 @@ class TakeTurns(Callback):
         trainer.callbacks = [self, *variant.callbacks]
         trainer.strategy.lr_scheduler_configs = variant.config
         pl_module.logs = variant.logs
-        self.started = time.process_time()
+        self.started = self.now()
 
 
 def measure(turns: int, log_every: int) -> list[dict[str, float]]:

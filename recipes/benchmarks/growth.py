@@ -20,7 +20,7 @@ import numpy as np
 
 from lr_lightning.rules.plateau.configure import configure
 from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.protocol import WINDOW
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
@@ -77,7 +77,7 @@ def curves() -> None:
         lrs, losses = sweep(count)
         whole = seconds(lambda lrs=lrs, losses=losses: analyze(lrs, losses), 3)
         stops = range(WINDOW, count, max(WINDOW, count // 100))  # a hundred of the windows stand for all
-        watch = seconds(lambda losses=losses, stops=stops, n=count: [diverged(losses[:i], planned=n) for i in stops], 3)
+        watch = seconds(lambda seen=losses, stops=stops, n=count: [stop_index(seen[:i], planned=n) for i in stops], 3)
         each = watch / len(stops) * (count / WINDOW) / count
         rows.append((f"{count:,}", f"{whole * 1e3:.0f}", f"{whole / count * 1e6:.0f}", f"{each * 1e6:.1f}"))
     head = ("points", "analyze, ms", "µs a point", f"asking every {WINDOW} steps whether to stop, µs a step")

@@ -47,7 +47,7 @@ class Timed(LRRangeTest):
     """A range test that times itself."""
 
     def __init__(self) -> None:
-        super().__init__(min_lr=LOW, max_lr=HIGH, num_steps=STEPS, apply=False, confirm=None, progress_bar=False)
+        super().__init__(min_lr=LOW, max_lr=HIGH, num_steps=STEPS, apply=False, progress_bar=False)
 
     def run(self, trainer: L.Trainer) -> Any:
         """Time the whole test."""

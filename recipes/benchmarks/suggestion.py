@@ -29,7 +29,6 @@ from recipes.benchmarks.suggestion_tasks import TASKS, Task
 OURS: dict[str, Callable[..., RangeTestResult]] = {
     "lr_lightning": range_test,
     "lr_lightning num_steps=300": functools.partial(range_test, num_steps=300),
-    "lr_lightning confirm=probes": functools.partial(range_test, confirm="probes"),
 }
 
 

@@ -2,7 +2,7 @@
 
 python -m recipes.benchmarks.suggestion_horizon
 
-It backs the correction in ``lr_lightning/rules/range_test/horizon.py``. Four small tasks of the benchmark's ``dev``
+It backs the correction in ``lr_lightning/rules/range_test/interval.py``. Four small tasks of the benchmark's ``dev``
 half, one seed: read medians, not single tasks.
 """
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning.optim.range_test import Sandbox
+from lr_lightning.optim.range_test import Loop
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.peers import PEERS, peer_suggestions
+from lr_lightning.rules.range_test.protocol import Steps
 from recipes.benchmarks.suggestion_oracle import CACHE, SEEDS, batches, fresh
 from recipes.benchmarks.suggestion_tasks import Task
 
@@ -93,12 +94,10 @@ def fastai(task: Task, seed: int) -> dict[str, Answer]:
 def published(task: Task, seed: int) -> dict[str, Answer]:
     """Peers' published rules on a sweep as they do it: a fresh batch a step, 1e-7 to 10 in 100 steps."""
     model = fresh(task, seed)
-    sandbox = Sandbox(
-        model, task.optimizer(model.parameters(), lr=1e-3), lambda m, b: task.criterion(m(b[0]), b[1]),
-        loader(task, seed, 100), 100,
-    )  # fmt: skip
+    optimizer = task.optimizer(model.parameters(), lr=1e-3)
+    loop = Loop(model, optimizer, lambda m, b: task.criterion(m(b[0]), b[1]), loader(task, seed, 100))
     lrs = ladder(1e-7, 10.0, 100)
-    losses = [sandbox.step(lr, i) for i, lr in enumerate(lrs)]
+    losses = loop.take(Steps("all", 0, lrs, cycle=100))
     return {f"{name} (rule)": (lr, 100) for name, lr in peer_suggestions(lrs, losses, 100).items()}
 
 

@@ -306,3 +306,83 @@ def test_the_same_callback_in_a_new_fit_starts_anew():
     first, _, _ = fit([formula])
     second, _, _ = fit([formula])
     assert first.seen == second.seen
+
+
+class Staged(L.Callback):
+    """Makes the optimizers anew at an epoch, from another LR or the same."""
+
+    def __init__(self, epoch, lr):
+        self.epoch, self.lr = epoch, lr
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            pl_module.lr = self.lr
+            trainer.strategy.setup_optimizers(trainer)
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.02])
+@pytest.mark.parametrize("order", [0, 1])
+def test_new_optimizers_in_mid_fit_follow_the_formula(lr, order):
+    def run(expression, **options):
+        callbacks = [LRFormula(expression, **options), Staged(2, lr)]
+        return fit(callbacks[::-1] if order else callbacks, max_epochs=4)[0].of(0)
+
+    bases = [0.1, 0.1, lr, lr]
+    closed = run("base_lr * 0.5 ** epoch")
+    assert closed[::4] == [base * 0.5**epoch for epoch, base in enumerate(bases)]
+    assert run("lr * 0.5")[::4] == pytest.approx([base * 0.5 ** (epoch + 1) for epoch, base in enumerate(bases)])
+    warm = run("base_lr", warmup_steps=10)
+    assert warm == pytest.approx([bases[at // 4] * min(1, (at + 1) / 11) for at in range(16)])
+
+
+def test_groups_built_anew_in_mid_epoch_follow_the_formula():
+    class Rebuild(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 6:
+                optimizer = trainer.optimizers[0]
+                groups = [list(group["params"]) for group in optimizer.param_groups]
+                optimizer.param_groups.clear()
+                for params in groups:
+                    optimizer.add_param_group({"params": params, "lr": 0.2})
+
+    lrs, _, _ = fit([Rebuild(), LRFormula("base_lr * 0.5 ** epoch")])
+    assert lrs.of(0) == [0.1] * 4 + [0.05] * 2 + [0.1] * 2 + [0.05] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("0.95 ** epoch", "becomes 1 where the optimizer has 0.1"),
+        ("min(1, (epoch + 1) / 3)", "multiply it by base_lr"),
+        (lambda epoch: 0.95**epoch, "becomes 1 where the optimizer has 0.1"),
+        ("0.05 * 0.95 ** epoch", None),
+        ("base_lr * 0.95 ** epoch", None),
+        (lambda epoch: 0.05, None),
+    ],
+)
+def test_a_factor_in_the_place_of_an_lr_is_told(given, told):
+    class One(Net):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    if told is None:
+        fit([LRFormula(given)], One())
+    else:
+        with pytest.warns(UserWarning, match=told):
+            fit([LRFormula(given)], One())
+
+
+@pytest.mark.parametrize("given", ["cosine", "linear", "exponential", "wsd", "polynomial"])
+def test_a_preset_by_epoch_in_a_run_of_one_is_told(given):
+    with pytest.warns(UserWarning, match="the run has one epoch.*interval='step' changes it at each step"):
+        fit([LRFormula(preset=given)], max_epochs=1)
+    lrs, _, _ = fit([LRFormula(preset=given, interval="step")], max_epochs=1)
+    assert lrs.of(0)[-1] < max(lrs.of(0))
+    fit([LRFormula(preset=given)], fast_dev_run=True)
+    fit([LRFormula(preset=given, warmup_steps=3)], max_epochs=1)
+
+
+@pytest.mark.parametrize(("epochs", "last"), [(2, 0.5), (3, 0.5), (5, 0.5), (10, 0.5), (20, 0.25)])
+def test_the_decay_of_wsd_comes_in_short_runs_too(epochs, last):
+    lrs, _, _ = fit([LRFormula(preset="wsd")], Net(batches=1), max_epochs=epochs)
+    assert lrs.of(0)[-1] == pytest.approx(0.1 * last)

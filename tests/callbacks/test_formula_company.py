@@ -13,19 +13,21 @@ from tests.helpers.formula_fit import fit
 
 def from_hydra(*overrides):
     with initialize_config_module("lr_lightning.conf", version_base="1.3"):
-        return instantiate(compose("config", overrides=list(overrides)).callbacks.formula)
+        return instantiate(compose("config", overrides=list(overrides)).callbacks.lr_formula)
 
 
 def test_from_hydra():
-    quoted = from_hydra("callbacks=[default,formula]", 'callbacks.formula.expression="base_lr / (1 + 0.05 * epoch)"')
+    quoted = from_hydra(
+        "callbacks=[default,lr_formula]", 'callbacks.lr_formula.expression="base_lr / (1 + 0.05 * epoch)"'
+    )
     assert quoted.formulas[""].expression == "base_lr / (1 + 0.05 * epoch)"
-    bare = from_hydra("callbacks=formula", "callbacks.formula.expression=base_lr * 0.99 ** epoch")
+    bare = from_hydra("callbacks=lr_formula", "callbacks.lr_formula.expression=base_lr * 0.99 ** epoch")
     assert bare.formulas[""].expression == "base_lr * 0.99 ** epoch"
     preset = from_hydra(
-        "callbacks=formula",
-        "callbacks.formula.preset=multistep",
-        "+callbacks.formula.milestones=[2,3]",
-        "callbacks.formula.groups={head: 'lr * 0.5', body: {preset: cosine, final_factor: 0.1}}",
+        "callbacks=lr_formula",
+        "callbacks.lr_formula.preset=multistep",
+        "+callbacks.lr_formula.milestones=[2,3]",
+        "callbacks.lr_formula.groups={head: 'lr * 0.5', body: {preset: cosine, final_factor: 0.1}}",
     )
     lrs, _, _ = fit([preset])
     assert lrs.of(1) == [0.5] * 4 + [0.25] * 4 + [0.125] * 4

@@ -58,7 +58,7 @@ def start(formula, more=(), ckpt_path=None, **options):
     return fit(callbacks, Validated(LOSSES, optimizer="adam"), ckpt_path, max_epochs=5, **options)
 
 
-@pytest.mark.parametrize("step", [3, 4, 6, 9, 16])
+@pytest.mark.parametrize("step", [1, 3, 4, 6, 9, 16])
 def test_resuming_equals_no_interruption(run, step):
     formula, folder, lrs, net = run
     path = folder / f"step={step}.ckpt"
@@ -95,3 +95,36 @@ def test_a_formula_that_is_new_in_a_resumed_run(tmp_path):
     fit([Save(tmp_path)], max_epochs=2)
     lrs, _, _ = fit([LRFormula("base_lr * 0.5 ** epoch")], Net(lr=7.0), ckpt_path=tmp_path / "step=6.ckpt")
     assert lrs.of(0) == [0.05] * 2 + [0.025] * 4
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_a_formula_by_step_loses_no_factor(tmp_path, accumulate, step):
+    def run(ckpt_path=None, more=()):
+        callbacks = [LRFormula("lr * 0.9", interval="step"), *more]
+        return fit(callbacks, Net(batches=6), ckpt_path, max_epochs=2, accumulate_grad_batches=accumulate)[0].of(0)
+
+    class Keep(L.Callback):
+        """A checkpoint at each batch's end, in windows of accumulation too."""
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if not trainer.is_last_batch:
+                trainer.save_checkpoint(tmp_path / f"step={trainer.global_step}.ckpt")
+
+    whole = run(more=[Keep()])
+    assert whole == pytest.approx([0.1 * 0.9 ** (at + 1) for at in range(len(whole))], rel=1e-12)
+    path = tmp_path / f"step={step}.ckpt"
+    if path.exists():
+        assert run(path) == whole[step:]
+    else:
+        assert step > len(whole) - 1 or accumulate * step % 6 == 0
+
+
+def test_the_same_object_starts_anew_and_goes_on_where_it_should(tmp_path):
+    formula = LRFormula("lr * 0.5", interval="step")
+    first, _, _ = fit([formula, Save(tmp_path)], max_epochs=1)
+    again, _, _ = fit([formula], max_epochs=1)
+    assert again.of(0) == first.of(0)
+    resumed, _, _ = fit([formula], ckpt_path=tmp_path / "step=1.ckpt", max_epochs=1)
+    assert resumed.of(0) == first.of(0)[1:]
+    assert fit([formula], max_epochs=1)[0].of(0) == first.of(0)

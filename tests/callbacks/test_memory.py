@@ -65,11 +65,20 @@ def test_a_state_that_is_set_aside_lets_go_of_the_originals_and_comes_back_exact
 
 
 def test_copies_in_host_memory(tmp_path):
-    assert difference(tmp_path, test=LRRangeTest(**RANGE, snapshot_device="cpu")) is None
+    assert difference(tmp_path, test=LRRangeTest(**RANGE, sandbox={"snapshot_device": "cpu"})) is None
 
 
-def test_lazy_parameters_come_after_their_first_batch():
-    layer = nn.Sequential(nn.LazyLinear(3))
+def test_lazy_parameters_are_lazy_again():
+    layer = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match=r"0\.weight is not yet initialized.*dummy batch"):
-        Snapshot(layer, [optimizer])
+    start = Snapshot(layer, [optimizer])
+    layer(torch.ones(4, 2)).sum().backward()
+    optimizer.step()
+    assert layer[0].in_features == 2
+    start.restore()
+    assert type(layer[0]) is nn.LazyLinear
+    assert type(layer[1]) is nn.LazyBatchNorm1d
+    assert start.left() == []
+    layer(torch.ones(4, 5)).sum().backward()
+    assert layer[0].weight.shape == (3, 5)
+    assert optimizer.param_groups[0]["params"][0] is layer[0].weight

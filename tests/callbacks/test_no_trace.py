@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lr_lightning import LRRangeTest
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
-from lr_lightning.optim import snapshot as _snapshot
+from lr_lightning.optim.snapshot import containers, tensors
 from tests.helpers.modules import Classifier
 from tests.helpers.spy import Spy, first_difference
 
@@ -25,7 +25,7 @@ def one_cycle(optimizer):
 def fit(folder, callbacks, lr=1e-3, epochs=3, model=Classifier, trainer=None, **kwargs):
     L.seed_everything(3, verbose=False)
     module, spy = model(lr=lr, **kwargs), Spy()
-    settings = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5, **(trainer or {})}
+    settings = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.5, **(trainer() if trainer else {})}
     runner = L.Trainer(
         accelerator="cpu", max_epochs=epochs, callbacks=[spy, *callbacks], log_every_n_steps=1, barebones=False,
         logger=CSVLogger(folder, name="", version=""), enable_progress_bar=False, enable_model_summary=False,
@@ -60,26 +60,32 @@ def test_no_trace(tmp_path, kwargs):
 
 def test_no_trace_when_going_through_the_data(tmp_path):
     # 8 batches an epoch, 40 steps of 2 batches: the data are started anew nine times.
-    assert compare(tmp_path, test=LRRangeTest(**RANGE, num_batches=None)) is None
+    assert compare(tmp_path, test=LRRangeTest(**RANGE, sandbox={"num_batches": None})) is None
 
 
 PARTS = {
-    "weights": (_snapshot.Snapshot, "_restore_tensors", "parameters"),
-    "buffers": (_snapshot.Snapshot, "_restore_buffers", "buffers"),
-    "optimizer": (_snapshot.Snapshot, "_restore_optimizers", "optimizer"),
-    "attributes": (_snapshot.Snapshot, "_restore_plain", "attributes"),
-    "rng": (_sandbox, "rng_state", "rng"),
-    "precision": (_snapshot.Snapshot, "_restore_stateful", "precision"),
+    "tensors": (tensors.Tensors, "parameters", r"module\.net\.0\.weight \(a tensor its content"),
+    "attributes": (containers.Items, "attributes", r"its attributes didn't come back"),
+    "lists": (containers.Elements, "attributes", r"module\.seen \(its elements"),
 }
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_leaving_out_a_part_of_the_restore_is_caught(tmp_path, monkeypatch, part):
-    owner, name, leak = PARTS[part]
-    monkeypatch.setattr(owner, name, (lambda: lambda: None) if owner is _sandbox else (lambda self: None))
-    # A GradScaler with a short growth interval changes within a sweep; "precision" needs one to leak from.
-    trainer = {"plugins": scaler_plugin()} if part == "precision" else None
-    assert leak in compare(tmp_path, epochs=1, trainer=trainer)
+def test_leaving_out_a_part_of_the_restore_is_caught_and_named(tmp_path, monkeypatch, part):
+    kind, leak, named = PARTS[part]
+    monkeypatch.setattr(kind, "restore", lambda self: None)
+    with pytest.warns(UserWarning, match=named):
+        assert leak in compare(tmp_path, epochs=1)
+
+
+def test_leaving_out_the_generators_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sandbox, "rng_state", lambda: lambda: None)
+    assert "rng" in compare(tmp_path, epochs=1)
+
+
+def test_no_trace_in_a_scaler(tmp_path):
+    # With a short growth interval its scale changes within a sweep.
+    assert compare(tmp_path, epochs=1, trainer=lambda: {"plugins": scaler_plugin()}) is None
 
 
 def scaler_plugin():

@@ -174,14 +174,14 @@ class Mixing(Counter):
 
 
 def test_callbacks_that_are_kept_see_the_sweep(tmp_path):
-    test, kept_one, other = LRRangeTest(**RANGE, keep_callbacks=[Mixing]), Mixing(), Counter()
+    test, kept_one, other = LRRangeTest(**RANGE, sandbox={"keep_callbacks": [Mixing]}), Mixing(), Counter()
     fit(tmp_path, lambda: Classifier(lr=1e-3), [kept_one, other, test])
     assert other.batches == 16
     assert kept_one.batches == 16 + test.result.coverage.visited
 
 
 def test_a_kept_callback_leaves_no_trace_in_training(tmp_path):
-    test = LRRangeTest(**RANGE, keep_callbacks=[Mixing])
+    test = LRRangeTest(**RANGE, sandbox={"keep_callbacks": [Mixing]})
     assert difference(tmp_path, test=test, callbacks=lambda: [Mixing()]) is None
 
 

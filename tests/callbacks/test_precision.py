@@ -237,7 +237,7 @@ class Fixed(L.LightningModule):
 
 
 def test_accumulated_losses_are_the_sample_weighted_mean_of_the_window(tmp_path):
-    test = LRRangeTest(min_lr=1e-8, max_lr=1e-7, num_steps=7, num_batches=None)
+    test = LRRangeTest(min_lr=1e-8, max_lr=1e-7, num_steps=7, sandbox={"num_batches": None})
     values = [float(v) for v in range(1, 8)]
     fit(tmp_path, lambda: Fixed(values), [test], accumulate_grad_batches=3)
     samples, expected = [4, 4, 4, 4, 4, 4, 2], []
@@ -259,7 +259,7 @@ class Records(L.Callback):
 
 
 def test_skipped_steps_neither_move_the_ladder_nor_count(tmp_path):
-    test, records = LRRangeTest(**RANGE, keep_callbacks=[Records]), Records()
+    test, records = LRRangeTest(**RANGE, sandbox={"keep_callbacks": [Records]}), Records()
     plugin = half(growth_interval=2, init_scale=2.0**30)  # overflows at first, and again after each growth
     fit(tmp_path, lambda: Classifier(lr=1e-3), [test, records], plugins=plugin, max_steps=1)
     visited = test.result.coverage.visited

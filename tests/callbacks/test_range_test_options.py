@@ -1,4 +1,4 @@
-"""LRRangeTest's options: probes, repeats, validation loss, later epochs, on demand, one of several optimizers."""
+"""LRRangeTest's options: repeats, validation loss, later epochs, on demand, one of several optimizers."""
 
 import lightning as L
 import pytest
@@ -21,21 +21,12 @@ class ReturnsLoss(Classifier):
 
 @pytest.mark.parametrize(
     "options",
-    [{"confirm": "probes"}, {"evaluate": "val", "val_batches": 2}, {"repeats": 2}, {"snapshot_device": "cpu"}],
+    [{"evaluate": "val", "val_batches": 2}, {"repeats": 2}, {"sandbox": {"snapshot_device": "cpu"}}],
     ids=lambda o: next(iter(o)),
 )
 def test_no_option_leaves_a_trace(tmp_path, options):
     test = LRRangeTest(**RANGE, **options)
     assert compare(tmp_path, epochs=1, test=test, scheduler=cosine, model=ReturnsLoss) is None
-
-
-def test_probes_stay_within_the_budget_and_are_recorded():
-    test = LRRangeTest(**RANGE, confirm="probes", budget=250)
-    fit(test)
-    result = test.result
-    assert result.coverage.visited < result.steps <= 250
-    assert len(result.probes) >= 2
-    assert min(p["lr"] for p in result.probes) >= RANGE["min_lr"]
 
 
 def test_the_validation_loss_is_that_of_the_weights_before_the_step():
@@ -45,7 +36,7 @@ def test_the_validation_loss_is_that_of_the_weights_before_the_step():
 
         val_dataloader = Line.train_dataloader
 
-    validated, trained = LRRangeTest(**RANGE, evaluate="val"), LRRangeTest(**RANGE, num_batches=1)
+    validated, trained = LRRangeTest(**RANGE, evaluate="val"), LRRangeTest(**RANGE, sandbox={"num_batches": 1})
     fit(validated, Fixed(batches=1))
     fit(trained, Fixed(batches=1))
     shared = min(len(validated.result.losses), len(trained.result.losses), 60)
@@ -175,9 +166,9 @@ def test_an_optimizer_whose_lr_is_no_step_size_is_refused_unless_forced():
         def configure_optimizers(self):
             return Prodigy(self.parameters(), lr=self.lr)
 
-    with pytest.raises(ValueError, match=r"Prodigy estimates its own step size.*force=True"):
+    with pytest.raises(ValueError, match=r"Prodigy estimates its own step size.*'force': True"):
         fit(LRRangeTest(**RANGE), Uses())
-    forced = LRRangeTest(**RANGE, force=True)
+    forced = LRRangeTest(**RANGE, sandbox={"force": True})
     fit(forced, Uses())
     assert forced.result.suggestion is not None
 
@@ -217,25 +208,28 @@ def test_the_suggestion_is_for_the_kind_of_run(scheduled, kind):
 
     test = LRRangeTest(**RANGE)
     trainer([test, Stop()], max_epochs=1000).fit(Long())
-    horizon = test.result.horizon
-    assert horizon["constant"] < horizon["decay"]
-    assert test.result.suggestion == horizon[kind]
+    found = test.result.schedules
+    assert found["constant"] < found["decay"]
+    assert test.result.suggestion == found[kind]
+    told = LRRangeTest(**RANGE, rule={"schedule": "constant"})
+    trainer([told, Stop()], max_epochs=1000).fit(Long())
+    assert told.result.suggestion == told.result.schedules["constant"] == found["constant"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confirm": "probe"}, "confirm must be one of None, probes, got 'probe'"),
-        (
-            {"confirm": "probes", "budget": 101},
-            "budget must leave steps for probes after 100 steps of sweeping, got 101",
-        ),
-        ({"horizon": "cosine"}, "horizon must be one of auto, decay, constant, got 'cosine'"),
+        ({"rule": {"schedule": "cosine"}}, "schedule must be one of auto, decay, constant, got 'cosine'"),
+        ({"rule": {"nme": "share"}}, "rule has no key 'nme'; did you mean 'name'"),
+        ({"rule": {"name": "valley", "pace": 1.0}}, "pace is a setting of the rule 'share', got pace=1.0"),
+        ({"sandbox": {"num_batch": 3}}, "sandbox has no key 'num_batch'; did you mean 'num_batches'"),
+        ({"sandbox": 5}, "sandbox must be a mapping, .*got 5"),
+        ({"sandbox": {"force": 1}}, "force must be true or false, got 1"),
         ({"evaluate": "test"}, "evaluate must be one of train, val, got 'test'"),
         ({"at_epochs": [-1]}, "at_epochs must be an integer of at least 0, got -1"),
         ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
         ({"optimizer": -1}, "optimizer must be an integer of at least 0, got -1"),
-        ({"keep_callbacks": ["EarlyStopping"]}, "keep_callbacks takes callback classes, got 'EarlyStopping'"),
+        ({"sandbox": {"keep_callbacks": [5]}}, "keep_callbacks must be callback classes or their names, got 5"),
     ],
 )
 def test_bad_options_are_refused_at_construction(options, message):

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, LRSearch, PlateauDecay
 from lr_lightning.callbacks._sandbox.steps import Probe
-from lr_lightning.optim.attributes import local
+from lr_lightning.optim.snapshot import local
 from tests.chaos.warm import mark
 from tests.helpers.modules import Classifier
 
@@ -155,7 +155,7 @@ def train(
 
 def with_workers() -> None:
     """A sweep and a fit that fetch their batches in processes of their own."""
-    test = LRRangeTest(1e-4, 10.0, 10_000, isolate_data=True)
+    test = LRRangeTest(1e-4, 10.0, 10_000, sandbox={"isolate_data": True})
     L.Trainer(callbacks=[Marks(), test], logger=False, enable_checkpointing=False, **QUIET).fit(
         Classifier(workers=1, persistent=True)
     )

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lr_lightning import Formula, FormulaError
-from lr_lightning.cli.preview import preview, preview_command
+from lr_lightning.cli.preview import figure, preview, preview_command
 
 
 def rows(text):
@@ -103,3 +103,14 @@ def test_the_command_says_what_it_assumes(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "lr_preview.html").exists()
     with pytest.raises(FormulaError, match="no formula in this configuration"):
         preview_command(OmegaConf.create({"callbacks": {"other": None}}))
+
+
+def test_figure_draws_over_epochs_where_all_formulas_change_by_epoch():
+    two = [Formula("base_lr * 0.5 ** epoch"), Formula("base_lr / (1 + epoch)")]
+    drawn = figure(dict(zip(("half", "other"), two, strict=True)), epochs=3, steps_per_epoch=10, base_lr=0.1)
+    assert [trace.name for trace in drawn.data] == ["half", "other"]
+    assert list(drawn.data[1].y) == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.1 / 3, 0.1 / 3])
+    assert drawn.layout.xaxis.title.text == "epoch"
+    long = figure(Formula(preset="cosine", interval="step"), epochs=100, steps_per_epoch=1000)
+    assert len(long.data[0].x) == 1000
+    assert long.layout.xaxis.title.text == "step"

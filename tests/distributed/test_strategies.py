@@ -65,7 +65,7 @@ def test_fsdp(tmp_path):
         "ddp2-mid",
         "fsdp2-batchnorm",
         "fsdp2-busy",
-        "fsdp2-probes",
+        "fsdp2-repeats",
     ]
     identical(long(tmp_path, *cases), *cases)
 

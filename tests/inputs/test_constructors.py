@@ -24,6 +24,7 @@ from lr_lightning import (
     range_test,
 )
 from lr_lightning.callbacks._plateau.settings import Feed
+from lr_lightning.callbacks._sandbox.settings import SandboxSettings
 from lr_lightning.callbacks.search_bracket import SearchBracket
 from lr_lightning.cli.demo import DigitsCNN, DigitsData
 from lr_lightning.cli.preview import figure, preview
@@ -31,6 +32,7 @@ from lr_lightning.optuna import PruneWithOptuna, search_space, suggest_lr
 from lr_lightning.rules.plateau.configure import configure, make_rule
 from lr_lightning.rules.plateau.patience import PatienceRule
 from lr_lightning.rules.plateau.trend import TrendRule
+from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.rounds import SearchSettings
 from tests.helpers import wrong
@@ -104,8 +106,8 @@ MODEL = torch.nn.Linear(2, 1)
 SGD = torch.optim.SGD(MODEL.parameters(), lr=0.1)
 RANGE = {
     "min_lr": LR, "max_lr": LR, "num_steps": whole(2, 10**6), "spacing": choice("exponential", "linear"),
-    "rule": choice("share", "midpoint", "steepest", "valley", "minimum"), "repeats": whole(1, 1000),
-    "confirm": choice(None, "probes"), "budget": whole(1),
+    "rule": either(choice("share", "midpoint", "steepest", "valley", "minimum"), Kind(lambda v: v == {})),
+    "repeats": whole(1, 1000),
 }  # fmt: skip
 CALLBACK = {"apply": FLAG, "isolate_data": FLAG, "snapshot_device": DEVICE, "progress_bar": FLAG}
 PLATEAU = {
@@ -115,11 +117,19 @@ PLATEAU = {
 }  # fmt: skip
 WARMUPS = {"warmup_steps": whole(0), "warmup_epochs": whole(0)}
 TARGETS = {
-    LRRangeTest: ({}, RANGE | CALLBACK | {
-        "num_batches": either(NONE, whole(1, 10**6)), "horizon": choice("auto", "decay", "constant"),
+    LRRangeTest: ({}, RANGE | {
+        "apply": FLAG, "progress_bar": FLAG, "sandbox": Kind(lambda v: v is None or v == {}), "name": NAME,
         "evaluate": choice("train", "val"), "val_batches": whole(1, 10**6), "at_epochs": each(whole(0)),
-        "optimizer": INDEX, "force": FLAG, "keep_callbacks": each(Kind(lambda v: isinstance(v, type))),
-        "rerun_on_resume": FLAG, "name": NAME,
+        "optimizer": INDEX,
+    }),
+    ReadingRule: ({}, {
+        "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0),
+        "schedule": choice("auto", "decay", "constant"),
+    }),
+    SandboxSettings: ({}, {
+        "num_batches": either(NONE, whole(1, 10**6)),
+        "keep_callbacks": each(either(NAME, Kind(lambda v: isinstance(v, type)))),
+        "isolate_data": FLAG, "snapshot_device": DEVICE, "force": FLAG, "rerun_on_resume": FLAG,
     }),
     LRSearch: ({}, CALLBACK | {
         "min_lr": LR, "max_lr": LR, "num_steps": whole(4, 10**6), "budget": whole(5, 10**4), "first": whole(3, 15),
@@ -128,7 +138,7 @@ TARGETS = {
     }),
     LRCurves: ({}, {
         **dict.fromkeys(("loss", "momentum", "weight_decay", "grad_norm", "effective_lr", "hparams"), FLAG),
-        "every_n_steps": either(NONE, whole(1)),
+        "every_n_steps": either(NONE, whole(1)), "log_key_prefix": either(choice(""), NAME),
     }),
     PlateauDecay: ({}, PLATEAU | {
         "monitor": NAME, "warmup": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0)),
@@ -215,7 +225,11 @@ ARGUMENTS = [
 NOT_BUILT = {"FormulaError", "RangeTestResult"}  # an error; a record, see test_states.py
 
 
-SAID = {(make_rule, "name"): "rule", (Axis, "name"): "param"}  # what messages call it, where that is another name
+SAID = {
+    (make_rule, "name"): "rule",
+    (ReadingRule, "name"): "rule",
+    (Axis, "name"): "param",
+}  # what messages call it, where that is another name
 
 
 def refuses(target, name, value, given):
@@ -269,7 +283,7 @@ def mse(model, batch):
         "min_lr": st.floats(1e-300, 1e300), "max_lr": st.floats(1e-300, 1e300), "num_steps": st.integers(2, 24),
         "spacing": st.sampled_from(["exponential", "linear"]),
         "rule": st.sampled_from(["share", "midpoint", "steepest", "valley", "minimum"]), "repeats": st.integers(1, 3),
-        "confirm": st.sampled_from([None, "probes"]), "budget": st.integers(1, 120), "decays": st.booleans(),
+        "decays": st.booleans(),
         "train_steps": st.none() | st.integers(1, 2**62),
     })
 )  # fmt: skip
@@ -290,7 +304,6 @@ PAIRS = [
     (LRRangeTest, {"min_lr": 1e-300, "max_lr": 1.0}, "at most 30 decades apart"),
     (LRRangeTest, {"max_lr": 1e300}, "max_lr must be at most 1e\\+30, got 1e\\+300"),
     (preview, {"formulas": "base_lr * 1e300"}, "the LR is above 1e\\+30"),
-    (LRRangeTest, {"confirm": "probes", "budget": 100}, "budget must leave steps for probes after 100 steps"),
     (LRSearch, {"first": 6, "budget": 5}, "budget must be an integer of at least 6, got 5"),
     (PlateauDecay, {"rule": "trend", "patience": 3}, "rule 'trend' has no setting 'patience', got 3"),
     (PlateauDecay, {"patience": 3, "rule": {"name": "trend"}}, "rule 'trend' has no setting 'patience', got 3"),

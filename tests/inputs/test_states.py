@@ -145,8 +145,8 @@ def test_each_value_replaced_by_junk_and_each_key_left_out(saved):
             ]
             assert sum(refused) >= 2, f"{type(holder).__name__} takes nearly anything at {path}"
             if path and isinstance(path[-1], str) and path[:1] not in (("metrics",), ("next_metrics",)):
-                optional = {"evidence", "horizon", "probes", "formulas"} & set(path[:-1])
-                late = path[-1] in ("horizon", "probes", "steps", "cycle", "spacing", "batch_size", "momentum")
+                optional = {"evidence", "schedules", "formulas"} & set(path[:-1])
+                late = path[-1] in ("schedules", "steps", "cycle", "spacing", "batch_size", "momentum")
                 assert refused_or_taken(holder, without(state, path)) or optional or late, path
 
 

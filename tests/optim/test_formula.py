@@ -136,3 +136,28 @@ def test_refusals(arguments, message):
     with pytest.raises(FormulaError) as caught:
         FormulaLR(sgd(), **arguments)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("last", [0, 4])
+def test_resumed_without_its_state_it_goes_on_from_the_groups_as_torch_does(last):
+    def build(make):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        optimizer.param_groups[0] |= {"initial_lr": 0.1, "lr": 0.1 * 0.9**last}
+        scheduler = make(optimizer)
+        seen = []
+        for _ in range(4):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return seen
+
+    chained = build(lambda o: torch.optim.lr_scheduler.MultiplicativeLR(o, lambda _: 0.9, last_epoch=last))
+    assert build(lambda o: FormulaLR(o, "lr * 0.9", last_epoch=last)) == pytest.approx(chained, rel=1e-15)
+    closed = build(lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + t), last_epoch=last))
+    assert build(lambda o: FormulaLR(o, "base_lr / (1 + epoch)", last_epoch=last)) == pytest.approx(closed, rel=1e-15)
+
+
+def test_a_factor_in_the_place_of_an_lr_is_told():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    with pytest.warns(UserWarning, match="FormulaLR: '0.95 \\*\\* epoch' uses no base_lr"):
+        FormulaLR(optimizer, "0.95 ** epoch")

@@ -26,7 +26,7 @@ make = {
     "mlflow": lambda: MLFlowLogger(tracking_uri="sqlite:///mlflow.db", artifact_location="artifacts"),
 }
 L.seed_everything(7, verbose=False)
-logger, test = make[sys.argv[1]](), LRRangeTest(max_lr=1.0, num_steps=30, num_batches=2, at_epochs=[0, 1])
+logger, test = make[sys.argv[1]](), LRRangeTest(max_lr=1.0, num_steps=30, sandbox={"num_batches": 2}, at_epochs=[0, 1])
 options = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 trainer = L.Trainer(max_epochs=2, limit_train_batches=6, limit_val_batches=1, log_every_n_steps=2, logger=logger,
                     callbacks=[test, LRCurves()], enable_checkpointing=False, **options)

@@ -10,7 +10,7 @@ FIT = """
 import lightning as L
 from lr_lightning import LRRangeTest
 from lr_lightning.cli.demo import DigitsCNN, DigitsData
-test = LRRangeTest(max_lr=1.0, num_steps=30, num_batches=2)
+test = LRRangeTest(max_lr=1.0, num_steps=30, sandbox={"num_batches": 2})
 trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[test], logger=False, enable_checkpointing=False,
                     enable_model_summary=False, limit_train_batches=4, limit_val_batches=1)
 trainer.fit(DigitsCNN(), datamodule=DigitsData())

@@ -4,11 +4,13 @@ import math
 import resource
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from lr_lightning.rules.range_test.curve import smooth
+from lr_lightning.rules.range_test.curve import falling_chains, smooth
+from lr_lightning.rules.range_test.opinions import all_suggestions
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
 from lr_lightning.rules.search.surrogate import merge
@@ -37,6 +39,37 @@ def test_a_ladder_of_40_000_steps_is_read_in_bounded_memory():
     low, high = map(float, done.stdout.split())
     # The logistic descent of the curve has its middle at 1e-3, and explodes at about 10^-0.4.
     assert 1e-5 < low < 1e-3 < high < 10**-0.2
+
+
+def test_the_longest_falling_subsequences_are_those_of_all_pairs():
+    random = np.random.default_rng(0)
+    for values in (random.normal(size=60), random.integers(0, 6, 60), np.zeros(5), np.arange(5.0)):
+        lengths, before = [1] * len(values), [-1] * len(values)
+        for i in range(len(values)):
+            for j in range(i):
+                if values[j] > values[i] and lengths[j] >= lengths[i]:
+                    lengths[i], before[i] = lengths[j] + 1, j
+        assert falling_chains([float(v) for v in values]) == (lengths, before)
+
+
+def test_all_rules_on_a_long_curve_take_about_as_long_per_point_as_on_a_short_one():
+    def lines(count):
+        lrs = np.logspace(-7, 0, count).tolist()
+        losses = (2 - np.linspace(0, 1, count) + 0.1 * np.random.default_rng(0).normal(size=count)).tolist()
+        watched, seen = sys.gettrace(), Counter()
+
+        def trace(frame, event, arg):
+            seen[event] += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            all_suggestions(lrs, losses, planned=count)
+        finally:
+            sys.settrace(watched)
+        return seen["line"]
+
+    assert lines(4000) < 5 * lines(1000)
 
 
 def test_smoothing_a_long_curve_is_smoothing_all_its_pairs():

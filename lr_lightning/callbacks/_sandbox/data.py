@@ -8,16 +8,21 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
-from lr_lightning.optim.attributes import Restore, plain_state
+from lr_lightning.callbacks._sandbox.traces import MACHINERY
+from lr_lightning.optim.snapshot import Kept
 
 
-def states_of_data(combined: Any) -> list[Restore]:
-    """Functions that put back the state of generators and of the datasets' own small attributes."""
-    put_back: list[Restore] = []
-    for loader in combined.flattened:
-        put_back += [_generator_restore(g) for g in generators(loader)]
-        put_back += [plain_state(d, small=True, skip=frozenset()) for d in datasets(loader)]
-    return put_back
+def state_of_data(train: Any, val: Any = None) -> Kept:
+    """The state of combined loaders, and of their samplers, generators, collate functions and datasets."""
+    roots = {"train_dataloader": train.flattened}
+    if val is not None:
+        roots["val_dataloaders"] = val.flattened
+    named = {
+        name if len(loaders) == 1 else f"{name}[{index}]": loader
+        for name, loaders in roots.items()
+        for index, loader in enumerate(loaders)
+    }
+    return Kept(named, machinery=MACHINERY, data=True)
 
 
 def twin(loader: Any, isolate_data: bool) -> Any:
@@ -75,11 +80,6 @@ def datasets(loader: Any) -> Iterator[Any]:
     while dataset is not None and hasattr(dataset, "__dict__"):
         yield dataset
         dataset = getattr(dataset, "dataset", None)
-
-
-def _generator_restore(generator: torch.Generator) -> Restore:
-    state = generator.get_state()
-    return lambda: generator.set_state(state)
 
 
 def clone_batch(item: Any) -> Any:

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
-from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, states_of_data, twin
-from lr_lightning.optim.attributes import Restore, rng_state
+from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
+from lr_lightning.callbacks._sandbox.settings import SandboxSettings
+from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
+from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
 # Found by name: where a release has moved one, this import still works and the fit is refused with words.
@@ -56,12 +58,14 @@ class Sandbox:
     def __init__(self, trainer: Trainer, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]) -> None:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
         self.val_loader, self.passes = val_loader, 0
+        self._kept: list[Any] = []
+        self._first, self._count, self._position = 0, 0, 0
+        # Before the first fetch: an iterable may train the model, or play with it.
+        self.start = take_snapshot()
+        self._rng = rng_state()
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
-        self._kept: list[Any] = []
-        self._first, self._count, self._position = 0, 0, 0
-        self._start = self.state()
 
     def use(self, first: int, count: int, position: int = 0) -> None:
         """Cycle through ``count`` batches from number ``first`` on; the next one is ``first + position % count``.
@@ -97,18 +101,17 @@ class Sandbox:
     def state(self) -> Restore:
         """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
         snapshot, reset_rng = self._take_snapshot(), rng_state()
+        return lambda: self._put_back(snapshot, reset_rng)
 
-        def put_back() -> None:
-            snapshot.restore()
-            self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
-            self.trainer._logger_connector._first_loop_iter = None
-            reset_rng()
-
-        return put_back
+    def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
+        snapshot.restore()
+        self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
+        self.trainer._logger_connector._first_loop_iter = None
+        reset_rng()
 
     def rewind(self) -> None:
         """Back to the weights, optimizers and RNGs that the sandbox started with."""
-        self._start()
+        self._put_back(self.start, self._rng)
 
     @property
     def done(self) -> bool:
@@ -156,10 +159,7 @@ class Sandbox:
 def sandbox(
     trainer: Trainer,
     probe: Callback,
-    *,
-    keep_callbacks: tuple[type, ...] = (),
-    isolate_data: bool = False,
-    snapshot_device: str | None = None,
+    settings: SandboxSettings | None = None,
     fresh_wrapper: bool = True,
 ) -> Iterator[Sandbox]:
     """Run training batches inside of a fit without leaving a trace.
@@ -169,14 +169,13 @@ def sandbox(
     Args:
         trainer: The fitting trainer.
         probe: Callback that sees the sandbox's batches.
-        keep_callbacks: Types of the user's callbacks that take part as well; what they keep isn't restored.
-        isolate_data: Fetch through a worker process, so that a dataset's own RNG or position stays as it is.
-        snapshot_device: Device for the copies, ``"cpu"`` for models that don't fit twice on the accelerator.
+        settings: Which of the user's callbacks take part as well, how data are fetched, where the copies are kept.
         fresh_wrapper: No real batch has been through the DDP wrapper yet.
 
     Yields:
         The running sandbox.
     """
+    how = settings or SandboxSettings()
 
     def take_snapshot() -> Snapshot:
         assert trainer.strategy.model is not None
@@ -184,28 +183,27 @@ def sandbox(
             trainer.strategy.model,
             trainer.optimizers,
             [config.scheduler for config in trainer.lr_scheduler_configs],
-            [trainer.precision_plugin],
-            [getattr(trainer, "datamodule", None)],
-            snapshot_device,
+            {"precision": trainer.precision_plugin, "datamodule": getattr(trainer, "datamodule", None)},
+            how.snapshot_device,
+            MACHINERY,
         )
 
     with contextlib.ExitStack() as undo:
         undo.callback(rng_state())
-        loader, generators = _twin_loader(trainer.fit_loop._combined_loader, isolate_data)
-        val_loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
-        generators += states_of_data(val_loader) if val_loader is not None else []
+        combined, val_loader = trainer.fit_loop._combined_loader, trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        for put_back in generators:
-            undo.callback(put_back)
-        _swap(undo, trainer, probe, keep_callbacks)
+        _swap(undo, trainer, probe, how.kept(trainer.callbacks))
         running = Sandbox(trainer, loader, val_loader, take_snapshot)
+        undo.callback(warn_of_traces, running.start, data)
+        undo.callback(data.restore)
         undo.callback(running.rewind)
         undo.callback(running.close)
         yield running
 
 
-def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_callbacks: tuple[type, ...]) -> None:
-    connector, kept = trainer._logger_connector, (*keep_callbacks, ProgressBar)
+def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: Sequence[Callback]) -> None:
+    connector = trainer._logger_connector
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
@@ -216,7 +214,7 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, keep_ca
     trainer.fit_loop.epoch_loop = _fresh_loop(trainer)
     trainer.callbacks = [
         probe,
-        *(c if isinstance(c, keep_callbacks) else _muted(c) for c in trainer.callbacks if isinstance(c, kept)),
+        *(c if c in kept else _muted(c) for c in trainer.callbacks if c in kept or isinstance(c, ProgressBar)),
     ]
     trainer.loggers = [DummyLogger()] if trainer.loggers else []
     trainer.profiler = PassThroughProfiler()
@@ -270,17 +268,12 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     return restore
 
 
-def _twin_loader(combined: Any, isolate_data: bool) -> tuple[Any, list[Restore]]:
-    """A combined loader over the same datasets whose iterators are independent of those that the fit has opened.
-
-    Returns:
-        The twin, and functions that put back the state of generators and of the datasets' own small attributes.
-    """
-    put_back = states_of_data(combined)
+def _twin_loader(combined: Any, isolate_data: bool) -> Any:
+    """A combined loader over the same datasets whose iterators are independent of those that the fit has opened."""
     copied = copy.copy(combined)
     copied._iterator = None
     copied.flattened = [twin(loader, isolate_data) for loader in combined.flattened]
-    return copied, put_back
+    return copied
 
 
 class Validation:

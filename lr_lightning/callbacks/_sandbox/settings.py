@@ -1,18 +1,25 @@
 """A range test's settings, checked when it is built."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 
 from lr_lightning.optim.param_groups import unwrap
-from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, shown
-from lr_lightning.rules.range_test.ladder import ladder
-from lr_lightning.rules.range_test.probes import schedule
-from lr_lightning.rules.range_test.readings import check_rule
-
-MOST_REPEATS = 1000
+from lr_lightning.rules.checks import (
+    MOST_STEPS,
+    check_choice,
+    check_count,
+    check_flag,
+    check_keys,
+    check_name,
+    nearest,
+    shown,
+)
+from lr_lightning.rules.range_test import protocol
+from lr_lightning.rules.range_test.protocol import SweepSettings
 
 
 def checked_list(name: str, values: Any) -> tuple[Any, ...]:
@@ -58,58 +65,104 @@ def check_device_is_here(name: str, device: Any) -> None:
 
 
 @dataclass(frozen=True)
-class RangeTestSettings:
-    """What :class:`~lr_lightning.LRRangeTest` was asked for; its docstring explains each name."""
+class SandboxSettings:
+    """How steps are taken inside of a fit: the ``sandbox=`` of :class:`~lr_lightning.LRRangeTest`.
 
-    min_lr: float
-    max_lr: float
-    num_steps: int
-    spacing: str
-    rule: str
-    num_batches: int | None
-    repeats: int
-    confirm: str | None
-    budget: int
-    horizon: str
-    evaluate: str
-    val_batches: int
-    at_epochs: tuple[int, ...]
-    optimizer: int | None
-    keep_callbacks: tuple[type, ...]
-    name: str
+    Attributes:
+        num_batches: How many training batches the sweep cycles through; None goes through the data instead and keeps
+            none of them.
+        keep_callbacks: Other callbacks that must see the sweep's batches, as classes or names of classes; what they
+            keep is not restored.
+        isolate_data: Fetch the sweep's batches in a worker process, for datasets with an RNG or a position of their
+            own; only needed with ``num_workers=0``.
+        snapshot_device: Where to keep the copy of the training state, e.g. ``"cpu"`` for models that don't fit twice on
+            the accelerator; None keeps it beside the original.
+        force: Also test optimizers whose LR isn't a step size (Prodigy, D-Adaptation, schedule-free).
+        rerun_on_resume: Test again when a fit is resumed from a checkpoint. By default a finished test isn't repeated,
+            and one that is new in a resumed fit doesn't start.
+
+    Raises:
+        ValueError: If a value isn't valid; the message quotes it.
+    """
+
+    num_batches: int | None = protocol.CYCLED_BATCHES
+    keep_callbacks: Sequence[type | str] = ()
+    isolate_data: bool = False
+    snapshot_device: Any = None
+    force: bool = False
+    rerun_on_resume: bool = False
 
     def __post_init__(self) -> None:
-        ladder(self.min_lr, self.max_lr, self.num_steps, self.spacing)
-        check_rule(self.rule)
-        check_count("repeats", self.repeats, 1, MOST_REPEATS)
-        check_count("val_batches", self.val_batches, 1, MOST_STEPS)
-        check_count("budget", self.budget, 1)
-        check_choice("confirm", self.confirm, (None, "probes"))
-        check_choice("horizon", self.horizon, ("auto", "decay", "constant"))
-        check_choice("evaluate", self.evaluate, ("train", "val"))
+        object.__setattr__(self, "keep_callbacks", checked_list("keep_callbacks", self.keep_callbacks))
         if self.num_batches is not None:
             check_count("num_batches", self.num_batches, 1, MOST_STEPS)
-        if self.optimizer is not None:
-            check_count("optimizer", self.optimizer, 0)
-        for epoch in self.at_epochs:
-            check_count("at_epochs", epoch, 0)
         for kind in self.keep_callbacks:
             if not isinstance(kind, type):
-                raise ValueError(f"keep_callbacks takes callback classes, got {shown(kind)}")
+                check_name("keep_callbacks", kind, "callback classes or their names")
+        for flag in ("isolate_data", "force", "rerun_on_resume"):
+            check_flag(flag, getattr(self, flag))
+        check_device("snapshot_device", self.snapshot_device)
+
+    def kept(self, callbacks: Iterable[Callback]) -> list[Callback]:
+        """Those of ``callbacks`` that take part in the sweep.
+
+        Raises:
+            ValueError: If a name is that of none of them; the message names the nearest one.
+        """
+        callbacks = list(callbacks)
+        names = {kind.__name__ for callback in callbacks for kind in type(callback).__mro__ if kind is not object}
+        for kind in self.keep_callbacks:
+            if isinstance(kind, str) and kind not in names:
+                near = nearest(kind, {type(callback).__name__ for callback in callbacks})
+                raise ValueError(f"keep_callbacks names {kind!r}, which this trainer doesn't have{near}")
+        return [callback for callback in callbacks if any(_is_a(callback, kind) for kind in self.keep_callbacks)]
+
+
+def _is_a(callback: Callback, kind: type | str) -> bool:
+    if isinstance(kind, str):
+        return any(base.__name__ == kind for base in type(callback).__mro__)
+    return isinstance(callback, kind)
+
+
+def sandbox_settings(value: Any) -> SandboxSettings:
+    """The settings that ``sandbox=`` gives: None, a mapping of :class:`SandboxSettings`' arguments, or one.
+
+    Raises:
+        ValueError: If it is something else, or has a key that is none; the message names the nearest one.
+    """
+    if value is None or isinstance(value, SandboxSettings):
+        return value or SandboxSettings()
+    if not isinstance(value, Mapping):
+        raise ValueError(f"sandbox must be a mapping, such as {{'num_batches': 4}}, got {shown(value)}")
+    check_keys("sandbox", value, [item.name for item in fields(SandboxSettings)])
+    return SandboxSettings(**value)
+
+
+@dataclass(frozen=True)
+class RangeTestSettings(SweepSettings):
+    """What :class:`~lr_lightning.LRRangeTest` was asked for; its docstring explains each name."""
+
+    evaluate: str = "train"
+    val_batches: int = 1
+    at_epochs: Sequence[int] = (0,)
+    optimizer: int | None = None
+    name: str = "range_test"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("evaluate", self.evaluate, ("train", "val"))
+        check_count("val_batches", self.val_batches, 1, MOST_STEPS)
+        object.__setattr__(self, "at_epochs", checked_list("at_epochs", self.at_epochs))
+        for epoch in self.at_epochs:
+            check_count("at_epochs", epoch, 0)
+        if self.optimizer is not None:
+            check_count("optimizer", self.optimizer, 0)
         check_name("name", self.name, "a tag such as 'range_test'")
-        self._check_budget()
 
-    def _check_budget(self) -> None:
-        if self.confirm is None:
-            return
-        swept = self.num_steps * self.repeats
-        if not schedule(self.budget - swept)[0]:
-            raise ValueError(f"budget must leave steps for probes after {swept} steps of sweeping, got {self.budget}")
-
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         """The settings as plain types, for the records in event files."""
-        plain = asdict(self)
-        return {**plain, "at_epochs": list(self.at_epochs), "keep_callbacks": [k.__name__ for k in self.keep_callbacks]}
+        own = {name: getattr(self, name) for name in ("evaluate", "val_batches", "optimizer", "name")}
+        return {**super().record(), **own, "at_epochs": list(self.at_epochs)}
 
 
 def why_lr_is_no_step_size(optimizer: Any) -> str | None:

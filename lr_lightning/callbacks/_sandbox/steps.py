@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,6 @@ from lr_lightning.optim import param_groups
 
 MAX_SKIPPED = 20
 """Optimizer steps in a row that a GradScaler may skip; its scale has then fallen by a million: gradients are bad."""
-
-OnWindow = Callable[[int, list[float]], bool]  # (index of the first new loss, all losses so far) -> go on?
 
 
 class Probe(Callback):
@@ -141,34 +139,27 @@ def samples_in(batch: Any) -> int:
     return 1
 
 
-def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float], window: int, on_window: OnWindow) -> list[float]:
+def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
     """One optimizer step at each LR; the loss of each is that before its step.
 
     Args:
         box: The sandbox.
         probe: Its probe.
-        lrs: The LRs, in order.
-        window: Steps between two reads of the losses.
-        on_window: Asked after each read; False ends the steps. All ranks hold the same losses, so all of them agree.
+        lrs: The LRs, in order, at most as many as the probe has room for.
 
     Returns:
-        The losses read.
+        The losses, read at once. NaN ends them where a GradScaler skipped step after step. All ranks hold the same.
 
     Raises:
         RuntimeError: If the training step gives no loss, or no optimizer step comes about.
     """
-    losses: list[float] = []
     for lr in lrs:
         probe.lr = lr
         stepped = _one_step(box, probe)
         probe.next_row()
-        if stepped and probe.row < window and len(losses) + probe.row < len(lrs):
-            continue
-        first = len(losses)
-        losses += probe.read(box.trainer)
-        if not on_window(first, losses) or not stepped:
+        if not stepped:
             break
-    return losses
+    return probe.read(box.trainer)
 
 
 def _one_step(box: Sandbox, probe: Probe) -> bool:

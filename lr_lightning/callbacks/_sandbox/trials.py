@@ -49,11 +49,11 @@ class ShortTrials:
         """One trial from the sandbox's present state."""
         one = ShortTrial()
 
-        def on_window(first: int, losses: list[float]) -> bool:
+        losses: list[float] = []
+        while len(losses) < self.steps and one.status == "completed":
+            first, asked = len(losses), min(self.window, self.steps - len(losses))
+            losses += take_steps(box, probe, [lr] * asked)
             one.status = self._verdict(one, first, losses)
-            return one.status == "completed"
-
-        losses = take_steps(box, probe, [lr] * self.steps, self.window, on_window)
         one.steps = len(losses)
         tail = losses[-max(len(losses) // 4, 1) :]
         if one.status != "diverged" and all(map(math.isfinite, tail)):

@@ -1,10 +1,12 @@
 """The range-test picture: loss over log LR, with zones, suggestion and interval."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lr_lightning.reporting.figures import style
+from lr_lightning.rules.range_test.opinions import all_suggestions
 
 MAX_BARS = 12
 """Runs up to which the zones of several runs are drawn as bars."""
@@ -46,14 +48,8 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
 
 
 def record(result: Any) -> dict[str, Any]:
-    """A range test as plain data: ``to_dict()`` plus the peers' suggestions where there are any."""
-    if isinstance(result, Mapping):
-        return dict(result)
-    data = dict(result.to_dict())
-    suggestions = getattr(result, "suggestions", None)
-    if suggestions is not None and len(data.get("lrs", ())) > 1:
-        data["suggestions"] = suggestions()
-    return data
+    """A range test as plain data."""
+    return dict(result if isinstance(result, Mapping) else result.to_dict())
 
 
 def _named(results: Any) -> dict[str, Any]:
@@ -179,10 +175,18 @@ def _mark(figure: Any, run: Mapping[str, Any], dark: bool) -> None:
         )
 
 
+def _suggestions(run: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """Asked of the curve when they are to be drawn: records don't hold them."""
+    planned, cycle = int(run.get("num_steps") or len(run["lrs"])), int(run.get("cycle") or 1)
+    with contextlib.suppress(Exception):  # they are an extra; a record whose curve they choke on has none
+        return all_suggestions(run["lrs"], run["losses"], planned=planned, cycle=cycle)
+    return {}
+
+
 def _peers(go: Any, run: Mapping[str, Any]) -> list[Any]:
     """The other rules' and libraries' suggestions: thin lines, named in the legend, where a dozen has room."""
     span = loss_range([run]) or [0.0, 1.0]
-    others = {rule: lr for rule, lr in (run.get("suggestions") or {}).items() if lr and rule != run.get("rule")}
+    others = {rule: lr for rule, lr in _suggestions(run).items() if lr and rule != run.get("rule")}
     return [
         go.Scatter(
             x=[lr, lr],

@@ -34,7 +34,6 @@ def whole(value: Any) -> int:
 def range_test(body: Mapping[str, Any]) -> dict[str, Any]:
     """A range test's record."""
     zones = body.get("zones")
-    peers = body.get("suggestions")
     return {
         "status": str(body.get("status", "")),
         "reason": str(body.get("reason") or ""),
@@ -43,7 +42,8 @@ def range_test(body: Mapping[str, Any]) -> dict[str, Any]:
         "interval": pair(body.get("interval")),
         "ladder": pair([body.get("min_lr"), body.get("max_lr")]),
         "zones": {str(name): pair(bounds) for name, bounds in zones.items()} if isinstance(zones, dict) else {},
-        "suggestions": {str(name): positive(lr) for name, lr in peers.items()} if isinstance(peers, dict) else {},
+        "num_steps": whole(body.get("num_steps")),
+        "cycle": whole(body.get("cycle")),
     }
 
 

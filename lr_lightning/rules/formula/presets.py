@@ -31,7 +31,8 @@ class Unit(NamedTuple):
 
 
 UNITS = {"epoch": Unit("epoch", "epochs"), "step": Unit("step", "steps")}
-_MOST_MILESTONES = 100  # each is a term of the formula
+_MOST_MILESTONES = 90
+"""Each nests the sum of milestones one level deeper, and a formula may be 100 levels deep."""
 Preset = tuple[str, dict[str, float]]
 
 
@@ -233,7 +234,8 @@ def wsd(
 ) -> Preset:
     """Warm-up, stable, decay: ``warmup`` and ``decay`` are fractions of the run, both linear.
 
-    ``base_lr * min((t + 1) / (warmup * T + 1), 1, final_factor + (1 - final_factor) * (T - t) / (decay * T))``
+    ``base_lr * min((t + 1) / (warmup * T + 1), 1, final_factor + (1 - final_factor) * (T - t) / max(decay * T, 2))``:
+    where the decay would be shorter than two epochs or steps, the last one has half the LR, for else it never came.
     Hu et al., "MiniCPM", 2024, section 4.2, with a linear decay (Hägele et al., "Scaling Laws Beyond Fixed Training
     Durations", 2024).
 
@@ -243,7 +245,7 @@ def wsd(
     name, params = _total(unit, total)
     if warmup < 0 or decay <= 0 or warmup + decay > 1:
         raise FormulaError(f"wsd needs warmup >= 0, decay > 0 and a sum of at most 1, got {warmup!r} and {decay!r}")
-    fall = f"final_factor + (1 - final_factor) * max({name} - {unit.t}, 0) / (decay * {name})"
+    fall = f"final_factor + (1 - final_factor) * max({name} - {unit.t}, 0) / max(decay * {name}, 2)"
     text = f"base_lr * min(({unit.t} + 1) / (warmup * {name} + 1), 1, {fall})"
     return text, {"warmup": warmup, "decay": decay, "final_factor": final_factor, **params}
 

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 # recursive (one after the other).
 VECTOR_WORK = 50_000_000
 CHAIN_WORK = 25_000_000
-_CHAIN_OVERHEAD = 20
-_CHUNK = 16_384
+_CHAIN_OVERHEAD = 20  # what one call of value() costs beside the formula, in parts of one; measured
+_CHUNK = 16_384  # points computed at once: the arrays of a long formula stay within a processor's cache
 # What is negative by rounding alone counts as 0: (1 - 0.1 * epoch) may give -1e-17 at its end.
 _ROUNDING = 1e-12
+_EPOCHWISE = {"epoch", "epochs", "lr"}
+# A factor's greatest value is 1, or near it; an LR that is meant is rarely so, and seldom five times the optimizer's.
+_FACTOR = (0.5, 2.0)
+_FAR = 5.0
 _NO_METRICS: Mapping[str, float] = {}
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -193,8 +197,9 @@ class Schedule:
         count = self._count()
         if count is not None and self._ramp and first == 0 and not self.warming and self._ramp >= count:
             return f"the run of {count} {self.formula.interval}s ends within the warm-up of {str(self.formula)!r}"
+        one = changes and self._one_epoch(count)
         if self.formula.metrics or not hasattr(self.formula.program, "vector"):
-            return None
+            return one or None
         if count is None:
             if first == 0:
                 self.value(Counters(), base_lr, base_lr)
@@ -207,6 +212,37 @@ class Schedule:
             return (
                 f"the formula {str(self.formula)!r} gives the same LR, {low:g}, at all {count - first} "
                 f"{self.formula.interval}s of this run"
+            )
+        return one or None
+
+    def _one_epoch(self, count: int | None) -> str:
+        if count != 1 or self._per_step or self.warming or not self.formula.names & _EPOCHWISE:
+            return ""
+        return (
+            f"the run has one epoch, and {str(self.formula)!r} changes from epoch to epoch: the LR stays the same. "
+            "interval='step' changes it at each step"
+        )
+
+    def factor_like(self, base_lr: float, value: float | None = None) -> str | None:
+        """A warning where a formula without ``base_lr`` looks like a factor, as torch's LambdaLR takes.
+
+        Args:
+            base_lr: The group's base LR.
+            value: An LR that the formula gave; default: the greatest of some over the known run, the first one of a
+                function or a metric's formula being theirs to give when they come.
+        """
+        formula = self.formula
+        if formula.uses_base:
+            return None
+        if value is None:
+            if formula.metrics or not hasattr(formula.program, "vector"):
+                return None
+            last = (self._count() or 1) - 1
+            value = max(self.value(self._counters(last * part // 10), base_lr, base_lr) for part in range(11))
+        if _FACTOR[0] <= value <= _FACTOR[1] and not 1 / _FAR <= base_lr / value <= _FAR:
+            return (
+                f"{str(formula)!r} uses no base_lr, so the LR becomes {value:g} where the optimizer has {base_lr:g}; "
+                "if it is a factor, as LambdaLR takes, multiply it by base_lr"
             )
         return None
 

@@ -17,8 +17,11 @@ from collections.abc import Iterable
 
 from lr_lightning.rules.checks import nearest
 
+# Bounds on what a formula may cost to read, chosen above the longest preset: with 90 milestones it has 1,700
+# characters and 550 words and signs.
 MAX_CHARACTERS = 4000
 MAX_TOKENS = 1000
+# CPython's parser allows 200 parentheses and its compiler fewer levels; far below both nothing depends on the release.
 MAX_PARENTHESES = 30
 MAX_DEPTH = 100
 
@@ -56,10 +59,48 @@ _HINTS = {
     "&": "write and",
     "|": "write or",
     "!": "write not, or != to compare",
-    ".": "attributes are not part of the language",
+    ".": "attributes are not part of the language: cos(x), not math.cos(x)",
+    ":": "a formula is one expression; a choice is a if condition else b",
     "[": "lists and indexing are not part of the language",
     "{": "braces are not part of the language",
     "\\": "strings may not hold backslashes",
+}
+
+
+# What other tools call the counters, totals and LRs -> what they are here.
+_OTHER_NAMES = {
+    "step": "global_step current_step step_num num_step iter iteration iterations it i n_iter update num_updates t",
+    "epoch": "current_epoch epoch_num epoch_idx last_epoch num_epoch ep e",
+    "batch": "batch_idx batch_index batch_nb",
+    "steps": "total_steps max_steps num_steps num_training_steps total_iters max_iter max_iters num_iter total_updates",
+    "epochs": "total_epochs max_epochs num_epochs n_epochs nb_epochs T_max",
+    "batches": "num_batches n_batches steps_per_epoch batches_per_epoch num_training_batches iters_per_epoch",
+    "base_lr": "initial_lr init_lr lr_init lr0 lr_0 eta0 eta_0 eta max_lr peak_lr start_lr learning_rate "
+    "initial_learning_rate base_learning_rate",
+    "progress": "pct percent fraction frac",
+    "pi": "math_pi",
+}
+_HERE = {other.lower().replace("_", ""): name for name, others in _OTHER_NAMES.items() for other in others.split()}
+_OTHER_FUNCTIONS = {
+    "int": "floor(x)",
+    "round": "floor(x + 0.5)",
+    "pow": "x ** y",
+    "power": "x ** y",
+    "square": "x ** 2",
+    "ln": "log(x)",
+    "log2": "log(x) / log(2)",
+    "log1p": "log(1 + x)",
+    "expm1": "exp(x) - 1",
+    "exp2": "2 ** x",
+    "tan": "sin(x) / cos(x)",
+    "fabs": "abs(x)",
+    "fmod": "x % y",
+    "mod": "x % y",
+    "minimum": "min(x, y)",
+    "maximum": "max(x, y)",
+    "clamp": "clip(x, low, high)",
+    "where": "a if condition else b",
+    "float": "x: every value is a float",
 }
 
 
@@ -192,11 +233,29 @@ def _check_words(text: str, tokens: list[tuple[str, str, int]], known: set[str])
                 continue
             if token in known:
                 raise error_at(text, index, f"{token!r} is a variable and cannot be called (a missing '*'?)")
-            raise error_at(text, index, f"unknown function {token!r}{nearest(token, FUNCTIONS)}")
+            raise error_at(text, index, f"unknown function {token!r}{_here_function(token)}")
         if token in FUNCTIONS:
             raise error_at(text, index, f"{token!r} is a function: write {token}(…)")
         if token not in known:
-            raise error_at(text, index, f"unknown name {token!r}{nearest(token, known)}")
+            raise error_at(text, index, f"unknown name {token!r}{_here_name(token, known)}")
+
+
+def _here_name(token: str, known: set[str]) -> str:
+    """What a name of another tool is here, else the nearest known name."""
+    if token == "lambda":
+        return "; write the formula alone, without lambda and its arguments"
+    if token in ("True", "False"):
+        return f"; write {int(token == 'True')}"
+    plain = token.lower().replace("_", "")
+    same = next((name for name in sorted(known) if name.lower().replace("_", "") == plain), _HERE.get(plain))
+    return f"; here it is {same!r}" if same in known else nearest(token, known)
+
+
+def _here_function(token: str) -> str:
+    plain = token.lower()
+    if plain in FUNCTIONS:
+        return f"; here it is {plain!r}"
+    return f"; write {_OTHER_FUNCTIONS[plain]}" if plain in _OTHER_FUNCTIONS else nearest(token, FUNCTIONS)
 
 
 def _check_order(text: str, tokens: list[tuple[str, str, int]]) -> None:

@@ -1,16 +1,13 @@
 """The range test's answer: losses over LRs -> zones, suggestion, interval, and a status with its reason in words."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
-from lr_lightning.rules.range_test.curve import Curve, read_curve
-from lr_lightning.rules.range_test.horizon import constant_factor
-from lr_lightning.rules.range_test.interval import WIDE, find_interval, width
-from lr_lightning.rules.range_test.probes import ProbeResult
-from lr_lightning.rules.range_test.protocol import MIN_POINTS
-from lr_lightning.rules.range_test.readings import DEFAULT_RULE, check_rule, read, share_of_drop
+from lr_lightning.rules.range_test.curve import MIN_POINTS, Curve, read_curve
+from lr_lightning.rules.range_test.interval import WIDE, constant_factor, find_interval, width
+from lr_lightning.rules.range_test.readings import ReadingRule, read, reading_rule, share_of_drop
 from lr_lightning.rules.range_test.result import Coverage, RangeTestResult, Zones
 
 Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points"]
@@ -20,33 +17,29 @@ def analyze(
     lrs: Sequence[float],
     losses: Sequence[float],
     *,
-    rule: str = DEFAULT_RULE,
+    rule: str | Mapping[str, Any] | ReadingRule = "share",
     planned: int | None = None,
     spacing: str = "exponential",
     cycle: int = 1,
-    reference: Sequence[float] | None = None,
     repeats: Sequence[Sequence[float]] = (),
     batch_size: int | None = None,
     momentum: float | None = None,
     train_steps: int | None = None,
-    decays: bool = True,
 ) -> RangeTestResult:
     """Read a range test.
 
     Args:
         lrs: LRs visited, strictly increasing; for several groups the LR of the first.
         losses: Training loss before the step at each LR, same length. NaN and infinity count as divergence.
-        rule: A name in ``RULES``.
+        rule: How the curve is read: a name in ``RULES``, a mapping or a ``ReadingRule``. Its schedule ``"constant"``
+            suggests the LR for constant LR over ``train_steps``, any other the one for a schedule that decays.
         planned: Steps in the whole ladder (``num_steps``); by default as many as were visited.
         spacing: The ladder's spacing, for the record.
         cycle: How many batches the sweep cycled through.
-        reference: Losses of the starting weights on the same batches, one per step, if they were measured.
         repeats: Losses of further sweeps over the same ladder on other batches, each as long as it got.
         batch_size: Samples per optimizer step over all ranks and accumulated batches: a suggestion holds for that one.
         momentum: The optimizer's largest momentum or first beta, for the record.
-        train_steps: Optimizer steps that the run will take, if known.
-        decays: Whether a schedule, formula or plateau decay will lower the LR. If not, the suggestion is the one for
-            constant LR over ``train_steps``.
+        train_steps: Optimizer steps that the training will take, if known.
 
     Raises:
         ValueError: If ``rule`` is unknown or the lengths differ.
@@ -58,15 +51,12 @@ def analyze(
     >>> result.status, f"{result.suggestion:.2g}"
     ('ok', '0.019')
     """
-    check_rule(rule)
-    _check_lengths(lrs, losses, reference, repeats)
+    rule = reading_rule(rule)
+    _check_lengths(lrs, losses, repeats)
     ladder = [float(lr) for lr in lrs]
     sweeps = [[float(loss) for loss in sweep] for sweep in (losses, *repeats)]
     planned = len(ladder) if planned is None else planned
-    curves = [
-        read_curve(ladder[: len(sweep)], sweep, planned=planned, cycle=cycle, reference=reference if i == 0 else None)
-        for i, sweep in enumerate(sweeps)
-    ]
+    curves = [read_curve(ladder[: len(sweep)], sweep, planned=planned, cycle=cycle) for sweep in sweeps]
     curve = curves[0]
     status, reason = judge(curve, ladder, sweeps[0])
     blank = RangeTestResult(
@@ -79,7 +69,7 @@ def analyze(
         status=status,
         reason=reason,
         coverage=Coverage(len(sweeps[0]), planned),
-        rule=rule,
+        rule=rule.name,
         num_steps=planned,
         spacing=spacing,
         batch_size=batch_size,
@@ -92,36 +82,7 @@ def analyze(
     readings = [read(c, rule) for c in curves if c is not None and c.descends]
     suggestion = _pooled(readings, curve)
     result = replace(blank, zones=find_zones(curve), interval=find_interval(curve, rule, suggestion, readings))
-    return _with_horizon(result, suggestion, train_steps, decays)
-
-
-def confirm(
-    result: RangeTestResult, probes: ProbeResult, *, train_steps: int | None = None, decays: bool = True
-) -> RangeTestResult:
-    """The result with the trials' answer in place of the sweep's.
-
-    Args:
-        result: What the sweep said.
-        probes: What the trials around it said.
-        train_steps: As in :func:`analyze`.
-        decays: As in :func:`analyze`.
-
-    >>> from lr_lightning.rules.range_test.probes import ProbeResult
-    >>> import math
-    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
-    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
-    >>> probes = ProbeResult(suggestion=0.03, interval=(0.02, 0.05), probes=(), steps=60)
-    >>> confirm(analyze(lrs, losses), probes).suggestion
-    0.03
-    """
-    trials = tuple({key: float(value) for key, value in asdict(probe).items()} for probe in probes.probes)
-    result = replace(result, probes=trials, steps=result.steps + probes.steps)
-    if probes.suggestion is None:
-        return replace(result, reason=f"{result.reason}; no trial at constant LR confirmed it")
-    reason = f"{result.reason}; {len(trials)} trials at constant LR moved the suggestion to {probes.suggestion:.2g}"
-    return _with_horizon(
-        replace(result, reason=reason, interval=probes.interval), probes.suggestion, train_steps, decays
-    )
+    return for_schedule(result, suggestion, train_steps, rule.schedule)
 
 
 def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) -> tuple[Status, str]:
@@ -188,30 +149,34 @@ def _pooled(readings: Sequence[float], curve: Curve) -> float:
     return readings[0] if len(readings) == 1 else min(math.exp(middle), math.exp(curve.x[curve.low]))
 
 
-def _with_horizon(result: RangeTestResult, lr: float, train_steps: int | None, decays: bool) -> RangeTestResult:
-    """Suggestion by kind of run, and the words on a wide interval."""
-    horizon = {"decay": lr}
+def for_schedule(result: RangeTestResult, lr: float, train_steps: int | None, schedule: str) -> RangeTestResult:
+    """The result with its suggestions by schedule, and with words on a wide interval.
+
+    Args:
+        result: With the interval around ``lr``.
+        lr: What was found; it holds for a schedule that decays.
+        train_steps: Optimizer steps that the training will take, if known.
+        schedule: ``"constant"`` suggests the LR for constant LR, any other the one for a decay.
+
+    >>> result = for_schedule(analyze([1e-3, 1e-2], [1.0, 0.9]), 0.01, 4800, "constant")
+    >>> f"{result.suggestion:.3g}", f"{result.schedules['decay']:.3g}"
+    ('0.005', '0.01')
+    """
+    schedules = {"decay": lr}
     if train_steps is not None:
-        horizon["constant"] = lr * constant_factor(train_steps)
-    suggestion = lr if decays else horizon.get("constant", lr)
+        schedules["constant"] = lr * constant_factor(train_steps)
+    suggestion = schedules.get("constant", lr) if schedule == "constant" else lr
     reason, interval = result.reason, result.interval
     if interval is not None:
         interval = (min(interval[0], suggestion), max(interval[1], suggestion))
         if width(interval) > WIDE:
-            reason += f"; the interval spans {width(interval):.1f} decades: repeats, more num_steps or probes narrow it"
-    return replace(result, suggestion=suggestion, interval=interval, horizon=horizon, reason=reason)
+            reason += f"; the interval spans {width(interval):.1f} decades: more repeats or num_steps narrow it"
+    return replace(result, suggestion=suggestion, interval=interval, schedules=schedules, reason=reason)
 
 
-def _check_lengths(
-    lrs: Sequence[float],
-    losses: Sequence[float],
-    reference: Sequence[float] | None,
-    repeats: Sequence[Sequence[float]],
-) -> None:
+def _check_lengths(lrs: Sequence[float], losses: Sequence[float], repeats: Sequence[Sequence[float]]) -> None:
     if len(losses) != len(lrs) and not (repeats and len(losses) < len(lrs)):
         raise ValueError(f"lrs and losses must have one length, got {len(lrs)} and {len(losses)}")
     for sweep in repeats:
         if len(sweep) > len(lrs):
             raise ValueError(f"a repeat has more losses than there are LRs, got {len(sweep)} and {len(lrs)}")
-    if reference is not None and len(reference) < len(losses):
-        raise ValueError(f"reference must cover every loss, got {len(reference)} for {len(losses)}")

@@ -1,5 +1,6 @@
 """What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
 
+import bisect
 import functools
 import math
 from collections.abc import Sequence
@@ -9,26 +10,47 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lr_lightning.rules.range_test.protocol import MIN_POINTS, STOP_RUN, head_length
-
 Array: TypeAlias = "npt.NDArray[np.float64]"
 
+HEAD_SHARE = 0.1
+"""Share of the planned steps whose losses stand for the start of the curve: fast.ai's finder drops the same share."""
+
+STOP_RUN = 5
+"""So many losses in a row beyond the bound end a sweep; fewer are spikes. A choice: of 100 curves of pure noise none
+stops (tests), and a loss that diverges stays above for good, so five steps are all that it costs."""
+
+MIN_POINTS = 8
+"""Fewer finite losses than this are no curve: the noise level takes differences of differences of the first few."""
+
 SMOOTHING_SHARE = 0.06
-"""Gaussian width (one sigma) as a share of the planned ladder: 6 steps of 100, half a decade of eight."""
+"""Gaussian width (one sigma) as a share of the planned ladder: 6 steps of 100, half a decade of eight. A choice:
+wide enough to average a cycle of eight batches, narrower than the usual descent of a decade or two."""
 
 LIGHT_SHARE = 0.02
-"""The same for a first look that only searches the explosion."""
+"""The same for a first look that only searches the explosion, which a wide average would blur over the minimum. A third
+of :data:`SMOOTHING_SHARE`, a choice."""
 
 CAP_SHARE = 0.5
-"""Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum."""
+"""Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum. A
+choice: readings lie left of the minimum, where few losses exceed it."""
 
 RETURN_SHARE = 0.5
-"""A curve that gives back this share of its descent for a while has exploded; what follows is another network."""
-
-_MOST_SMOOTHED = 1000
+"""A curve that gives back this share of its descent for a while has exploded; what follows is another network. A
+choice, halfway between no return and a whole one."""
 
 SIGNIFICANCE = 5.0
-"""A descent counts when it exceeds so many standard errors of the smoothed curve."""
+"""A descent counts when it exceeds so many standard errors of the smoothed curve. Not 2: the smallest of some hundred
+smoothed values is compared, and of 100 curves of pure noise at most 5 may look like a descent (tests)."""
+
+RESOLUTION = 1e-5
+"""Relative changes below this are no descent: a mean over a batch in float32 has about a hundred roundings of 6e-8."""
+
+STEEPEST_SHARE = 0.25
+"""A descent that an explosion ends must be this share of the whole one: an early wiggle isn't. A choice."""
+
+_MOST_SMOOTHED = (
+    1000  # points pooled for the kernel: its square is then 8 MB, and the answer moves by a fifth of its error
+)
 
 
 def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | None:
@@ -44,6 +66,8 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
 
     >>> stop_index([1.0, 0.9, float("nan")])
     2
+    >>> stop_index([1.0] * 20 + [0.5] + [1.4] * 9), stop_index([-1.0] * 20 + [-1.5] + [0.0] * 5)
+    (None, 25)
     """
     values = np.asarray(losses, dtype=np.float64)
     head = head_length(max(100, len(values)) if planned is None else planned)
@@ -62,17 +86,15 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
     return bad if bad < len(finite) else None
 
 
-def diverged(losses: Sequence[float], *, planned: int | None = None) -> bool:
-    """Whether a sweep should stop now; cheap, and the answer doesn't depend on how often it is asked.
+def head_length(planned: int) -> int:
+    """How many of the first losses stand for the start of a curve of ``planned`` steps.
 
-    See :func:`stop_index`.
+    At least ten, or a third of a very short ladder: the spread of fewer losses is luck.
 
-    >>> diverged([1.0] * 20 + [0.5] + [1.4] * 9), diverged([-1.0] * 20 + [-1.5] + [0.0] * 5)
-    (False, True)
-    >>> diverged([1.0, float("nan")])
-    True
+    >>> head_length(100), head_length(300), head_length(40), head_length(20)
+    (10, 30, 10, 6)
     """
-    return stop_index(losses, planned=planned) is not None
+    return max(round(HEAD_SHARE * planned), min(10, planned // 3), 1)
 
 
 def run_lengths(flags: "npt.NDArray[np.bool_]") -> "npt.NDArray[np.int64]":
@@ -83,6 +105,33 @@ def run_lengths(flags: "npt.NDArray[np.bool_]") -> "npt.NDArray[np.int64]":
     """
     count = np.arange(1, len(flags) + 1)
     return np.asarray(count - np.maximum.accumulate(np.where(flags, 0, count)), dtype=np.int64)
+
+
+def falling_chains(values: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Longest strictly falling subsequences (patience sorting, ``O(n log n)``).
+
+    Returns:
+        For each value the length of the longest one that ends there, and the place before it in that one (-1: none; of
+        several the leftmost).
+
+    >>> falling_chains([3.0, 2.0, 2.5, 1.0])
+    ([1, 2, 2, 3], [-1, 0, 0, 1])
+    """
+    ends: list[float] = []  # the negated largest value at which a subsequence of each length ends, so far
+    lengths, before = [], []
+    levels: list[tuple[list[float], list[int]]] = []  # of each length: its values, which never fall, and their places
+    for place, value in enumerate(values):
+        level = bisect.bisect_left(ends, -value)
+        if level == len(ends):
+            ends.append(-value)
+            levels.append(([], []))
+        ends[level] = -value
+        levels[level][0].append(value)
+        levels[level][1].append(place)
+        lengths.append(level + 1)
+        above = levels[level - 1]
+        before.append(above[1][bisect.bisect_right(above[0], value)] if level else -1)
+    return lengths, before
 
 
 def smooth(x: Array, y: Array, sigma: float) -> Array:
@@ -118,6 +167,8 @@ def _kernel(positions: bytes, sigma: float) -> Array:
 
 def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
     """Replace lone outliers by the median of their neighbours, upwards and downwards alike (Hampel 1974).
+
+    Hampel's identifier is used with limits of 3 to 5; 4 leaves one normal value in 16,000 to be taken for a spike.
 
     Args:
         y: Values, shape (n,).
@@ -165,7 +216,7 @@ class Curve:
 
     Attributes:
         x: Natural log of the LRs.
-        raw: Losses as measured (less the batches' own differences where a reference is known).
+        raw: Losses as measured.
         smooth: Capped and smoothed without lag; in the loss's unit.
         start: The loss at the flat beginning.
         low: Index of the smallest smoothed loss.
@@ -207,7 +258,7 @@ class Curve:
     @property
     def descends(self) -> bool:
         """Whether the descent is more than noise and float resolution, smoothed well or lightly."""
-        resolution = 1e-5 * max(abs(self.start), abs(float(self.smooth[self.low])))
+        resolution = RESOLUTION * max(abs(self.start), abs(float(self.smooth[self.low])))
         limit = SIGNIFICANCE * math.sqrt(2)
         clear = self.drop > limit * self.error or self.light_drop > limit * self.light_error
         # A curve that rises from its first step on is lower there than the median of its first losses.
@@ -215,14 +266,7 @@ class Curve:
         return clear and self.drop > resolution and fall > self.drop / 2
 
 
-def read_curve(
-    lrs: Sequence[float],
-    losses: Sequence[float],
-    *,
-    planned: int,
-    cycle: int = 1,
-    reference: Sequence[float] | None = None,
-) -> Curve | None:
+def read_curve(lrs: Sequence[float], losses: Sequence[float], *, planned: int, cycle: int = 1) -> Curve | None:
     """Cut, cap and smooth a sweep; None if fewer than ``MIN_POINTS`` finite losses are left.
 
     Args:
@@ -230,7 +274,6 @@ def read_curve(
         losses: The loss before the step at each LR.
         planned: Steps in the whole ladder.
         cycle: Period of the cycled batches.
-        reference: Losses of the starting weights on the same batches, one per step; takes the batches' own level out.
 
     >>> import math
     >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
@@ -245,9 +288,6 @@ def read_curve(
         return None
     stopped = "range" if stop is None else "diverged" if math.isfinite(losses[stop]) else "non_finite"
     y = np.asarray(losses, dtype=np.float64)[:n]
-    if reference is not None:
-        base = np.asarray(reference, dtype=np.float64)[:n]
-        y = y - base + base.mean()
     # From the losses that count alone: what a driver measured beyond the stop must not move the last digit.
     x = np.log(np.asarray(lrs, dtype=np.float64)[:n])
     return prepare(x, y, stopped, float(x[-1] - x[0]) / (n - 1), planned, cycle)
@@ -310,6 +350,6 @@ def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: f
     calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
     descent = start - np.minimum.accumulate(calm)
     whole = start - float(calm.min())
-    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(0.25 * whole, clear))
+    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(STEEPEST_SHARE * whole, clear))
     hits = np.flatnonzero(run_lengths(back) >= run)
-    return int(hits[0]) + 1 if len(hits) and whole > 1e-5 * abs(start) else None
+    return int(hits[0]) + 1 if len(hits) and whole > RESOLUTION * abs(start) else None

@@ -1,4 +1,11 @@
-"""How sure a suggestion is: the LRs that the evidence can't tell apart from it."""
+"""What a suggestion is worth: the LRs that the evidence can't tell apart from it, and its LR for a long training.
+
+A range test sees a few dozen steps and its rules are calibrated on trainings of a few hundred. Trained eight times
+longer at constant LR, the best LR of small tasks fell by .5 to 1 decade in one study and by 0 to .5 (median .2) in
+another (``recipes/benchmarks/suggestion_horizon.py``); under cosine decay it moved by -.5 to +.75, without a clear
+sign. So a decaying training keeps the suggestion and a constant one gets ``(steps / CALIBRATED_STEPS) ** -EXPONENT``,
+the weak end of what was measured, and never more than a decade: beyond it the evidence is thin.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +13,34 @@ from collections.abc import Sequence
 import numpy as np
 
 from lr_lightning.rules.range_test.curve import Curve, prepare
-from lr_lightning.rules.range_test.readings import read, share_of_drop
+from lr_lightning.rules.range_test.readings import ReadingRule, read, share_of_drop
 
 DRAWS = 24
-"""Resampled curves; the seed is fixed, so that every rank and every reading of a saved curve agree."""
+"""Resampled curves: enough for the second smallest and largest to stand for 5 % and 95 %.
+The seed is fixed, so that every rank and every reading of a saved curve agree."""
 
 QUANTILES = (0.05, 0.95)
+"""A choice, the usual nine tenths."""
 
 RULE_ERROR = 0.35
 """Decades on each side that no curve shows: how far a sweep's reading lies from the best LR of a run of a few hundred
 steps, for two thirds of the benchmark's ``dev`` runs."""
 
 WIDE = 1.5
-"""Decades beyond which an interval is called wide in the reason."""
+"""Decades beyond which an interval is called wide in the reason. A choice: twice what
+:data:`RULE_ERROR` alone leaves."""
+
+CALIBRATED_STEPS = 300
+"""Length of the trainings that the rules are calibrated on (the benchmark's tasks); shorter ones get no correction."""
+
+EXPONENT = 0.25
+"""Eight times longer: a factor of .6 (.23 decades), about the smaller study's median."""
+
+LEAST_FACTOR = 0.1
+"""The correction never exceeds a decade, the most that was measured."""
 
 
-def resampled_readings(curve: Curve, rule: str, draws: int = DRAWS) -> list[float]:
+def resampled_readings(curve: Curve, rule: str | ReadingRule, draws: int = DRAWS) -> list[float]:
     """The rule on curves with the same descent and reshuffled noise (block bootstrap, blocks of one cycle).
 
     Residuals are drawn from the part left of the minimum, where they are noise and not explosion.
@@ -43,7 +62,9 @@ def resampled_readings(curve: Curve, rule: str, draws: int = DRAWS) -> list[floa
     return readings
 
 
-def find_interval(curve: Curve, rule: str, suggestion: float, others: Sequence[float] = ()) -> tuple[float, float]:
+def find_interval(
+    curve: Curve, rule: str | ReadingRule, suggestion: float, others: Sequence[float] = ()
+) -> tuple[float, float]:
     """LRs that noise, other readings, repeats and the rule's own error can't tell apart from the suggestion.
 
     The hull of the 5 % and 95 % quantiles over resampled curves, of three readings as defensible as the default (80 %
@@ -64,3 +85,14 @@ def width(interval: tuple[float, float]) -> float:
     1.0
     """
     return math.log10(interval[1] / interval[0])
+
+
+def constant_factor(train_steps: int | None) -> float:
+    """Factor on the suggestion for constant LR over ``train_steps`` optimizer steps.
+
+    >>> constant_factor(None), constant_factor(300), round(constant_factor(4800), 6), constant_factor(10**9)
+    (1.0, 1.0, 0.5, 0.1)
+    """
+    if train_steps is None or train_steps <= CALIBRATED_STEPS:
+        return 1.0
+    return max(LEAST_FACTOR, float((train_steps / CALIBRATED_STEPS) ** -EXPONENT))

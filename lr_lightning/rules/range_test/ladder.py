@@ -48,26 +48,6 @@ def ladder(min_lr: float, max_lr: float, num_steps: int, spacing: str = "exponen
     return lrs
 
 
-def log_grid(min_lr: float, max_lr: float, count: int) -> tuple[float, ...]:
-    """An even grid that leaves the borders out: the middles of ``count`` equal strata of log LR.
-
-    Args:
-        min_lr: Lower end of the range.
-        max_lr: Upper end of the range.
-        count: How many LRs, at least 1.
-
-    Returns:
-        Strictly increasing LRs inside of the range; for the end points too take :func:`ladder`.
-
-    Raises:
-        ValueError: If the range is empty or ``count < 1``.
-
-    >>> [round(lr, 9) for lr in log_grid(1e-4, 1.0, 2)]
-    [0.001, 0.1]
-    """
-    return tuple(_at(min_lr, max_lr, [(i + 0.5) / check_count("count", count, 1) for i in range(count)]))
-
-
 def log_uniform(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[float, ...]:
     """Random LRs, uniform in log LR.
 
@@ -90,30 +70,6 @@ def log_uniform(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[fl
     """
     draw = random.Random(seed)
     return tuple(_at(min_lr, max_lr, [draw.random() for _ in range(check_count("count", count, 1))]))
-
-
-def log_stratified(min_lr: float, max_lr: float, count: int, seed: int) -> tuple[float, ...]:
-    """One random LR in each of ``count`` equal strata of log LR: as random as log-uniform, without its gaps.
-
-    (McKay, Beckman, Conover, "A Comparison of Three Methods for Selecting Values of Input Variables", 1979.)
-
-    Args:
-        min_lr: Lower end of the range.
-        max_lr: Upper end of the range.
-        count: How many LRs, at least 1.
-        seed: The same seed gives the same LRs.
-
-    Returns:
-        Increasing LRs, one a stratum.
-
-    Raises:
-        ValueError: If the range is empty or ``count < 1``.
-
-    >>> [sum(10.0**k <= lr < 10.0 ** (k + 1) for lr in log_stratified(1e-4, 1.0, 4, seed=0)) for k in range(-4, 0)]
-    [1, 1, 1, 1]
-    """
-    draw = random.Random(seed)
-    return tuple(_at(min_lr, max_lr, [(i + draw.random()) / check_count("count", count, 1) for i in range(count)]))
 
 
 def _at(min_lr: float, max_lr: float, fractions: list[float]) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lr_lightning.rules.range_test.curve import Array
+from lr_lightning.rules.range_test.curve import Array, falling_chains
 
 Peer = Callable[[Array, Array, int], float | None]
 
@@ -93,10 +93,7 @@ def fastai_valley(lrs: Array, losses: Array, planned: int) -> float | None:
     kept = _fastai(lrs, losses, planned)
     if kept is None:
         return None
-    values = [float(v) for v in kept[1]]
-    longest = [1] * len(kept[1])
-    for i in range(1, len(values)):
-        longest[i] += max((longest[j] for j in range(i) if values[j] > values[i]), default=0)
+    longest, _ = falling_chains([float(v) for v in kept[1]])
     end = longest.index(max(longest))
     start = end - longest[end] if end else 0
     third = (end - start) / 3

@@ -1,59 +1,230 @@
-"""The sweep protocol: what a range test does to a model, in numbers.
+"""The range test's protocol: what it does to a model, in numbers. One generator, whoever takes the steps.
 
-Every driver follows it, so every driver gets the same curve. A driver (the Lightning callback,
-:func:`lr_lightning.range_test`) does this:
+:func:`range_test` asks for windows of optimizer steps (:class:`Steps`) and is sent their losses; a driver (the
+Lightning callback, :func:`lr_lightning.range_test`, :class:`~lr_lightning.LRSearch`) only carries out what it asks::
 
-1. Take a snapshot. Fetch the first ``min(CYCLED_BATCHES, len(loader))`` batches once and cycle them through the whole
-   sweep: the weights' progress then shows over ``CYCLED_BATCHES`` steps, not over an epoch, and the losses of one cycle
-   are comparable with those of the next. (One step is one optimizer step: with accumulation a "batch" is a window of
-   micro-batches and its loss is their mean; over ranks it is the mean over ranks.)
-2. At step ``i`` write ``ladder(...)[i]`` (one multiplier for all groups), do one optimizer step, record the training
-   loss **before** the step.
-3. Every :data:`WINDOW` steps (or every step; the answer is the same) ask ``diverged(losses, planned=num_steps)`` and
-   stop if so. :func:`~lr_lightning.rules.range_test.analyze.analyze` cuts the curve where a driver that asks at each
-   step would have stopped, so that the window's length never moves the answer.
-4. Back to the starting weights. Optional: ``repeats`` more sweeps on the next batches each.
-5. Read the curve: ``analyze(lrs, losses, planned=num_steps, cycle=<batches cycled>, ...)``.
-6. Optional (``confirm="probes"``): drive :func:`lr_lightning.rules.range_test.probes.plan` around
-   ``result.horizon["decay"]`` with the rest of the budget; step ``i`` of every trial uses batch ``i`` of the
-   first ``PROBE_BATCHES``, cycled. Then :func:`lr_lightning.rules.range_test.analyze.confirm`.
-7. Put everything back.
+    result = carry_out(range_test(settings, training), take)  # take(Steps) -> the loss before each step
 
-No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
+- One step is one optimizer step: with accumulation a "batch" is a window of micro-batches and its loss is their mean;
+  over ranks it is the mean over ranks. One multiplier sets the LRs of all param groups.
+- A sweep cycles through a few batches that are fetched once: the weights' progress then shows over
+  ``num_batches`` steps, not over an epoch, and the losses of one cycle are comparable with those of the next.
+- Losses are looked at every :data:`WINDOW` steps. :func:`~lr_lightning.rules.range_test.analyze.analyze` cuts the curve
+  where a look after each step would have ended it, so that the window's length never moves the answer.
+- No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
 """
 
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lr_lightning.rules.checks import MOST_STEPS, check_count
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.curve import stop_index
+from lr_lightning.rules.range_test.ladder import ladder
+from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
+from lr_lightning.rules.range_test.result import RangeTestResult
+
 MIN_LR = 1e-7
+"""As fast.ai's finder: low enough for the sweep's start to be flat under Adam too."""
+
 MAX_LR = 10.0
+"""As fast.ai's finder; the sweep stops by itself where the loss diverges, so a high end costs little."""
+
 NUM_STEPS = 100
+"""As Lightning's, fast.ai's and torch-lr-finder's default; 300 suggest better
+(``recipes/benchmarks/suggestion.py``)."""
 
 CYCLED_BATCHES = 8
-"""Batches that a sweep cycles through: fewer are learnt by heart, more blur the curve."""
-
-PROBE_BATCHES = 32
-"""Batches that trials share; kept in memory for their time."""
-
-BUDGET = 300
-"""Optimizer steps of sweep and trials together with ``confirm="probes"``."""
+"""Batches that a sweep cycles through: fewer are learnt by heart, more blur the curve. A choice."""
 
 WINDOW = 10
-"""Steps between two looks at the losses: a host sync and, over ranks, a collective each."""
+"""Steps between two looks at the losses: a host sync and, over ranks, a collective each. A choice: a tenth of the
+ladder is the most that a diverging sweep goes on for nothing."""
 
-HEAD_SHARE = 0.1
-"""Share of the planned steps whose losses stand for the start of the curve (fast.ai drops the same share)."""
+MOST_REPEATS = 1000
+"""More sweeps are a slip of the finger."""
 
-STOP_RUN = 5
-"""So many losses in a row beyond the bound end a sweep; fewer are spikes."""
+START = "start"
+"""The state that a range test begins with and ends in: weights, optimizers, random numbers."""
 
-MIN_POINTS = 8
-"""Fewer finite losses than this are no curve."""
+FIRST_SWEEP = "sweep 0"
+"""The series whose points are the curve that is shown."""
 
 
-def head_length(planned: int) -> int:
-    """How many of the first losses stand for the start of a curve of ``planned`` steps.
+@dataclass(frozen=True)
+class Steps:
+    """A request: one optimizer step at each of ``lrs``; the reply is the loss before each of them.
 
-    At least ten, or a third of a very short ladder: the spread of fewer losses is luck.
+    A reply shorter than ``lrs``, or one that ends in NaN, ends the series: the driver could take no further step.
 
-    >>> head_length(100), head_length(300), head_length(40), head_length(20)
-    (10, 30, 10, 6)
+    Attributes:
+        series: The sweep (or trial) that the steps are part of; its losses belong together.
+        index: Number of the first of them within the series.
+        lrs: LR of each step, for the first param group of the first optimizer.
+        origin: State to put back before: :data:`START`, a name that an earlier request kept, or None to go on from
+            where the last request ended.
+        first: Number of the first batch of the cycle, counted from the beginning of the data.
+        cycle: Batches in the cycle: step ``i`` of a series uses batch ``first + i % cycle``. None: the data go on.
+        keep: Name under which the state after these steps is to be kept for a later ``origin``; None keeps nothing.
+
+    >>> Steps("sweep 0", 0, (1e-3, 1e-2), origin=START, cycle=8).batches
+    [0, 1]
     """
-    return max(round(HEAD_SHARE * planned), min(10, planned // 3), 1)
+
+    series: str
+    index: int
+    lrs: tuple[float, ...]
+    origin: str | None = None
+    first: int = 0
+    cycle: int | None = None
+    keep: str | None = None
+
+    @property
+    def batches(self) -> list[int] | None:
+        """Number of each step's batch; None where the data just go on."""
+        if self.cycle is None:
+            return None
+        return [self.first + i % self.cycle for i in range(self.index, self.index + len(self.lrs))]
+
+
+Asks = Generator[Steps, Sequence[float], RangeTestResult]
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What a range test was asked for, whoever drives it.
+
+    Attributes:
+        min_lr: First LR of the ladder.
+        max_lr: Last LR of the ladder.
+        num_steps: Optimizer steps of the ladder.
+        spacing: ``"exponential"`` or ``"linear"``.
+        rule: How the curve is read: a name, a mapping or a
+            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
+        repeats: Sweeps in all, each on batches of its own.
+        num_batches: Batches that a sweep cycles through; None goes through the data instead.
+
+    Raises:
+        ValueError: If a value is out of its range; the message quotes it.
+
+    >>> len(SweepSettings(num_steps=50).lrs), SweepSettings(rule="valley").rule.name
+    (50, 'valley')
+    """
+
+    min_lr: float = MIN_LR
+    max_lr: float = MAX_LR
+    num_steps: int = NUM_STEPS
+    spacing: str = "exponential"
+    rule: Any = "share"
+    repeats: int = 1
+    num_batches: int | None = CYCLED_BATCHES
+    lrs: tuple[float, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lrs", ladder(self.min_lr, self.max_lr, self.num_steps, self.spacing))
+        object.__setattr__(self, "rule", reading_rule(self.rule))
+        check_count("repeats", self.repeats, 1, MOST_REPEATS)
+        if self.num_batches is not None:
+            check_count("num_batches", self.num_batches, 1, MOST_STEPS)
+
+    def record(self) -> Mapping[str, Any]:
+        """The settings as plain types, for the records in event files."""
+        names = ("min_lr", "max_lr", "num_steps", "spacing", "repeats", "num_batches")
+        return {**{name: getattr(self, name) for name in names}, "rule": self.rule.name}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of the training that the LR is for.
+
+    Attributes:
+        batches: Optimizer steps that the data last for; infinity where they don't end.
+        momentum: The optimizers' largest momentum or first beta.
+        train_steps: Optimizer steps that the training will take, if known.
+        decays: Whether a schedule, formula or plateau decay will lower the LR.
+
+    >>> Training(batches=3).decays
+    True
+    """
+
+    batches: float = float("inf")
+    momentum: float | None = None
+    train_steps: int | None = None
+    decays: bool = True
+
+
+def range_test(settings: SweepSettings, training: Training) -> Asks:
+    """Sweep ``repeats`` times from the starting state, read the curves, answer. See the module's docstring.
+
+    Returns:
+        The result, without ``batch_size``: that is for the driver to say.
+
+    >>> asks = range_test(SweepSettings(num_steps=4), Training())
+    >>> next(asks).origin
+    'start'
+    >>> try:
+    ...     steps = asks.send([1.0, 0.9, 0.8, 0.7])
+    ... except StopIteration as end:
+    ...     end.value.status, end.value.losses
+    ('too_few_points', (1.0, 0.9, 0.8, 0.7))
+    """
+    sweeps = []
+    for repeat in range(settings.repeats):
+        sweeps.append((yield from _sweep(settings, repeat)))
+    lrs = settings.lrs[: max(map(len, sweeps))]
+    return analyze(
+        lrs,
+        sweeps[0],
+        rule=replace(settings.rule, schedule=_schedule(settings.rule, training)),
+        planned=settings.num_steps,
+        spacing=settings.spacing,
+        cycle=int(max(1, min(settings.num_batches or 1, training.batches))),
+        repeats=sweeps[1:],
+        momentum=training.momentum,
+        train_steps=training.train_steps,
+    )
+
+
+def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTestResult:
+    """Send the losses that ``take`` measures to ``asks`` until it answers.
+
+    Args:
+        asks: Of :func:`range_test`.
+        take: Takes one optimizer step at each LR of a request and returns the losses before them.
+
+    >>> carry_out(range_test(SweepSettings(num_steps=20), Training()), lambda steps: [1.0] * len(steps.lrs)).status
+    'no_descent'
+    """
+    losses: Sequence[float] | None = None
+    while True:
+        try:
+            steps = next(asks) if losses is None else asks.send(losses)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        losses = take(steps)
+
+
+def _sweep(settings: SweepSettings, repeat: int) -> Generator[Steps, Sequence[float], list[float]]:
+    """The losses over the ladder, up to the window in which they diverged."""
+    losses: list[float] = []
+    while len(losses) < settings.num_steps:
+        window = settings.lrs[len(losses) : len(losses) + WINDOW]
+        found = yield Steps(
+            series=f"sweep {repeat}",
+            index=len(losses),
+            lrs=window,
+            origin=None if losses else START,
+            first=repeat * (settings.num_batches or 0),
+            cycle=settings.num_batches,
+        )
+        losses += map(float, found)
+        if len(found) < len(window) or stop_index(losses, planned=settings.num_steps) is not None:
+            break
+    return losses
+
+
+def _schedule(rule: ReadingRule, training: Training) -> str:
+    if rule.schedule != "auto":
+        return rule.schedule
+    return "decay" if training.decays else "constant"

@@ -1,14 +1,18 @@
 """Readings of a sweep: one function a rule, from a prepared curve to an LR."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from lr_lightning.rules.checks import check_choice
-from lr_lightning.rules.range_test.curve import Curve
+from lr_lightning.rules.checks import check_choice, check_keys, check_number, shown
+from lr_lightning.rules.range_test.curve import Curve, falling_chains
 
 Reading = Callable[[Curve], float]
+
+SCHEDULES = ("auto", "decay", "constant")
 
 PACE = 3.0
 """Steps per decade that the default rule holds back: see :func:`share`. Measured (``dev`` and ``report`` tasks)."""
@@ -36,10 +40,10 @@ def share_of_drop(curve: Curve, part: float) -> float:
     return math.exp(curve.x[index - 1] + fraction * (curve.x[index] - curve.x[index - 1]))
 
 
-def share(curve: Curve) -> float:
+def share(curve: Curve, pace: float = PACE) -> float:
     """The default: the LR at which most of the drop is reached for the first time; how much depends on the pace.
 
-    ``n / (n + 3)`` of the drop at n steps per decade: 81 % for 100 steps over eight decades, 93 % for 300. A slow
+    ``n / (n + pace)`` of the drop at n steps per decade: 81 % for 100 steps over eight decades, 93 % for 300. A slow
     ladder spends more steps near each LR, so it reaches the same share at a lower LR; a fast one overshoots, its last
     LRs are survived only because they last a step each. The share of the drop is used, not the minimum, because a
     smoothed minimum wanders along flat bottoms. Source: measured (``recipes/benchmarks/suggestion.py``).
@@ -53,7 +57,7 @@ def share(curve: Curve) -> float:
     '0.019'
     """
     decades = (float(curve.x[-1] - curve.x[0]) / math.log(10)) * (curve.planned - 1) / max(1, len(curve.x) - 1)
-    return share_of_drop(curve, curve.planned / (curve.planned + PACE * decades))
+    return share_of_drop(curve, curve.planned / (curve.planned + pace * decades))
 
 
 def midpoint(curve: Curve) -> float:
@@ -117,19 +121,12 @@ def valley(curve: Curve) -> float:
     >>> f"{valley(curve):.2g}"
     '0.001'
     """
-    values = [float(v) for v in curve.smooth[: curve.low + 1]]
-    length, before = [1] * len(values), [-1] * len(values)
-    for i in range(1, len(values)):
-        for j in range(i):
-            if values[j] > values[i] and length[j] >= length[i]:
-                length[i], before[i] = length[j] + 1, j
+    length, before = falling_chains([float(v) for v in curve.smooth[: curve.low + 1]])
     chain = [length.index(max(length))]
     while before[chain[-1]] >= 0:
         chain.append(before[chain[-1]])
     return math.exp(curve.x[chain[len(chain) // 2]])
 
-
-DEFAULT_RULE = "share"
 
 RULES: dict[str, Reading] = {
     "share": share,
@@ -141,20 +138,55 @@ RULES: dict[str, Reading] = {
 """Every rule by the name that ``rule=`` takes."""
 
 
-def check_rule(rule: str) -> str:
-    """Return ``rule`` if it is known.
+@dataclass(frozen=True)
+class ReadingRule:
+    """How a curve becomes an LR: the ``rule=`` of a range test with its expert's settings.
+
+    Attributes:
+        name: A name in :data:`RULES`.
+        pace: Steps per decade that the default rule ``"share"`` holds back: a larger one suggests a lower LR.
+        schedule: The kind of training that the LR is for: ``"decay"`` (a schedule, formula or plateau decay lowers it),
+            ``"constant"`` (a lower one for long trainings), ``"auto"`` (what the training has).
 
     Raises:
-        ValueError: If it isn't; the message lists the valid ones.
+        ValueError: If a value isn't valid; the message quotes it.
 
-    >>> check_rule("valley")
-    'valley'
+    >>> ReadingRule("valley").schedule
+    'auto'
     """
-    check_choice("rule", rule, RULES)
-    return rule
+
+    name: str = "share"
+    pace: float = PACE
+    schedule: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("rule", self.name, RULES)
+        check_number("pace", self.pace, 0.0)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        if self.pace != PACE and self.name != "share":
+            raise ValueError(f"pace is a setting of the rule 'share', got pace={self.pace!r} for rule {self.name!r}")
 
 
-def read(curve: Curve, rule: str) -> float:
+def reading_rule(rule: Any) -> ReadingRule:
+    """The rule that ``rule=`` names: a name in :data:`RULES`, a mapping of :class:`ReadingRule`'s arguments, or one.
+
+    Raises:
+        ValueError: If it is none; the message lists the valid ones.
+
+    >>> reading_rule("valley").name, reading_rule({"schedule": "constant"}).name
+    ('valley', 'share')
+    """
+    if isinstance(rule, ReadingRule):
+        return rule
+    if isinstance(rule, Mapping):
+        check_keys("rule", rule, [item.name for item in fields(ReadingRule)])
+        return ReadingRule(**rule)
+    if not isinstance(rule, str):
+        raise ValueError(f"rule must be a name ({', '.join(RULES)}), a mapping or a ReadingRule, got {shown(rule)}")
+    return ReadingRule(rule)
+
+
+def read(curve: Curve, rule: str | ReadingRule) -> float:
     """The rule's LR, kept inside of the visited range and left of the smoothed minimum.
 
     >>> from lr_lightning.rules.range_test.curve import read_curve
@@ -165,5 +197,7 @@ def read(curve: Curve, rule: str) -> float:
     >>> f"{read(curve, 'share'):.2g}"
     '0.019'
     """
+    rule = reading_rule(rule)
+    found = share(curve, rule.pace) if rule.name == "share" else RULES[rule.name](curve)
     floor, ceiling = math.exp(curve.x[0]), math.exp(curve.x[curve.low])
-    return min(max(RULES[rule](curve), floor), ceiling)
+    return min(max(found, floor), ceiling)

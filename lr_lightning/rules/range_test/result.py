@@ -71,10 +71,9 @@ class RangeTestResult:
         spacing: Spacing of the ladder.
         batch_size: Samples per optimizer step (ranks and accumulation included), or None if unknown.
         momentum: Largest momentum (or first beta) of the optimizer, or None if unknown.
-        horizon: Suggestions by kind of run: ``decay`` (a schedule lowers the LR) and, if the planned length is known,
-            ``constant``.
-        probes: Trials of ``confirm="probes"``: lr, steps, loss of each; empty without.
-        steps: Optimizer steps spent, sweeps and trials together.
+        schedules: Suggestions by the training's schedule: ``decay`` (something lowers the LR) and, if its length is
+            known, ``constant``.
+        steps: Optimizer steps spent, all sweeps together.
         cycle: How many batches the sweep cycled through.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
@@ -99,8 +98,7 @@ class RangeTestResult:
     spacing: str = "exponential"
     batch_size: int | None = None
     momentum: float | None = None
-    horizon: Mapping[str, float] = field(default_factory=dict)
-    probes: tuple[Mapping[str, float], ...] = ()
+    schedules: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     cycle: int = 1
 
@@ -142,7 +140,7 @@ class RangeTestResult:
         """
         newer = {item.name: item.default for item in fields(cls) if item.default is not MISSING}
         saved = Saved("RangeTestResult", data)
-        saved = Saved("RangeTestResult", {**newer, "horizon": {}, **saved.state})
+        saved = Saved("RangeTestResult", {**newer, "schedules": {}, **saved.state})
         zones, coverage = saved.child("zones"), saved.child("coverage")
         bounds = {name: zones.optional(name, partial(_pair, zones)) for name in ("flat", "descending", "diverging")}
         values: dict[str, Any] = {name: tuple(_floats(saved, name)) for name in ("lrs", "losses", "smoothed")}
@@ -156,8 +154,7 @@ class RangeTestResult:
             coverage=Coverage(coverage.count("visited"), coverage.count("planned")),
             batch_size=saved.optional("batch_size", saved.count),
             momentum=saved.optional("momentum", saved.number),
-            horizon=saved.named_floats("horizon"),
-            probes=tuple(_probe(saved, probe) for probe in saved.items("probes")),
+            schedules=saved.named_floats("schedules"),
         )
 
     def save(self, path: str | Path) -> None:
@@ -205,12 +202,6 @@ def _pair(saved: Saved, key: str) -> tuple[float, float]:
     if len(found) != 2:
         raise saved.refuse(key, "two LRs", found)
     return found[0], found[1]
-
-
-def _probe(saved: Saved, probe: Any) -> dict[str, float]:
-    if isinstance(probe, Mapping):
-        probe = {key: _float(value) for key, value in probe.items()}
-    return Saved(saved.owner, {"probes": probe}).named_floats("probes")
 
 
 def _plain(value: Any) -> Any:

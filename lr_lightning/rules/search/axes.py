@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from lr_lightning.rules.checks import check_choice, check_flag, check_name, check_number, check_range, is_number, shown
 
 SCALES: tuple[str, ...] = ("log", "linear")
-Value = float | int | str
+Value: TypeAlias = Any
+"""A number; of choices a string, a boolean or None as well."""
+_MOST_DECADES = 300.0
+"""Widening ends where a float does."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,9 @@ class Axis:
         scale: ``"log"`` (LRs, weight decays, batch sizes) or ``"linear"`` (dropout, momentum).
         integer: Round to whole numbers.
         choices: A list instead of a range, in the order of its effect (``[16, 32, 64]``): neighbours inform each other.
-        widen: Whether a minimum at a border moves that border. Choices never widen.
+            Numbers, strings (config groups, too), booleans or None.
+        widen: Whether a minimum at a border moves that border. Choices never widen, and a linear range doesn't begin to
+            reach below 0, nor whole numbers below 1.
 
     Raises:
         ValueError: If the range is empty, a bound of a log axis is not positive, the scale is unknown, or there are
@@ -52,16 +57,26 @@ class Axis:
                 raise ValueError(f"{self.name}: low must be below high, got low={self.low!r} and high={self.high!r}")
 
     def _check_choices(self) -> None:
-        plain = isinstance(self.choices, tuple) and all(isinstance(c, str) or is_number(c) for c in self.choices)
+        plain = isinstance(self.choices, tuple) and all(
+            c is None or isinstance(c, (str, bool)) or is_number(c) for c in self.choices
+        )
         if not plain or len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
             raise ValueError(
-                f"choices of {self.name} must be at least 2 different numbers or strings, got {shown(self.choices)}"
+                f"choices of {self.name} must be at least 2 different numbers, strings, booleans or null, "
+                f"got {shown(self.choices)}"
             )
 
     @property
     def can_widen(self) -> bool:
         """Whether the borders may move."""
         return self.widen and not self.choices
+
+    @property
+    def floor(self) -> float:
+        """Where widening downwards ends: no share or size turns negative, and no whole number becomes none."""
+        if self.integer and self.low >= 1.0:
+            return 1.0
+        return 0.0 if self.scale == "linear" and self.low >= 0.0 else -math.inf
 
     @property
     def decades(self) -> float:
@@ -86,9 +101,12 @@ class Axis:
         if self.choices:
             return self.choices[min(max(round(place * (len(self.choices) - 1)), 0), len(self.choices) - 1)]
         if self.scale == "log":
-            number = self.low * (self.high / self.low) ** place
+            start = math.log10(self.low)
+            place = min(max(place, (-_MOST_DECADES - start) / self.decades), (_MOST_DECADES - start) / self.decades)
+            number = self.low * 10.0 ** (self.decades * place)
         else:
             number = self.low + (self.high - self.low) * place
+        number = max(number, self.floor)
         return round(number) if self.integer else float(f"{number:.6g}")
 
 

@@ -155,8 +155,8 @@ def next_round(settings: SearchSettings, trials: Sequence[Trial]) -> Plan:
     if view.hopeless:
         return _all_bad(settings, view, left, len(trials))
     moved = view.borders() if left > 0 else ()
-    if moved:
-        points = view.beyond(moved, min(settings.later, left))
+    points = view.beyond(moved, min(settings.later, left)) if moved else ()
+    if points:
         names = tuple(f"{settings.axes[i].name} {'down' if down else 'up'}" for i, down in moved)
         return view.plan(points, f"best at the border: range widened ({', '.join(names)})", names)
     low, high = view.interval()
@@ -174,9 +174,10 @@ def next_round(settings: SearchSettings, trials: Sequence[Trial]) -> Plan:
 def _all_bad(settings: SearchSettings, view: "_View", left: int, count: int) -> Plan:
     """Nothing survived: LRs below the range are the only place left to look."""
     axis = settings.axes[0]
-    if left <= 0 or not axis.can_widen:
+    widens = left > 0 and axis.can_widen and axis.low > axis.floor
+    points = view.beyond(((0, True),), min(settings.later, left)) if widens else ()
+    if not points:
         return Plan((), True, f"all {count} trials are bad; lower the range of {axis.name}", view.round)
-    points = view.beyond(((0, True),), min(settings.later, left))
     reason = f"all {count} trials are bad: range widened"
     return Plan(points, False, reason, view.round, widened=(f"{axis.name} down",))
 
@@ -245,7 +246,9 @@ class _View:
             spread = self.low + (self.high - self.low) * random.random((_OUTSIDE, axes))
             near = self.centre + 0.08 * random.standard_normal((_OUTSIDE // 2, axes))
             found = np.concatenate([spread, np.clip(near, self.low, self.high), np.unique(self.places, axis=0)])
-        return found[_nearest(found, self.places) < _nearest(found, self.bad_places)]
+        near_good = found[_nearest(found, self.places) < _nearest(found, self.bad_places)]
+        # A good place between bad ones can be nearer to them than the grid is fine.
+        return near_good if len(near_good) else np.unique(self.places, axis=0)
 
     def interval(self) -> tuple[float, float]:
         """Central mass of the place of the minimum on the first axis."""
@@ -267,12 +270,12 @@ class _View:
             edge = 0.5 * (self.high[i] - self.low[i]) / (self.settings.first - 1)
             for down, border in ((True, self.low[i]), (False, self.high[i])):
                 near = abs(self.best[i] - border) < edge and abs(self.centre[i] - border) < edge
-                if axis.can_widen and near:
+                if axis.can_widen and near and not (down and axis.low <= axis.floor):
                     found.append((i, down))
         return tuple(found)
 
     def beyond(self, moved: tuple[tuple[int, bool], ...], count: int) -> tuple[tuple[Value, ...], ...]:
-        """Half of the way to the border's new place and that place itself (with one point left: that alone)."""
+        """Half of the way to the border's new place and that place itself (with one point left: that alone), if new."""
         points = []
         for share in (0.5, 1.0) if count > 1 else (1.0,):
             place = self.centre.copy()
@@ -280,7 +283,7 @@ class _View:
                 reach = self.settings.widen_by / self.settings.axes[i].decades * share
                 place[i] = self.low[i] - reach if down else self.high[i] + reach
             points.append(self._point(place))
-        return _unique(points)
+        return tuple(point for point in _unique(points) if point not in self.tried)
 
     def inside(self, count: int) -> tuple[tuple[Value, ...], ...]:
         """Untried points: evenly over the low region, in more dimensions places where samples have their minimum."""

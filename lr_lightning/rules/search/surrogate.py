@@ -90,9 +90,7 @@ def posterior(points: Array, values: Array, candidates: Array, count: int, seed:
     points, values = merge(points, values)
     grid = _hyper_grid(points.shape[1])
     logs, fits = zip(*(_fit(points, values, lengths, noise) for lengths, noise in grid), strict=True)
-    weights = np.exp(np.array(logs) - max(logs))
-    weights[weights < max(0.01 * weights.sum(), np.sort(weights)[-min(_MOST, len(weights))])] = 0.0
-    weights /= weights.sum()
+    weights = _likely(np.exp(np.array(logs) - max(logs)))
     random = np.random.default_rng(seed)
     shares = random.multinomial(count, weights)
     mean, draws, noise = np.zeros(len(candidates)), [], 0.0
@@ -109,6 +107,17 @@ def posterior(points: Array, values: Array, candidates: Array, count: int, seed:
             draws.append(one + _samples(candidates, cross, lengths, scale, factor, int(share), random))
     # The noise of a mean is less than that of one trial.
     return Posterior(mean, np.concatenate(draws), float(np.sqrt(noise * trials / len(values))))
+
+
+def _likely(weights: Array) -> Array:
+    """The likeliest cells of the grid, at most ``_MOST``, without those that hold under 1 % of their mass; sum 1.
+
+    Shares are of the chosen cells: on several axes hundreds of cells are nearly equal, each below 1 % of them all.
+    """
+    chosen = np.argsort(-weights, kind="stable")[:_MOST]
+    kept = np.zeros(len(weights))
+    kept[chosen] = np.where(weights[chosen] < 0.01 * weights[chosen].sum(), 0.0, weights[chosen])
+    return np.asarray(kept / kept.sum())
 
 
 def merge(points: Array, values: Array, most: int = 200) -> tuple[Array, Array]:
@@ -133,10 +142,14 @@ def merge(points: Array, values: Array, most: int = 200) -> tuple[Array, Array]:
 
 
 def _hyper_grid(axes: int) -> list[tuple[tuple[float, ...], float]]:
-    lengths = list(itertools.product(LENGTHS, repeat=axes))
-    if len(lengths) * len(NOISES) > _MAX_GRID:
-        lengths = list(itertools.product(LENGTHS[1::2], repeat=axes))
-    return list(itertools.product(lengths, NOISES))
+    """Every combination of lengths and noises; coarser on more axes, a sample of bounded size on many."""
+    most = _MAX_GRID // len(NOISES)
+    for choice in (LENGTHS, LENGTHS[1::2]):
+        if len(choice) ** axes <= most:
+            return list(itertools.product(itertools.product(choice, repeat=axes), NOISES))
+    alike = [(length,) * axes for length in LENGTHS]
+    mixed = np.random.default_rng(axes).choice(LENGTHS, (most - len(alike), axes))
+    return list(itertools.product([*alike, *(tuple(row) for row in mixed.tolist())], NOISES))
 
 
 def _kernel(a: Array, b: Array, lengths: tuple[float, ...]) -> Array:

@@ -138,7 +138,7 @@ def test_each_message_has_a_legal_sibling(illegal, message, legal):
         ({"preset": "multistep"}, "preset 'multistep' needs milestones", {"preset": "multistep", "milestones": [2]}),
         (
             {"preset": "multistep", "milestones": []},
-            "milestones must hold 1 to 100 integers, got",
+            "milestones must hold 1 to 90 integers, got",
             {"preset": "multistep", "milestones": (2, 3)},
         ),
         (
@@ -167,3 +167,41 @@ def test_impossible_arguments_are_refused(arguments, message, legal):
         Formula(**arguments)
     assert message in str(caught.value)
     assert Schedule(Formula(**legal), RUN).value(Counters(), 0.1, 0.1) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("base_lr * global_step", "here it is 'step'"),
+        ("base_lr * currentEpoch", "here it is 'epoch'"),
+        ("base_lr * EPOCH", "here it is 'epoch'"),
+        ("base_lr * batch_idx", "here it is 'batch'"),
+        ("base_lr / max_iter", "here it is 'steps'"),
+        ("base_lr / T_max", "here it is 'epochs'"),
+        ("initial_lr * 0.9 ** epoch", "here it is 'base_lr'"),
+        ("base_lr * int(epoch)", "write floor(x)"),
+        ("base_lr * pow(0.9, epoch)", "write x ** y"),
+        ("base_lr * Cos(pi)", "here it is 'cos'"),
+        ("base_lr * math.cos(pi)", "cos(x), not math.cos(x)"),
+        ("base_lr * 2 ^ epoch", "write ** for a power"),
+        ("base_lr * True", "write 1"),
+        ("base_lr * (lambda)", "without lambda"),
+        ("base_lr * tanh(epoch)", "known are abs"),
+        ("base_lr * epok", "did you mean 'epoch'?"),
+    ],
+)
+def test_names_of_other_tools_are_translated(text, hint):
+    with pytest.raises(FormulaError) as caught:
+        Formula(text, interval="step")
+    assert hint in str(caught.value).splitlines()[0]
+
+
+def test_a_parameter_keeps_its_name_whatever_other_tools_mean_by_it():
+    assert value("base_lr * t", t=0.5) == 0.5 * value("base_lr")
+    with pytest.raises(FormulaError, match="unknown name 'T'; here it is 't'"):
+        Formula("base_lr * T", t=2)
+
+
+def test_as_many_milestones_as_are_allowed_can_be_read():
+    formula = Formula(preset="multistep", milestones=list(range(1000, 1090)))
+    assert Schedule(formula, Horizon(epochs=2000)).value(Counters(1089), 1.0, 1.0) == pytest.approx(1e-90)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.curve import diverged
+from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import RULES
 from lr_lightning.rules.range_test.result import RangeTestResult
@@ -71,22 +71,23 @@ def test_negative_losses_stop_and_read_like_shifted_ones():
     losses = bowl()
     shifted = [loss - 100 for loss in losses]
     assert analyze(LRS, shifted).suggestion == pytest.approx(analyze(LRS, losses).suggestion, rel=1e-6)
-    assert diverged(losses)
-    assert diverged(shifted)
-    assert not diverged(losses[:80])
+    assert stop_index(losses) is not None
+    assert stop_index(shifted) is not None
+    assert stop_index(losses[:80]) is None
 
 
 def test_one_spike_is_no_divergence():
     losses = [1.0 - i / 200 for i in range(60)]
     losses[40] = 50.0
-    assert not diverged(losses)
+    assert stop_index(losses) is None
 
 
 def test_the_length_of_the_window_of_losses_moves_nothing():
     losses = bowl(noise=0.02)
     answers = set()
     for window in (1, 7, 10, 100):
-        seen = next((losses[:n] for n in range(window, 101, window) if diverged(losses[:n], planned=100)), losses)
+        stops = (n for n in range(window, 101, window) if stop_index(losses[:n], planned=100) is not None)
+        seen = losses[: next(stops, 100)]
         answers.add(analyze(LRS[: len(seen)], seen, planned=100).suggestion)
     assert len(answers) == 1
 

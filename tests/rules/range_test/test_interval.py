@@ -1,4 +1,4 @@
-"""The interval and the horizon: what the evidence leaves open."""
+"""The interval and the schedule: what the evidence leaves open."""
 
 import math
 
@@ -7,6 +7,8 @@ import pytest
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.interval import width
 from tests.helpers.curves import LRS, bowl
+
+CONSTANT = {"schedule": "constant"}
 
 
 def test_noise_widens_the_interval():
@@ -25,7 +27,7 @@ def test_a_wide_interval_says_what_narrows_it():
     shallow = bowl(start=2.0, end=1.4, centre=1e-3, limit=3.0, noise=0.35, seed=2)
     result = analyze(LRS, shallow)
     assert width(result.interval) > 1.5
-    assert "repeats, more num_steps or probes narrow it" in result.reason
+    assert "more repeats or num_steps narrow it" in result.reason
 
 
 def test_repeats_that_disagree_widen_the_interval_and_pull_the_suggestion():
@@ -36,6 +38,14 @@ def test_repeats_that_disagree_widen_the_interval_and_pull_the_suggestion():
     assert both.interval[1] > alone.interval[1]
     assert alone.suggestion < both.suggestion <= math.sqrt(alone.suggestion * apart) * 1.01
     assert both.steps == 200
+
+
+def test_repeats_never_pull_the_suggestion_right_of_the_first_sweeps_minimum():
+    near, far = bowl(centre=1e-5, limit=1e-4), bowl(centre=3e-1, limit=8.0)
+    minimum = analyze(LRS, near).zones.descending[1]
+    pooled = analyze(LRS, near, repeats=[far, far])
+    assert analyze(LRS, far).suggestion > minimum
+    assert pooled.suggestion == pytest.approx(minimum, rel=1e-12)
 
 
 def test_repeats_that_agree_leave_the_suggestion():
@@ -50,11 +60,11 @@ def test_a_repeat_longer_than_the_ladder_is_refused():
         analyze(LRS, bowl(), repeats=[[1.0] * 101])
 
 
-def test_the_horizon_lowers_constant_lr_alone_and_never_by_more_than_a_decade():
+def test_a_long_run_lowers_constant_lr_alone_and_never_by_more_than_a_decade():
     short = analyze(LRS, bowl(), train_steps=200)
-    long = analyze(LRS, bowl(), train_steps=4800, decays=False)
-    endless = analyze(LRS, bowl(), train_steps=10**9, decays=False)
-    assert short.horizon["constant"] == short.horizon["decay"] == short.suggestion
+    long = analyze(LRS, bowl(), train_steps=4800, rule=CONSTANT)
+    endless = analyze(LRS, bowl(), train_steps=10**9, rule=CONSTANT)
+    assert short.schedules["constant"] == short.schedules["decay"] == short.suggestion
     assert analyze(LRS, bowl(), train_steps=4800).suggestion == short.suggestion
     assert long.suggestion == pytest.approx(short.suggestion / 2)
     assert endless.suggestion == pytest.approx(short.suggestion / 10)
@@ -62,8 +72,8 @@ def test_the_horizon_lowers_constant_lr_alone_and_never_by_more_than_a_decade():
 
 
 def test_without_a_known_length_nothing_is_corrected():
-    result = analyze(LRS, bowl(), decays=False)
-    assert result.horizon == {"decay": result.suggestion}
+    result = analyze(LRS, bowl(), rule=CONSTANT)
+    assert result.schedules == {"decay": result.suggestion}
 
 
 def test_another_batch_size_warns():

@@ -92,10 +92,10 @@ def test_the_answer_doesnt_depend_on_the_processs_random_numbers(curve):
 @settings(max_examples=20, deadline=None)
 @given(curves(), st.integers(1, 37))
 def test_the_window_moves_nothing(curve, window):
-    from lr_lightning.rules.range_test.curve import diverged
+    from lr_lightning.rules.range_test.curve import stop_index
 
     lrs, losses = curve
-    ends = [n for n in range(window, len(losses), window) if diverged(losses[:n], planned=len(lrs))]
+    ends = [n for n in range(window, len(losses), window) if stop_index(losses[:n], planned=len(lrs)) is not None]
     seen = losses[: ends[0]] if ends else losses
     whole, part = analyze(lrs, losses, planned=len(lrs)), analyze(lrs[: len(seen)], seen, planned=len(lrs))
     assert (whole.suggestion, whole.interval, whole.status) == (part.suggestion, part.interval, part.status)

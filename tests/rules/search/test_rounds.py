@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lr_lightning.rules.range_test.ladder import log_grid, log_stratified, log_uniform
+from lr_lightning.rules.range_test.ladder import log_uniform
 from lr_lightning.rules.search.axes import Axis, axis_from
 from lr_lightning.rules.search.rounds import Plan, SearchSettings, Trial, next_round
 
@@ -147,7 +147,7 @@ def test_further_axes_are_searched_with_their_own_scales() -> None:
         (lambda: Axis("lr", 1.0, 0.1), "low=1.0 and lr: high=0.1"),
         (lambda: Axis("wd", 1.0, 1.0, scale="linear"), "wd: low must be below high"),
         (lambda: Axis("lr", 0.1, 1.0, scale="cubic"), "one of log, linear, got 'cubic'"),
-        (lambda: Axis("b", choices=(1,)), r"at least 2 different numbers or strings, got \(1,\)"),
+        (lambda: Axis("b", choices=(1,)), r"at least 2 different numbers, strings, booleans or null, got \(1,\)"),
         (lambda: axis_from("wd", {"low": "a", "high": 1}), "low must be a number"),
         (lambda: SearchSettings((), budget=15), "at least one parameter"),
         (lambda: SearchSettings((Axis("lr", 0.1, 1.0),), budget=4), "budget must be an integer of at least 5, got 4"),
@@ -165,9 +165,6 @@ def test_impossible_settings_are_refused(make: Callable[[], object], said: str) 
 
 
 def test_samples_fill_the_range_evenly_in_log_lr() -> None:
-    assert log_grid(1e-4, 1.0, 4) == pytest.approx([10**-3.5, 10**-2.5, 10**-1.5, 10**-0.5])
-    strata = [int(math.log10(lr / 1e-4)) for lr in log_stratified(1e-4, 1.0, 4, seed=3)]
-    assert strata == [0, 1, 2, 3]
     many = log_uniform(1e-4, 1.0, 4000, seed=1)
     assert many == log_uniform(1e-4, 1.0, 4000, seed=1)
     counts = [sum(10.0 ** (k - 4) <= lr < 10.0 ** (k - 3) for lr in many) for k in range(4)]

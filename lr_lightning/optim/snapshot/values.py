@@ -1,0 +1,100 @@
+"""Keepers of what is neither a container nor a tensor: slots, closures' variables, bytes, random generators."""
+
+from collections.abc import Iterable, Mapping
+from types import CellType
+from typing import Any
+
+from lr_lightning.optim.rng import generator_state
+from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
+
+
+class Slots(Keeper):
+    """What an object holds in ``__slots__``."""
+
+    def __init__(self, owner: Any, members: Iterable[Any]) -> None:
+        self.owner = owner
+        self.saved = [(member, _slot(member, owner)) for member in members]
+        self._stand_ins: dict[int, StandIn] = {}
+
+    def stand_in(self, stand_ins: Mapping[int, StandIn]) -> None:
+        """See :class:`Keeper`."""
+        for index, (member, value) in enumerate(self.saved):
+            if id(value) in stand_ins:
+                self._stand_ins[index] = stand_ins[id(value)]
+                self.saved[index] = (member, None)
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        for index, (member, saved) in enumerate(self.saved):
+            wanted = self._stand_ins[index].current() if index in self._stand_ins else saved
+            now = _slot(member, self.owner)
+            if now is wanted:
+                continue
+            if wanted is ABSENT:
+                member.__delete__(self.owner)
+            else:
+                member.__set__(self.owner, wanted)
+
+    def children(self) -> list[tuple[str, Any]]:
+        """Names and values of the slots that hold something."""
+        return [(member.__name__, value) for member, value in self.saved if value is not ABSENT]
+
+
+class Cell(Keeper):
+    """A closure's variable."""
+
+    def __init__(self, cell: CellType) -> None:
+        self.cell, self.saved = cell, _cell(cell)
+        self._stand_in: StandIn | None = None
+
+    def stand_in(self, stand_ins: Mapping[int, StandIn]) -> None:
+        """See :class:`Keeper`."""
+        self._stand_in = stand_ins.get(id(self.saved))
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        wanted = self._stand_in.current() if self._stand_in else self.saved
+        if _cell(self.cell) is wanted:
+            return
+        if wanted is ABSENT:
+            del self.cell.cell_contents
+        else:
+            self.cell.cell_contents = wanted
+
+
+class Bytes(Keeper):
+    """The content of a ``bytearray`` or an ``array.array``."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self._saved = value, value[:]
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        self.value[:] = self._saved
+
+
+class Generator(Keeper):
+    """A random number generator's state."""
+
+    what = "a random number generator"
+
+    def __init__(self, value: Any) -> None:
+        self._state, self._put = generator_state(value)
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        self._put(self._state)
+
+
+def _slot(member: Any, owner: Any) -> Any:
+    try:
+        return member.__get__(owner)
+    except AttributeError:
+        return ABSENT
+
+
+def _cell(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return ABSENT

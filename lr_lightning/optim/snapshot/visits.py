@@ -1,0 +1,258 @@
+"""What is done with each kind of object that a walk comes to: its keeper, and where to go on.
+
+Followed are attributes, slots, items, closures' variables, default arguments, bound objects and what hangs on tensors;
+classes, functions' globals and machinery (trainers, strategies, loggers, other packages' internals) aren't.
+"""
+
+import functools
+import io
+import random
+import sqlite3
+import types
+from array import array
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lr_lightning.optim.rng import GENERATORS
+from lr_lightning.optim.snapshot import kinds
+from lr_lightning.optim.snapshot.containers import Attributes, Elements, Items, Members, States
+from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
+from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
+from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
+
+
+def visit_object(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    """Attributes and slots."""
+    members = kinds.slots_of(type(value))
+    if members:
+        slots = Slots(value, members)
+        walk.add(slots, place)
+        walk.follow(place, ".", slots.children(), mode)
+    space = _namespace(value)
+    if space is not None:
+        root = place is None or place[0] is None
+        if not root and any(isinstance(item, OUTSIDE) for item in space.values()):
+            walk.add(Unseen(f"a {type(value).__name__}, which runs with the world outside"), place)
+            return
+        _attributes(walk, value, space, place, mode)
+
+
+def _namespace(value: Any) -> dict[str, Any] | None:
+    try:
+        space = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return space if type(space) is dict or (isinstance(space, dict) and space is not value) else None
+
+
+def _attributes(walk: Walk, value: Any, space: dict[str, Any], place: Place, mode: int) -> None:
+    walk.add(Attributes(value, space), place)
+    walk.follow(place, ".", list(space.items()), mode)
+
+
+def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
+    space = vars(module)
+    registries = {name: space.get(name, {}) for name in ("_parameters", "_buffers", "_modules")}
+    for registry in registries.values():
+        if walk.is_new(registry):
+            walk.add(Items(registry), place)
+    for name, flag in (("_modules", 0), ("_parameters", OWNED), ("_buffers", OWNED)):
+        walk.follow(place, ".", list(registries[name].items()), mode & ~DATA | flag)
+    if kinds.is_wrapper(module):
+        return
+    walk.add(Attributes(module, space), place)
+    walk.follow(place, ".", list(space.items()), mode)
+    walk.follow(place, ".", _slots_children(walk, module, place), mode)
+
+
+def _slots_children(walk: Walk, value: Any, place: Place) -> list[tuple[str, Any]]:
+    members = kinds.slots_of(type(value))
+    if not members:
+        return []
+    slots = Slots(value, members)
+    walk.add(slots, place)
+    return slots.children()
+
+
+def _optimizer(walk: Walk, optimizer: Any, place: Place, mode: int) -> None:
+    space, state = vars(optimizer), getattr(optimizer, "state", None)
+    if isinstance(state, dict) and walk.is_new(state):
+        walk.add(States(state), (place, ".", "state"))
+        for held in state.values():
+            items = held.items() if isinstance(held, dict) and walk.is_new(held) else [("state", held)]
+            walk.follow((place, ".", "state[…]"), "[", list(items), OWNED | WEAK)
+        walk.follow(place, "(", [("state", item) for item in state if isinstance(item, Tensor)], OWNED)
+    walk.add(Attributes(optimizer, space), place)
+    walk.follow(place, ".", [("param_groups", space.get("param_groups"))], OWNED)
+    walk.follow(place, ".", list(space.items()), mode)
+
+
+def _loader(walk: Walk, loader: Any, place: Place, mode: int) -> None:
+    space = vars(loader)
+    walk.add(Attributes(loader, space), place)
+    # Its iterator has a position of its own, and workers: whoever draws from it elsewhere takes a loader's twin.
+    held = [item for item in space.items() if not _is_loader_iterator(item[1])]
+    held.sort(key=lambda item: item[0].startswith("_"))  # Lightning keeps the arguments under private names as well
+    walk.follow(place, ".", held, mode | DATA)
+
+
+def _is_loader_iterator(value: Any) -> bool:
+    return type(value).__name__.endswith("DataLoaderIter")
+
+
+def _loader_iterator(walk: Walk, iterator: Any, place: Place, mode: int) -> None:
+    walk.add(Watched(iterator, lambda one: one._num_yielded, "an iterator of a DataLoader"), place)
+
+
+def _data(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    space = _namespace(value)
+    walk.follow(place, ".", _slots_children(walk, value, place), mode | DATA)
+    if space is not None:
+        _attributes(walk, value, space, place, mode | DATA)
+
+
+def _dict(walk: Walk, value: dict[Any, Any], place: Place, mode: int) -> None:
+    items = Items(value)
+    walk.add(items, place)
+    _holder(walk, value, items.saved.items(), place, mode)
+
+
+def _elements(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    elements = Elements(value)
+    walk.add(elements, place)
+    _holder(walk, value, enumerate(elements.saved), place, mode)
+
+
+def _set(walk: Walk, value: set[Any], place: Place, mode: int) -> None:
+    members = Members(value)
+    walk.add(members, place)
+    _holder(walk, value, enumerate(members.saved), place, mode)
+
+
+def _fixed(walk: Walk, value: Iterable[Any], place: Place, mode: int) -> None:
+    _holder(walk, value, enumerate(value), place, mode)
+
+
+def _holder(walk: Walk, value: Any, items: Iterable[tuple[Any, Any]], place: Place, mode: int) -> None:
+    many = len(value) > kinds.MANY
+    if many:
+        items = list(items)
+        if not any(walk.has_state(item) for item in {type(item): item for _, item in items}.values()):
+            return
+    walk.follow(place, "[", items, mode, late=many)
+    if type(value) not in (dict, list, tuple, set, deque, frozenset):
+        visit_object(walk, value, place, mode)
+
+
+def _tensor(walk: Walk, tensor: Tensor, place: Place, mode: int) -> None:
+    walk.tensors[id(tensor)] = [tensor, place, mode]
+    space = vars(tensor)
+    if not hasattr(tensor, "ds_id"):  # DeepSpeed keeps its books on parameters
+        walk.add(Items(space), place)
+        walk.follow(place, ".", list(space.items()), mode)
+    elif isinstance(shard := space.get("ds_tensor"), Tensor):
+        walk.follow(place, ".", [("ds_tensor", shard)], OWNED)
+    if tensor.is_leaf:
+        hung = [("grad", tensor.grad), ("_backward_hooks", tensor._backward_hooks)]
+        walk.follow(place, ".", [item for item in hung if item[1] is not None], mode)
+
+
+def _array(walk: Walk, value: np.ndarray, place: Place, mode: int) -> None:
+    walk.tensors[id(value)] = [value, place, mode]
+    if value.dtype.hasobject:
+        walk.follow(place, "[", enumerate(value.flat), mode, late=value.size > kinds.MANY)
+    if type(value) is not np.ndarray:
+        visit_object(walk, value, place, mode)
+
+
+def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    if kinds.is_machinery(value.__module__):
+        return
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+        walk.follow(place, "(", [(name, cell)], mode)
+    walk.follow(place, "(", [("default", x) for x in value.__defaults__ or ()], mode)
+    walk.follow(place, "(", (value.__kwdefaults__ or {}).items(), mode)
+    walk.add(Items(value.__dict__), place)
+    walk.follow(place, ".", list(value.__dict__.items()), mode)
+
+
+def _cell(walk: Walk, value: types.CellType, place: Place, mode: int) -> None:
+    cell = Cell(value)
+    walk.add(cell, place)
+    holder, _, key = place or (None, "", "")
+    walk.follow(holder, "(", [(key, cell.saved)], mode)
+
+
+def _method(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, ".", [("__self__", value.__self__), ("__func__", getattr(value, "__func__", None))], mode)
+
+
+def _partial(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, ".", [("func", value.func), ("args", value.args), ("keywords", value.keywords)], mode)
+    visit_object(walk, value, place, mode)
+
+
+def _iterator(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    try:
+        walk.add(Position(value), place)
+    except TypeError:
+        try:
+            parts = value.__reduce__()[1]
+        except TypeError:  # Python 3.14 doesn't show them any more
+            walk.add(Unseen("an iterator"), place)
+            return
+        walk.follow(place, "(", [("part", part) for part in parts], mode)
+
+
+def _watched(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    keeper = watch(value)
+    if keeper is not None:
+        walk.add(keeper, place)
+    frame = frame_of(value)
+    if frame is not None:
+        walk.follow(place, "(", list(frame.f_locals.items()), mode)
+
+
+def _generator(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    if not isinstance(value, random.SystemRandom):
+        walk.add(Generator(value), place)
+
+
+def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(Bytes(value), place)
+
+
+_WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
+# In this order: a subclass goes with the first that fits.
+_BEFORE: tuple[tuple[Any, Visitor], ...] = (
+    (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module), (dict, _dict),
+    ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
+    (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
+    (functools.partial, _partial), (ITERATORS, _iterator), (_WATCHED, _watched),
+)  # fmt: skip
+_AFTER: tuple[tuple[Any, Visitor], ...] = (
+    (Optimizer, _optimizer), (DataLoader, _loader), ((Dataset, Sampler), _data)
+)  # fmt: skip
+
+
+def visitor_of(cls: type) -> Visitor | None:
+    """The visitor of a type; None: it holds no state, or is machinery."""
+    if kinds.is_plain(cls):
+        return None
+    for types_, visitor in _BEFORE:
+        if issubclass(cls, types_):
+            return visitor
+    if cls.__name__.endswith("DataLoaderIter"):
+        return _loader_iterator
+    if kinds.is_machinery(cls.__module__):
+        return None
+    for types_, visitor in _AFTER:
+        if issubclass(cls, types_):
+            return visitor
+    return visit_object if cls.__dictoffset__ or kinds.slots_of(cls) else None

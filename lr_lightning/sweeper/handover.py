@@ -1,0 +1,138 @@
+"""What a sweep's job and the process of its trial hand to each other: the whole job there, score or error back."""
+
+import importlib
+import io
+import json
+import operator
+import os
+import pickle
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lr_lightning.reporting.files import naming
+from lr_lightning.sweeper.files import read_json, write_json
+
+HANDED = "LR_LIGHTNING_JOB"
+RERUN = "--experimental-rerun"
+FILE = "trial_result.json"
+_QUIET = ("Experimental rerun CLI option", "Config overrides are not supported")
+"""What Hydra warns of in a rerun; ranks are started with overrides that it has no use for."""
+
+
+class NoScore(TypeError):
+    """The task returned something that is no score."""
+
+
+def hand_over(config: Any) -> tuple[list[str], dict[str, str]]:
+    """Write a job for the process that runs it, as Hydra's own rerun takes it.
+
+    Args:
+        config: The job's config, as the task got it; HydraConfig has the rest.
+
+    Returns:
+        The arguments of the program, and what its environment must have on top.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict, read_write
+
+    whole = HydraConfig.instance().cfg
+    hydra = HydraConfig.get()
+    path = Path(hydra.runtime.output_dir) / (hydra.output_subdir or "") / "config.pickle"
+    job = config.copy()
+    with read_write(job), open_dict(job):
+        job.hydra = whole.hydra  # type: ignore[union-attr]
+    result = Path(hydra.runtime.output_dir) / FILE
+    result.unlink(missing_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_pickled(job))
+    handed = {"job": str(path), "result": str(result), "cwd": os.getcwd()}
+    ignored = [f"ignore:{text}:UserWarning" for text in _QUIET]
+    quiet = ",".join([*filter(None, [os.environ.get("PYTHONWARNINGS")]), *ignored])
+    return [RERUN, str(path)], {HANDED: json.dumps(handed), "PYTHONWARNINGS": quiet}
+
+
+def handed() -> dict[str, str] | None:
+    """The job that this process was started for, as one of its ranks or alone; None in any other process."""
+    text = os.environ.get(HANDED)
+    found: dict[str, str] | None = json.loads(text) if text else None
+    # A trial's environment reaches all that it starts: other apps are told by their arguments.
+    return found if found is not None and found["job"] in sys.argv else None
+
+
+def leave(value: Any) -> None:
+    """Leave what the task returned where the job that started this process looks for it; rank 0 does.
+
+    Raises:
+        NoScore: If it is neither None nor a number, nor a mapping or list of these.
+    """
+    job = handed()
+    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    if job is not None and first:
+        write_json(Path(job["result"]), {"value": _portable(value)})
+
+
+def leave_error(error: BaseException) -> None:
+    """Leave an error of any rank; a rank that returned a score overrides it."""
+    job = handed()
+    if job is not None and read_json(Path(job["result"])) is None:
+        write_json(Path(job["result"]), {"error": f"{type(error).__name__}: {error}"[:2000]})
+
+
+def taken(job: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the trial of a job left: ``value`` or ``error``; None if nothing."""
+    return read_json(Path(json.loads(job[HANDED])["result"]))
+
+
+def value_of(found: Any) -> Any:
+    """The inverse of what :func:`leave` writes: numbers are text, for JSON has neither NaN nor infinity."""
+    if isinstance(found, dict):
+        return {key: value_of(item) for key, item in found.items()}
+    if isinstance(found, list):
+        return [value_of(item) for item in found]
+    return None if found is None else float(found)
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _portable(item) for key, item in value.items() if _is_number(item)}
+    if isinstance(value, (list, tuple)):
+        return [_portable(item) for item in value]
+    if value is None:
+        return None
+    if not _is_number(value):
+        raise NoScore(f"the task returned {type(value).__name__}, not a number")
+    return repr(float(value))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _pickled(job: Any) -> bytes:
+    """The job by reference to its classes: the program that reads it has the same ``__main__``."""
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=4).dump(job)
+    return buffer.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Names classes also where this process knows another object by their name.
+
+    A launcher's worker has another ``__main__`` than the program, and Hydra executes a plugin's module anew.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Pickle's hook for objects that it is about to pickle in its own way."""
+        return (named, (obj.__module__, obj.__qualname__)) if isinstance(obj, type) else NotImplemented
+
+
+def named(module: str, name: str) -> Any:
+    """The class of that name in a module of the running program."""
+    return operator.attrgetter(name)(importlib.import_module(module))

@@ -1,0 +1,41 @@
+"""The run that is prepared for a GPU, rehearsed on a CPU: its tests, its parts, what it writes, how it ends."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(out, *arguments):
+    command = [sys.executable, "-m", "recipes.benchmarks.gpu", "--device", "cpu", "--out", str(out), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def test_the_whole_run(tmp_path):
+    ended = run(tmp_path, "--budget-seconds", "550")
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found) == {"machine", "identity", "cost", "syncs", "callbacks", "gpt"}
+    assert set(found["identity"]["outcomes"].values()) == {"passed"}
+    suite = ElementTree.parse(tmp_path / "tests.xml").getroot()[0]
+    assert int(suite.get("tests")) == len(found["identity"]["outcomes"]) >= 25
+    assert found["cost"]["tiny"]["rounds"][0].keys() == {"bare", "LRRangeTest", "Lightning LearningRateFinder"}
+    bare, tested = (found["syncs"][name]["items"] for name in ("bare steps", "steps of a range test"))
+    assert tested <= bare + 1  # values read in ten steps, which are one window
+    assert found["callbacks"]["us"].keys() > {"all four, formula and decay per step"}
+    losses = [arm["losses"] for arm in found["gpt"]["arms"].values()]
+    assert len(losses) >= 3
+    assert all(curve[-1] < curve[0] for curve in losses)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "results.json", "tests.xml"}
+    assert (tmp_path / "report.md").read_text().count("|---|") >= 5
+
+
+def test_a_part_without_time_is_skipped_and_a_wrong_one_refused(tmp_path):
+    ended = run(tmp_path, "--part", "gpt", "--budget-seconds", "0")
+    assert ended.returncode == 0
+    assert "gpt: skipped, 0 s are left and it needs 50" in ended.stdout
+    assert json.loads((tmp_path / "results.json").read_text())["gpt"] == "skipped"
+    assert "invalid choice: 'training'" in run(tmp_path, "--part", "training").stderr

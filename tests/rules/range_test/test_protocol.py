@@ -1,0 +1,91 @@
+"""The range test's protocol: what it asks for, and what it makes of the losses."""
+
+import math
+
+import pytest
+
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.protocol import START, WINDOW, SweepSettings, Training, carry_out, range_test
+from lr_lightning.rules.range_test.result import RangeTestResult
+from tests.helpers.curves import bowl
+
+
+def asked(settings, losses, training=Training(batches=20)):  # noqa: B008  (frozen)
+    """All requests of a test whose step ``i`` of sweep ``k`` has the loss ``losses(k, i)``, and its result."""
+    requests = []
+
+    def take(steps):
+        requests.append(steps)
+        sweep = int(steps.series.split()[1])
+        return [losses(sweep, steps.index + i) for i in range(len(steps.lrs))]
+
+    return requests, carry_out(range_test(settings, training), take)
+
+
+def test_a_sweep_asks_for_the_ladder_in_windows_on_cycled_batches_from_the_start():
+    settings = SweepSettings(min_lr=1e-7, max_lr=1e-4, num_steps=25, num_batches=8)
+    requests, result = asked(settings, lambda sweep, i: 1.0)
+    assert [lr for steps in requests for lr in steps.lrs] == list(settings.lrs)
+    assert [len(steps.lrs) for steps in requests] == [WINDOW, WINDOW, 5]
+    assert [steps.origin for steps in requests] == [START, None, None]
+    assert [number for steps in requests for number in steps.batches] == [i % 8 for i in range(25)]
+    assert (result.coverage.visited, result.coverage.planned, result.steps, result.cycle) == (25, 25, 25, 8)
+
+
+def test_each_repeat_starts_anew_on_the_next_batches():
+    settings = SweepSettings(num_steps=10, repeats=3, num_batches=4)
+    requests, result = asked(settings, lambda sweep, i: 1.0)
+    assert [(steps.series, steps.origin, steps.first) for steps in requests] == [
+        ("sweep 0", START, 0), ("sweep 1", START, 4), ("sweep 2", START, 8),
+    ]  # fmt: skip
+    assert result.steps == 30
+
+
+def test_without_cycling_the_data_go_on():
+    requests, result = asked(SweepSettings(num_steps=12, num_batches=None), lambda sweep, i: 1.0)
+    assert [(steps.cycle, steps.batches) for steps in requests] == [(None, None)] * 2
+    assert result.cycle == 1
+
+
+def test_more_batches_than_there_are_cycle_through_all():
+    _, result = asked(SweepSettings(num_steps=10), lambda sweep, i: 1.0, Training(batches=3))
+    assert result.cycle == 3
+
+
+@pytest.mark.parametrize("end", [math.nan, 1e6], ids=["nan", "diverging"])
+def test_a_sweep_ends_in_the_window_in_which_it_diverges_and_is_read_like_the_curve(end):
+    settings = SweepSettings()
+    curve = [loss if i < 72 else end for i, loss in enumerate(bowl(settings.lrs))]
+    requests, result = asked(settings, lambda sweep, i: curve[i])
+    assert result.coverage.visited == 80
+    assert len(requests) == 8
+    whole = analyze(settings.lrs, curve, planned=100, cycle=8)
+    assert result.suggestion == pytest.approx(whole.suggestion, rel=1e-12)
+    assert result.interval == pytest.approx(whole.interval, rel=1e-12)
+
+
+def test_a_short_reply_ends_the_sweep():
+    replies = iter([[2.0] * 10, [2.0, 1.9]])
+    result = carry_out(range_test(SweepSettings(), Training()), lambda steps: next(replies))
+    assert result.coverage.visited == 12
+    assert isinstance(result, RangeTestResult)
+
+
+@pytest.mark.parametrize(
+    ("rule", "decays", "kind"),
+    [("share", True, "decay"), ("share", False, "constant"), ({"schedule": "constant"}, True, "constant"),
+     ({"schedule": "decay"}, False, "decay")],
+)  # fmt: skip
+def test_the_suggestion_is_for_the_schedule_of_the_training_unless_the_rule_says_otherwise(rule, decays, kind):
+    settings = SweepSettings(rule=rule)
+    curve = bowl(settings.lrs)
+    training = Training(batches=20, train_steps=4800, decays=decays)
+    _, result = asked(settings, lambda sweep, i: curve[i], training)
+    assert result.schedules["constant"] == pytest.approx(result.schedules["decay"] / 2)
+    assert result.suggestion == result.schedules[kind]
+
+
+def test_pace_holds_the_suggestion_back():
+    curve = bowl(SweepSettings().lrs)
+    low, high = (analyze(SweepSettings().lrs, curve, rule={"pace": pace}).suggestion for pace in (10.0, 1.0))
+    assert low < analyze(SweepSettings().lrs, curve).suggestion < high
