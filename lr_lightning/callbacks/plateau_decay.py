@@ -110,7 +110,7 @@ class PlateauDecay(Callback):
         self.eps = None if eps is None else least_change(self._rule.name, eps)
         self.factor = float(factor)
         self._own = {"_rule": self._rule, "factor": self.factor, "eps": self.eps}
-        self.warmup = settings.checked_warmup(warmup)
+        self.warmup = settings.checked_warmup(warmup, self.feed)
         self.min_lr = settings.checked_floors(min_lr)
         self.optimizer = settings.checked_indices(optimizer)
         self._restore = settings.checked_restore(restore_best, interval)

@@ -155,7 +155,7 @@ def _likeness(one: str, other: str) -> float:
     plain = [re.sub(r"\d", "", word) for word in (one, other)]
     if plain[0] == plain[1] or max(len(one), len(other)) < 3:
         return 0.0
-    return difflib.SequenceMatcher(None, one, other).ratio()
+    return 1.0 if sorted(one) == sorted(other) else difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def check_flag(name: str, value: object) -> bool:

@@ -61,10 +61,12 @@ def checked_monitor(monitor: object) -> str:
     return check_name("monitor", monitor, "the name of a metric")
 
 
-def checked_warmup(warmup: Any) -> int | float:
-    """The warm-up as a number of batches (int) or a share of the run (float)."""
+def checked_warmup(warmup: Any, feed: Feed) -> int | float:
+    """The warm-up as a number of batches (int) or a share of the run (float), whose end may be planned then."""
     if isinstance(warmup, float):
-        return check_number("warmup", warmup, 0.0, 1.0)
+        if check_number("warmup", warmup, 0.0, 1.0) and feed.horizon == "unknown":
+            raise ValueError(f"warmup={warmup} is a share of the run, but horizon='unknown'; give a number of batches")
+        return warmup
     return check_count("warmup", warmup, 0)
 
 

@@ -23,6 +23,8 @@ SURE = 0.05
 """Of a trend, to be told: the usual level of significance (Fisher)."""
 _LIKELY = 0.84
 """p of a trend towards worse values that speaks against flat ground: three that rise have .85. A choice."""
+_CLEAR_RISE = 4.0
+"""And by how many standard deviations they rise: three values of white noise do so in one case of ten."""
 
 
 def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[float] = ()) -> str:
@@ -31,7 +33,8 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     Args:
         cause: The decision's cause, ``"plateau"`` or ``"flat"``.
         evidence: Its evidence: over the window, ``p`` of a trend towards better values (``p_late`` in its later half),
-            ``observations``, ``blocks`` that they were averaged into and ``swing``, these blocks' lag-1 correlation;
+            ``rise`` of that half in units of its noise, ``observations``, ``blocks`` that they were averaged into and
+            ``swing``, these blocks' lag-1 correlation;
             ``drift`` how the weights moved, where that was followed.
         train_losses: The training loss between observations, oldest first; empty if it wasn't collected.
 
@@ -45,18 +48,17 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     """
     # Within the window: before it both may have fallen.
     fell = mann_kendall(train_losses[-max(5, int(evidence.get("observations", 16.0))) :])[1]
-    if _worsens(evidence, 1.0 - SURE):
+    rises = evidence.get("rise", 0.0) > _CLEAR_RISE and _worsens(evidence, _LIKELY)
+    if rises or _worsens(evidence, 1.0 - SURE):  # never "a higher LR may help" to what gets worse with this one
         return _why_worse(train_losses, fell)
     if _swings(evidence):
         return "oscillation"
     if fell < 0.01 and evidence.get("p", 0.0) >= 0.3:
         return "overfitting"
     going = moving_on(evidence)
-    # How the weights move tells more than what cuts have brought.
-    flat = going if going is not None else cause == "flat"
-    if flat and _worsens(evidence, _LIKELY):  # never "a higher LR may help" to what gets worse with this one
-        return _why_worse(train_losses, fell)
-    return "flat region" if flat else "noise floor"
+    if going is not None:  # how the weights move tells more than what cuts have brought
+        return "flat region" if going else "noise floor"
+    return "flat region" if cause == "flat" else "noise floor"
 
 
 def _worsens(evidence: Mapping[str, float], sure: float) -> bool:
