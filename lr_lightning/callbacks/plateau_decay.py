@@ -17,6 +17,7 @@ from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
 from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.rules.checks import check_flag
@@ -177,6 +178,7 @@ class PlateauDecay(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
+        follow_again(trainer)
         groups = settings.check_live(trainer, self.optimizer, self.min_lr, self._group_counts)
         if self._best:
             self._best.check(trainer)
@@ -213,7 +215,7 @@ class PlateauDecay(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups and optimizers that are new since the last batch the factor so far."""
         factor, floors = company.factor_of(trainer, PlateauDecay), partial(self._floors, trainer)
-        decisions.join(self._optimizers(trainer), company.schedulers(trainer), factor, floors)
+        decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -348,8 +350,8 @@ class PlateauDecay(Callback):
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)
-        chosen = self._optimizers(trainer)
-        written = self._writer.apply(decision, chosen, company.schedulers(trainer), self._floors(trainer), eps)
+        chosen, schedulers = self._optimizers(trainer), all_schedulers(trainer)
+        written = self._writer.apply(decision, chosen, schedulers, self._floors(trainer), eps)
         if not written:
             if "min_lr" not in self._warned:
                 rank_zero_info(f"PlateauDecay: {decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")

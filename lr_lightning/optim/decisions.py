@@ -173,7 +173,7 @@ def mark(optimizers: Sequence[Any]) -> None:
 
 def join(
     optimizers: Sequence[Any],
-    schedulers: Sequence[Any],
+    schedulers: Callable[[], Sequence[Any]],
     factor_of: Callable[[Any], float],
     floors_of: Callable[[Any], float | Sequence[float]],
 ) -> None:
@@ -181,7 +181,7 @@ def join(
 
     Args:
         optimizers: Torch optimizers.
-        schedulers: All schedulers: those of a new optimizer were built with its full LR.
+        schedulers: Gives all schedulers: those of a new optimizer were built with its full LR.
         factor_of: An optimizer's factor so far.
         floors_of: An optimizer's floors, for the factor of a new one.
     """
@@ -192,7 +192,7 @@ def join(
             continue
         factor = factor_of(optimizer)
         if len(new) == len(groups) and factor != 1.0:
-            param_groups.decay([optimizer], schedulers, factor, floors_of(optimizer))
+            param_groups.decay([optimizer], schedulers(), factor, floors_of(optimizer))
         elif factor != 1.0:
             for group in new:
                 param_groups.apply_factor(group, factor)

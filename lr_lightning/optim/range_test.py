@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning.optim.param_groups import momentum, reference_lr, set_lr, unwrap
+from lr_lightning.optim.param_groups import adaptive, momentum, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Snapshot
 from lr_lightning.rules.checks import check_count, check_flag, shown
@@ -119,6 +119,7 @@ def range_test(
     spacing: str = "exponential",
     rule: str | Mapping[str, Any] | ReadingRule = "share",
     repeats: int = 1,
+    budget: float | int = protocol.BUDGET,
     batch_size: int | None = None,
     train_steps: int | None = None,
     decays: bool = True,
@@ -145,11 +146,14 @@ def range_test(
         max_lr: Last LR of the ladder.
         num_steps: Steps of the ladder.
         spacing: ``"exponential"`` or ``"linear"``.
-        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"``, ``"minimum"``, or a
-            mapping with the expert's settings of :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
+        rule: How the curve is read: ``"share"``, or a classic reading, ``"midpoint"``, ``"steepest"``, ``"valley"``,
+            ``"minimum"``, which is given as it is, without trials; or a mapping with the expert's settings of
+            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
         repeats: Sweeps in all; further ones use the next batches and narrow (or honestly widen) the interval.
+        budget: Most optimizer steps that the test may take: a float is a share of ``train_steps``, an int a number of
+            steps. The sweeps always take theirs; with at least 50 more, and ``decays``, trials follow. 0: none.
         batch_size: Samples per step, for the record.
-        train_steps: Optimizer steps of the run to come, if known; see ``decays``.
+        train_steps: Optimizer steps of the run to come, if known; see ``budget`` and ``decays``.
         decays: Whether a schedule will lower the LR. If not, the suggestion is the one for constant LR.
 
     Returns:
@@ -159,7 +163,7 @@ def range_test(
     Raises:
         ValueError: If an argument is out of range, the loader empty or an iterator, or the rule unknown.
     """
-    settings = SweepSettings(min_lr, max_lr, num_steps, spacing, rule, repeats)
+    settings = SweepSettings(min_lr, max_lr, num_steps, spacing, rule, repeats, budget=budget)
     check_flag("decays", decays)
     for name, value in (("batch_size", batch_size), ("train_steps", train_steps)):
         if value is not None:
@@ -169,7 +173,8 @@ def range_test(
     try:
         largest = max(map(momentum, loop.optimizer.param_groups))
         batches = loop.fetch(protocol.CYCLED_BATCHES)
-        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays))
+        divides = any(map(adaptive, loop.optimizer.param_groups))
+        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides))
         return replace(protocol.carry_out(asks, loop.take), batch_size=batch_size)
     finally:
         loop.close()

@@ -63,10 +63,10 @@ def same(a, b):
     return a == b
 
 
-OPTIONS = [{}, {"repeats": 2}]
+OPTIONS = [{}, {"repeats": 2}, {"budget": 250}]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "trials"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "tensor_lr"])
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh", "warm"])
 def test_it_leaves_no_trace(options, optimizer, warm):
@@ -80,6 +80,7 @@ def test_it_leaves_no_trace(options, optimizer, warm):
     tensors = [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
     result = range_test(model, made, loss_fn, loader, **options)
     assert result.ok, result.reason
+    assert bool(result.trials) == ("budget" in options)
     assert same(before, state(model, made))
     assert torch.equal(order, generator.get_state())
     assert tensors[: len(list(model.parameters()))] == [id(p) for p in model.parameters()]
@@ -87,7 +88,7 @@ def test_it_leaves_no_trace(options, optimizer, warm):
         assert tensors == [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "trials"])
 def test_training_goes_on_as_if_nothing_had_been(options):
     def train(test):
         model, optimizer = build()

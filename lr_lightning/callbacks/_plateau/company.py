@@ -24,8 +24,3 @@ def inherited(trainer: Any, callback: Any) -> float:
     """What an optimizer has been decayed by, before a checkpoint that has no state of this callback."""
     first = callback._optimizers(trainer)[0]
     return lr_factor(first.param_groups[0]) / factor_of(trainer, type(callback))(first)
-
-
-def schedulers(trainer: Any) -> list[Any]:
-    """The trainer's schedulers."""
-    return [config.scheduler for config in trainer.lr_scheduler_configs]

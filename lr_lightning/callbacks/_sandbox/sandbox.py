@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
-from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
+from lr_lightning.callbacks._traces import MACHINERY, warn_of_traces
 from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
