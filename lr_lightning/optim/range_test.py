@@ -1,18 +1,19 @@
 """The range test for plain PyTorch: the same protocol and rules as the Lightning callback, in a small loop."""
 
-import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning.optim.param_groups import adaptive, momentum, reference_lr, set_lr, unwrap
+from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
-from lr_lightning.optim.snapshot import Snapshot
+from lr_lightning.optim.snapshot import Kept, Snapshot, in_words
 from lr_lightning.rules.checks import check_count, check_flag, shown
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
@@ -22,27 +23,18 @@ from lr_lightning.rules.range_test.result import RangeTestResult
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
 
-_GENERATORS = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
-
-
 class State:
-    """Model, optimizer and the process's random numbers; :meth:`restore` may be called many times."""
+    """Model, optimizer, a loss with state, and the process's random numbers; to be restored many times."""
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self._snapshot, self._random = Snapshot(model, [optimizer]), rng_state()
+    def __init__(self, model: nn.Module, optimizer: Any, loss_fn: LossFunction) -> None:
+        # What a plain function writes down is the script's own notes.
+        others = {} if isinstance(loss_fn, FunctionType) else {"loss_fn": loss_fn}
+        self.snapshot, self._random = Snapshot(model, [optimizer], others=others), rng_state()
 
     def restore(self) -> None:
         """Put everything back, in place."""
-        self._snapshot.restore()
+        self.snapshot.restore()
         self._random()
-
-
-def loader_generators(loader: Any) -> list[torch.Generator]:
-    """The random generators that a DataLoader and its samplers own."""
-    found = (
-        functools.reduce(lambda owner, name: getattr(owner, name, None), p.split("."), loader) for p in _GENERATORS
-    )
-    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
 class Loop:
@@ -60,11 +52,11 @@ class Loop:
             raise ValueError(
                 "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
             )
-        self.model, self.optimizer, self.loss_fn = model, unwrap(optimizer), loss_fn
-        self.states = {protocol.START: State(model, self.optimizer)}
-        self.generators = [(g, g.get_state()) for g in loader_generators(loader)]
-        reference = reference_lr([self.optimizer])
-        self.ratios = [float(group["lr"]) / reference for group in self.optimizer.param_groups]
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.data, self.states = Kept({"loader": loader}, data=True), {protocol.START: self._state()}
+        # Peak over peak: what a scheduler has made of the LRs before the test doesn't matter.
+        reference = reference_lr([optimizer])
+        self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
         self._iterator, self._batches = iter(loader), list[Any]()
 
     def fetch(self, count: int) -> int:
@@ -86,15 +78,20 @@ class Loop:
         numbers = steps.batches or ()
         losses = [self._step(lr, number) for lr, number in zip(steps.lrs, numbers, strict=True)]
         if steps.keep is not None:
-            self.states[steps.keep] = State(self.model, self.optimizer)
+            self.states[steps.keep] = self._state()
         return torch.stack(losses).tolist()
 
     def close(self) -> None:
-        """Put everything back, the loader's generators included."""
+        """Put everything back, the loader's own state included, and name in a warning what can't be."""
         self._iterator = iter(())
-        self.states[protocol.START].restore()
-        for generator, state in self.generators:
-            generator.set_state(state)
+        start = self.states[protocol.START]
+        start.restore()
+        self.data.restore()
+        if words := in_words([*start.snapshot.left(), *self.data.left()]):
+            warnings.warn(words, stacklevel=3)
+
+    def _state(self) -> State:
+        return State(self.model, self.optimizer, self.loss_fn)
 
     def _step(self, lr: float, number: int) -> Tensor:
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
