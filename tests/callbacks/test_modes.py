@@ -8,14 +8,15 @@ from tests.callbacks.test_range_test_options import ReturnsLoss, fit
 
 
 class Frozen(ReturnsLoss):
-    """The norm layer is in evaluation mode from the start; each step notes the modes it meets."""
+    """The norm layer is in evaluation mode from the start; each step of the test and the fit meets that."""
 
     def on_train_start(self):
         self.net[1].eval()
-        self.modes = []
+        self.wanted = [module.training for module in self.modules()]
+        assert self.wanted.count(False) == 1
 
     def training_step(self, batch, batch_idx):
-        self.modes.append([module.training for module in self.modules()])
+        assert [module.training for module in self.modules()] == self.wanted
         return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch, batch_idx):
@@ -26,20 +27,9 @@ class Frozen(ReturnsLoss):
 @pytest.mark.parametrize("options", [{}, {"evaluate": "val", "val_batches": 2}, {"repeats": 2}], ids=str)
 def test_every_step_during_and_after_the_test_meets_the_same_modes(options):
     test = LRRangeTest(1e-6, 1.0, 12, **options)
-    wanted = None
-
-    class Noted(Frozen):
-        def on_train_start(self):
-            nonlocal wanted
-            super().on_train_start()
-            wanted = [module.training for module in self.modules()]
-
-    module = Noted()
-    fit(test, module, max_epochs=1, num_sanity_val_steps=0)
+    runner = fit(test, Frozen(), max_epochs=2, num_sanity_val_steps=0)
     assert test.result.coverage.visited >= 10
-    assert wanted.count(False) == 1
-    assert module.modes
-    assert all(modes == wanted for modes in module.modes)
+    assert runner.global_step == 16
 
 
 def test_plain_torch_puts_the_modes_back():
