@@ -41,6 +41,9 @@ SHORTEST, LONGEST = 25, 50
 EXPECTED = 3
 """Trials that bracket the best at the first go; each step of a climb takes one more."""
 
+ALIKE = 0.02
+"""Share of the way from the first loss within which all trials count as alike. A choice: dead units differ by less."""
+
 AGREE = 2.5
 """Steps between the sweep's answer and the trials' beyond which the sweep has misread its curve."""
 
@@ -147,7 +150,7 @@ def next_lr(
     best = min(lrs, key=lambda lr: (score(trials[lr], length), lr))
     if not math.isfinite(score(trials[best], length)):
         return _within(lrs[0] / STEP**2, bounds)
-    if len(lrs) > 1 and all(not _worse(trials[lr], trials[best], length) for lr in lrs):
+    if len(lrs) > 1 and _alike([score(trials[lr], length) for lr in lrs], trials[best][0]):
         return _within(lrs[0] / JUMP, bounds)
     if best == lrs[-1] and (up := _within(best * STEP, bounds)):
         return up
@@ -197,6 +200,11 @@ def _vertex(scores: Mapping[float, float], best: float) -> float:
 def _worse(losses: Sequence[float], best: Sequence[float], length: int) -> bool:
     gap = np.asarray(_tail(losses, length)) - np.asarray(_tail(best, length))
     return float(gap.mean()) > SURE * float(gap.std()) / math.sqrt(len(gap))
+
+
+def _alike(scores: Sequence[float], start: float) -> bool:
+    """Whether what trials reached differs by next to nothing of how far they came from the first loss."""
+    return max(scores) - min(scores) <= ALIKE * abs(start - min(scores))
 
 
 def _tail(losses: Sequence[float], length: int) -> Sequence[float]:
