@@ -39,7 +39,7 @@ from recipes.benchmarks.harness import (
     spread,
 )
 
-STEPS, LOW, HIGH = 100, 1e-9, 1e-7
+STEPS, LOW, HIGH = 100, 1e-7, 1e-3
 Seconds = tuple[float, float]
 
 
@@ -47,7 +47,7 @@ class Timed(LRRangeTest):
     """A range test that times itself."""
 
     def __init__(self) -> None:
-        super().__init__(min_lr=LOW, max_lr=HIGH, num_steps=STEPS, apply=False, progress_bar=False)
+        super().__init__(min_lr=LOW, max_lr=HIGH, num_steps=STEPS, budget=0, apply=False, progress_bar=False)
 
     def run(self, trainer: L.Trainer) -> Any:
         """Time the whole test."""

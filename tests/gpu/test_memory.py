@@ -60,7 +60,7 @@ class Uncopyable(Classifier):
 
 def failing_fit(folder, module, test):
     L.seed_everything(3, verbose=False)
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": 1}
     trainer = L.Trainer(
         callbacks=[test],
         default_root_dir=folder,

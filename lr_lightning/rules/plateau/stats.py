@@ -117,6 +117,16 @@ def fall(values: Sequence[float]) -> float:
     return drop * (n - 1) / max(1, n - third)
 
 
+def rise(values: Sequence[float]) -> float:
+    """By how many standard deviations around their line the values rise from the first to the last, at most 99.
+
+    >>> rise([1.0, 2.0, 3.0]), rise([3.0, 2.0, 1.0])
+    (99.0, 0.0)
+    """
+    up, noise = max(0.0, -fall(values)), spread(values)
+    return min(99.0, up / noise) if noise > 0 else 99.0 * (up > 0)
+
+
 def lag_one(values: Sequence[float]) -> float:
     """Lag-1 correlation of the residuals around a line, corrected for the bias of short series; 0 if undefined."""
     rest = residuals(values)

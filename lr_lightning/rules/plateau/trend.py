@@ -215,7 +215,8 @@ class TrendRule:
         if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
-        evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
+        late = means[len(means) // 2 :]
+        evidence["p_late"], evidence["rise"] = stats.mann_kendall(late)[1], stats.rise(late)
         if drift is not None and drift.ratio is not None:
             evidence["drift"] = drift.ratio
         return self._plateau(stage, seen, at, horizon, means, evidence, drift)
