@@ -53,7 +53,7 @@ def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int 
 
 
 def arguments(description: str | None, epochs: int, seeds: int | None = None, **more: Any) -> argparse.Namespace:
-    """``--epochs``, ``--save`` and, where there are several, ``--seeds``; ``more`` holds options of one recipe alone."""
+    """``--epochs``, ``--save`` and, where there are several, ``--seeds``; ``more``: options of one recipe alone."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=epochs, help="epochs of each training (default: %(default)s)")
     if seeds is not None:
