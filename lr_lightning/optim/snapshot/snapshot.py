@@ -153,6 +153,20 @@ class Kept:
         return [f"{where} ({why})" for where, why in found.items()]
 
 
+_NAMED = 12  # in one warning
+
+
+def in_words(traces: list[str]) -> str:
+    """A warning that names what couldn't be put back; empty if all could."""
+    if not traces:
+        return ""
+    more = f" and {len(traces) - _NAMED} more" if len(traces) > _NAMED else ""
+    return (
+        "All that a range test can put back is as it was before the steps it took; these it can't put back: "
+        f"{', '.join(traces[:_NAMED])}{more}"
+    )
+
+
 def reachable(roots: Mapping[str, Any], machinery: tuple[type, ...] = ()) -> list[Any]:
     """All objects that a snapshot of these roots would go into, those without state left out."""
     walk = Walk(visitor_of, machinery)
