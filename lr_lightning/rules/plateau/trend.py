@@ -42,8 +42,7 @@ _MOST_BACKOFF, _OPEN_BACKOFF = (
     2.0,
 )  # of the window after useless cuts, where the end is known or not: the benchmark
 _RAMP = 30  # observations from which full certainty is asked for: runs of 25 validations can't wait for it; a choice
-# Of the resolution, in the first half of a planned run (on signals: alarms 4 % -> 0 there) and elsewhere.
-_EARLY, _LATE = 1.5, 0.7
+_EARLY, _LATE = 1.5, 0.7  # of the resolution, in a planned run's first half (on signals: alarms 4 % -> 0) and later
 _STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
 _WAIT = Decision("keep", "the window fills", "waiting")
 
