@@ -24,7 +24,7 @@ from lr_lightning.callbacks._sandbox.settings import (
     why_lr_is_no_step_size,
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, warn_of_strays
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.other_loggers import publish
@@ -209,6 +209,7 @@ class LRRangeTest(Callback):
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
 
+    @searched_once
     def run(self, trainer: Trainer) -> RangeTestResult:
         """Run a test now and apply the LR found if ``apply``; for hooks of your own, e.g. after unfreezing layers.
 

@@ -20,7 +20,7 @@ from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings, check_device, check_device_is_here
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -185,6 +185,7 @@ class LRSearch(Callback):
         """Forget what belongs to this fit."""
         self._pending = self._resumed = False
 
+    @searched_once
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
         optimizers, schedulers = trainer.optimizers, all_schedulers(trainer)
