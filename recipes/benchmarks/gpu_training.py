@@ -46,6 +46,10 @@ def arms(steps: int) -> dict[str, Arm]:
             lambda parameters: _adamw(parameters, 1e-3),
             lambda: [LRRangeTest(progress_bar=False), PlateauDecay("val_loss", verbose=False)],
         ),
+        "hands-off, 15 % of the steps for the test": (
+            lambda parameters: _adamw(parameters, 1e-3),
+            lambda: [LRRangeTest(budget=0.15, progress_bar=False), PlateauDecay("val_loss", verbose=False)],
+        ),
         "AdamW 3e-4 + cosine": (lambda parameters: _with_cosine(_adamw(parameters, 3e-4), steps), list),
         "Prodigy + cosine": (prodigy, list),
     }

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from lr_lightning.rules.range_test.curve import head_length, prepare, run_lengths, smooth, stop_index
+from lr_lightning.rules.range_test.curve import (
+    despike,
+    head_length,
+    noise_level,
+    prepare,
+    run_lengths,
+    smooth,
+    stop_index,
+)
 from lr_lightning.rules.range_test.interval import constant_factor, resampled_readings, width
 from lr_lightning.rules.range_test.readings import read
 from tests.helpers.curves import LRS, bowl
@@ -73,3 +81,34 @@ def test_resampled_readings_are_reproducible_and_centred():
     assert readings == resampled_readings(found, "share", 40)
     assert len(set(readings)) > 20
     assert float(np.median(readings)) == pytest.approx(read(found, "share"), rel=0.3)
+
+
+@pytest.mark.parametrize("trend", [0.0, 0.01, "bent"])
+def test_the_noise_of_one_loss_whatever_the_trend(trend):
+    noise = np.random.default_rng(0).normal(0.0, 0.3, 4000)
+    place = np.arange(4000.0)
+    bend = 5.0 * (place / 1000) ** 2 if trend == "bent" else trend * place
+    assert noise_level(noise + bend) == pytest.approx(0.3, rel=0.05)
+    # Batches that differ by far more than the noise, each met every eighth step.
+    uneven = noise + bend + 5.0 * np.random.default_rng(1).normal(size=8)[np.arange(4000) % 8]
+    assert noise_level(uneven, cycle=8) == pytest.approx(0.3, rel=0.06)
+    assert noise_level(uneven) > 1.0
+
+
+def test_the_noise_of_next_to_nothing():
+    assert noise_level(np.array([1.0, 2.0, 3.0])) == 0.0
+    assert noise_level(np.arange(20.0)) == 0.0
+
+
+def test_single_spikes_go_and_steps_stay():
+    quiet = np.where(np.arange(40) < 20, 2.0, 1.0) + 0.001 * np.sin(np.arange(40.0) * 7)
+    spiked = quiet.copy()
+    spiked[[5, 30]] = [9.0, -9.0]
+    np.testing.assert_allclose(despike(spiked), quiet, atol=0.01)
+    np.testing.assert_allclose(despike(quiet), quiet, atol=0.01)
+    short = np.array([1.0, 9.0, 1.0, 1.0])
+    np.testing.assert_array_equal(despike(short), short)
+    assert despike(short) is not short
+    just = np.array([1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0])
+    assert float(despike(just, reach=3).max()) == 1.0
+    assert float(despike(just[:6], reach=3).max()) == 9.0
