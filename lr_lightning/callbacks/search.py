@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
@@ -18,7 +20,7 @@ from lr_lightning.callbacks._sandbox.progress import ProgressBar
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings, check_device, check_device_is_here
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks.range_test import note_in_hparams
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -115,6 +117,10 @@ class LRSearch(Callback):
         self.num_steps, self.range_test, self.apply, self.num_batches = num_steps, range_test, apply, num_batches
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.progress_bar, self.name = progress_bar, name
+        self._fits = Fits()
+        self._begin()
+
+    def _begin(self) -> None:
         self.plan: Plan | None = None
         self.trials: list[Trial] = []
         self.costs: list[int] = []
@@ -143,7 +149,8 @@ class LRSearch(Callback):
         lrs = {key: saved.optional(key, saved.number) for key in ("best_lr", "previous_lr")}
         steps, trials = saved.count("steps"), [_trial(saved, trial) for trial in saved.items("trials")]
         self.best_lr, self.previous_lr = lrs["best_lr"], lrs["previous_lr"]
-        self.steps, self.trials, self._resumed = steps, trials, bool(trials)
+        self.steps, self.trials = steps, trials
+        self._fits.give()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
@@ -151,15 +158,20 @@ class LRSearch(Callback):
             return
         _internals.require(trainer, "LRSearch")
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
+        if self._fits.begins_anew(trainer):
+            self._begin()
         self._pending = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only a fit that starts anew is searched."""
+        follow_again(trainer)
+        self._resumed = self._fits.begin() and bool(self.trials)
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
-            if self._resumed and self.apply and self.best_lr is not None:
-                note_in_hparams(trainer, self.best_lr)  # the module was built anew, with the LR before
+            if self._resumed and self.apply and self.best_lr is not None and self.previous_lr is not None:
+                # The module was built anew, with the LR before.
+                note_lr_in_module(trainer, self.best_lr, self.previous_lr)
         else:
             check_device_is_here("snapshot_device", self.snapshot_device)
 
@@ -173,9 +185,10 @@ class LRSearch(Callback):
         """Forget what belongs to this fit."""
         self._pending = self._resumed = False
 
+    @searched_once
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
-        optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = trainer.optimizers, all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
         step, epoch, folder = _sandbox.logging_step(trainer), trainer.current_epoch, trainer.log_dir
@@ -185,7 +198,7 @@ class LRSearch(Callback):
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
         if self.apply and self.best_lr is not None:
             param_groups.rescale(optimizers, schedulers, self.best_lr)
-            note_in_hparams(trainer, self.best_lr)
+            note_lr_in_module(trainer, self.best_lr, previous)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
             guard(self, partial(self._save, f"{folder}/{self.name}", plan))

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._search_metric import Watch, whole_run
 from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_name
 from lr_lightning.rules.saved import Saved
@@ -58,10 +59,24 @@ class TrialPruner(Callback):
         check_count("least", least, 1)
         check_flag("strict", strict)
         self.monitor, self.mode, self.first, self.eta, self.least = monitor, mode, first, eta, least
-        self.strict, self.reason = strict, ""
-        self._watch = Watch("TrialPruner", monitor)
+        self.strict = strict
+        self._fits = Fits()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.reason = ""
+        self._watch = Watch("TrialPruner", self.monitor)
         self._values: list[float] = []
         self._told = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget an earlier training."""
+        if stage == "fit" and self._fits.begins_anew(trainer):
+            self._begin()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Metrics of a checkpoint were for this fit alone."""
+        self._fits.begin()
 
     def state_dict(self) -> dict[str, Any]:
         """The metrics so far: a resumed trial is judged at the rungs that remain."""
@@ -74,6 +89,7 @@ class TrialPruner(Callback):
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
         self._values = Saved("TrialPruner", state_dict).floats("values")
+        self._fits.give()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""

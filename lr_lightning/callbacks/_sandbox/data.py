@@ -8,7 +8,7 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._sandbox.traces import MACHINERY
+from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.snapshot import Kept
 
 

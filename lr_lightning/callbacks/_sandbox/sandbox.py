@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
-from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
+from lr_lightning.callbacks._traces import MACHINERY, warn_of_traces
 from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
@@ -45,18 +45,6 @@ _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 def logging_step(trainer: Trainer) -> int:
     """The step under which Lightning itself logs: batches that led to an optimizer step so far."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-def fresh_metrics(trainer: Trainer) -> dict[str, Any]:
-    """The callback metrics that the loop now running or just ended has produced, by name.
-
-    ``trainer.callback_metrics`` also holds the metrics of loops that ended long ago.
-    """
-    results = trainer._results
-    if results is None:
-        return {}
-    connector = trainer._logger_connector
-    return dict(results.metrics(connector._first_loop_iter is not None)["callback"])
 
 
 class Sandbox:

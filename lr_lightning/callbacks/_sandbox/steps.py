@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox, Validation
+from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import param_groups
 
 MAX_SKIPPED = 20
@@ -32,7 +33,7 @@ class Probe(Callback):
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        schedulers = all_schedulers(trainer)
         reference = param_groups.reference_lr(optimizers, schedulers)
         self._groups = [
             (group, peak / reference)
