@@ -20,6 +20,7 @@ from recipes.benchmarks.harness import bare_trainer, clocks, since
 
 STEP = 5000.0  # µs of the step that the callbacks' share is given of
 STEPS, WARM = 600, 50
+PLANNED = 20_000  # steps of the run that the fit is the beginning of: step losses are read less often in a long one
 # The first that takes no more than 5.5 ms is used: small batches wait for the host, whose pace goes with the layers.
 CANDIDATES = [Size(layers, 512, 8, 256, 256, 16) for layers in (12, 8, 6, 4, 3, 2, 1)]
 RANGE_TEST, FORMULA, CURVES = "LRRangeTest, done", "LRFormula, per step", "LRCurves"
@@ -37,11 +38,14 @@ class HostTime(Callback):
 
     Args:
         callbacks: Name -> callback; their hooks are replaced by timed ones.
+        steps: Where the fit is ended.
     """
 
-    def __init__(self, callbacks: dict[str, Callback]) -> None:
+    def __init__(self, callbacks: dict[str, Callback], steps: int) -> None:
+        self._last, self._warm = steps, min(WARM, steps // 3)
+        self._counted = steps - self._warm
         self.spent: dict[str, list[float]] = {name: [0.0] for name in callbacks}
-        self.seconds, self._start, self._counted = 0.0, (0.0, 0.0), 0
+        self.seconds, self._start = 0.0, (0.0, 0.0)
         for name, callback in callbacks.items():
             for hook in [hook for hook in dir(Callback) if hook.startswith("on_")]:
                 setattr(callback, hook, self._timed(self.spent[name], getattr(callback, hook)))
@@ -61,18 +65,14 @@ class HostTime(Callback):
         """A new step; warm by now, the clock starts."""
         for steps in self.spent.values():
             steps.append(0.0)
-        if batch_idx == self._warm(trainer):
+        if batch_idx == self._warm:
             self._start = clocks()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After the last one, the clock stops: seconds a step."""
-        if trainer.global_step >= trainer.max_steps:
-            self._counted = trainer.max_steps - self._warm(trainer)
+        if trainer.global_step >= self._last:
+            trainer.should_stop = True
             self.seconds = since(self._start)[0] / self._counted
-
-    @staticmethod
-    def _warm(trainer: L.Trainer) -> int:
-        return min(WARM, trainer.max_steps // 3)
 
     def of(self, names: Sequence[str]) -> list[float]:
         """Microseconds in the hooks of these callbacks, of each step but the warm ones and the last, the fit's end."""
@@ -93,9 +93,9 @@ class Validated(Synthetic):
 
 
 def _fit(run: Run, size: Size, steps: int, callbacks: dict[str, Callback]) -> HostTime:
-    clock = HostTime(callbacks)
+    clock = HostTime(callbacks, steps)
     with tempfile.TemporaryDirectory() as root:
-        settings = {"max_steps": steps, "log_every_n_steps": 50, "precision": size.precision, **run.accelerator}
+        settings = {"max_steps": PLANNED, "log_every_n_steps": 50, "precision": size.precision, **run.accelerator}
         settings |= {"limit_val_batches": 1, "num_sanity_val_steps": 0}
         logger = TensorBoardLogger(root, default_hp_metric=False)
         trainer = bare_trainer([clock, *callbacks.values()], logger=logger, **settings)

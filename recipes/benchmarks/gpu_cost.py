@@ -148,10 +148,6 @@ def _warned_of_waiting(run: Run) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def _low(steps: int) -> dict[str, Any]:
-    return {"min_lr": range_test_cost.LOW, "max_lr": range_test_cost.HIGH, "num_steps": steps, "apply": False}
-
-
 def syncs(run: Run) -> dict[str, Any]:
     """Copies to the host and waits for the device in ten steps: the slope from a short fit to a long one."""
     lengths = (3, 6) if run.rehearsal else (20, 60)
@@ -162,7 +158,7 @@ def syncs(run: Run) -> dict[str, Any]:
         PlateauDecay("train_loss", interval="step", rule={"read_every": 64}, verbose=False),
         LRCurves(hparams=False),
     ]
-    tested = lambda n: lambda: [LRRangeTest(**_low(n), progress_bar=False)]  # noqa: E731
+    tested = lambda n: lambda: [LRRangeTest(num_steps=n, **range_test_cost.EXACTLY)]  # noqa: E731
     cases: dict[str, tuple[tuple[int, int], Callable[[int], Any]]] = {
         "bare steps": (lengths, lambda n: (n, list, False)),
         "steps of a range test": (lengths, lambda n: (1, tested(n), False)),

@@ -109,5 +109,5 @@ def test_the_copy_takes_the_size_of_the_parameters_or_none_of_the_device(tmp_pat
     bare, size = peak(tmp_path, [])
     test = LRRangeTest(**low, sandbox={"snapshot_device": where})
     with_copy, _ = peak(tmp_path, [test])
-    assert test.result.coverage.visited == 10
+    assert test.result.coverage.visited >= 10
     assert with_copy - bare <= most * size, (DEVICE, with_copy, bare, size)
