@@ -14,11 +14,11 @@ Swings = tuple[float, float, float, float]
 """Running sums over neighbouring differences of block means: of them, squares, products of two in a row, weights."""
 
 STILL: Swings = (0.0, 0.0, 0.0, 0.0)
-_MEMORY = 0.98  # some fifty differences: those of an earlier LR fade
-_PRIOR = 6.0  # so many differences of uncorrelated noise are believed in beforehand
-_MOST = 0.95
-_ENOUGH = 25.0
-_POOLED = 16
+_MEMORY = 0.98  # some fifty differences: those of an earlier LR fade; a choice
+_PRIOR = 6.0  # so many differences of uncorrelated noise are believed in beforehand; a choice
+_MOST = 0.95  # correlation that is believed: beyond it a window would never be long enough; a choice
+_ENOUGH = 25.0  # differences from which correlation is told: 40 series each of white and AR(1) noise, test_trend.py
+_POOLED = 16  # means that all pairs are compared of, in place of more: the plateau rule's cost; a choice
 
 
 def halve(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
