@@ -225,6 +225,9 @@ class Surrogate:
         mean: Expected score at each, in the score's own unit.
         low: Lower end of the band that holds the middle 80 % of the samples, at each value.
         high: Its upper end.
+
+    >>> Surrogate(values=(0.01, 0.1), mean=(0.5, 0.4), low=(0.4, 0.3), high=(0.6, 0.5)).mean[1]
+    0.4
     """
 
     values: tuple[float, ...]
