@@ -10,7 +10,7 @@ from lr_lightning.rules.range_test.interval import WIDE, constant_factor, find_i
 from lr_lightning.rules.range_test.readings import ReadingRule, read, reading_rule, share_of_drop
 from lr_lightning.rules.range_test.result import Coverage, RangeTestResult, Zones
 
-Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points"]
+Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points", "overruled"]
 
 
 def analyze(
@@ -83,6 +83,20 @@ def analyze(
     suggestion = _pooled(readings, curve)
     result = replace(blank, zones=find_zones(curve), interval=find_interval(curve, rule, suggestion, readings))
     return for_schedule(result, suggestion, train_steps, rule.schedule)
+
+
+def overruled(result: RangeTestResult, writer: str) -> RangeTestResult:
+    """The result of a sweep in which somebody else wrote the LR: no suggestion, but who it was.
+
+    >>> overruled(analyze([1e-3, 1e-2], [1.0, 0.9]), "Net.optimizer_step").status
+    'overruled'
+    """
+    reason = (
+        f"{writer} writes the LR itself, so the sweep's LRs are not in force, and the LR found would not be: leave it "
+        "to a scheduler, an LRFormula or a FormulaLR, whose base LR is tested"
+    )
+    blank = replace(result, suggestion=None, interval=None, zones=Zones(), schedules={})
+    return replace(blank, status="overruled", reason=reason)
 
 
 def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) -> tuple[Status, str]:
