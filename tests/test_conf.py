@@ -53,6 +53,13 @@ def test_a_callback_is_added_and_taken_out_by_its_key():
     assert list(added) == ["lr_formula", "lr_curves", "lr_plateau_decay"]
 
 
+def test_hands_off_is_the_three_that_together_choose_the_lr():
+    together = composed("callbacks=hands_off").callbacks
+    assert list(together) == ["lr_range_test", "lr_plateau_decay", "lr_curves"]
+    test, decay, _ = (instantiate(entry) for entry in together.values())
+    assert (test.settings.budget, decay.monitor) == (0.03, "val_loss")
+
+
 def test_every_group_file_composes():
     for path in sorted(CONF.glob("*/*.yaml")):
         group, name = path.parent.name, path.stem

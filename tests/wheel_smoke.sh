@@ -10,7 +10,7 @@ assert not {"torch", "lightning"} & set(sys.modules)
 PY
 lr-lightning trainer.max_epochs=1 trainer.enable_progress_bar=false | tee smoke.txt
 grep -q '^suggested LR:' smoke.txt
-grep -q '^tensorboard --logdir' smoke.txt
+grep -q '^look at it: lr-lightning review' smoke.txt
 # The installed package is found by a project that doesn't know of it.
 cp -r "$(dirname "$0")/helpers/template_project" project
 (cd project && python src/train.py 'callbacks=[default,lr_range_test]' callbacks.lr_range_test.max_lr=1) | tee project.txt

@@ -17,6 +17,7 @@ from lr_lightning.callbacks._plateau import memory as _plateau_state
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
 from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.rules.checks import check_flag
@@ -167,6 +168,7 @@ class PlateauDecay(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
+        follow_again(trainer)
         groups = settings.check_live(trainer, self.optimizer, self.min_lr)
         if self._best:
             self._best.check(trainer)
@@ -302,7 +304,7 @@ class PlateauDecay(Callback):
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        schedulers = all_schedulers(trainer)
         written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
         if not written:
             if "min_lr" not in self._warned:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
@@ -23,9 +24,9 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.validation import Validation
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
-from lr_lightning.reporting.hparams import note_lr
 from lr_lightning.reporting.other_loggers import publish
 from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.checks import check_flag
@@ -33,8 +34,6 @@ from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.saved import Saved
-
-HPARAMS = ("lr", "learning_rate")
 
 
 class LRRangeTest(Callback):
@@ -50,13 +49,16 @@ class LRRangeTest(Callback):
         max_lr: Last LR of the ladder.
         num_steps: Optimizer steps of the ladder, at least 2. The sweep ends early when the loss diverges.
         spacing: ``"exponential"`` (even in log LR) or ``"linear"``.
-        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"`` or ``"minimum"``, or a
-            mapping with an expert's settings. ``name``: one of these. ``schedule``: ``"decay"`` suggests an LR for a
-            training that decays it, ``"constant"`` one for constant LR over the planned steps, ``"auto"`` takes
-            ``"decay"`` if there is a scheduler, an LRFormula or a PlateauDecay. ``pace``: see
-            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, which is taken as well.
+        rule: How the curve is read: ``"share"``, or a classic reading, ``"midpoint"``, ``"steepest"``, ``"valley"`` or
+            ``"minimum"``, which is given as it is, without trials; or a mapping with an expert's settings. ``name``:
+            one of these. ``schedule``: ``"decay"`` suggests an LR for a training that decays it, ``"constant"`` one for
+            constant LR over the planned steps, ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a
+            PlateauDecay. ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
+        budget: What the test may cost in optimizer steps: a float is a share of the planned training, an int a number.
+            The sweeps always take theirs; where at least 50 steps more are allowed and the LR will decay, short trials
+            follow (:mod:`lr_lightning.rules.range_test.trials`): 300 is enough for any training. 0: no trials.
         evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
         val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
         at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.
@@ -97,6 +99,7 @@ class LRRangeTest(Callback):
         rule: str | dict[str, Any] | ReadingRule = "share",
         apply: bool = True,
         repeats: int = 1,
+        budget: float | int = protocol.BUDGET,
         evaluate: str = "train",
         val_batches: int = 1,
         at_epochs: Sequence[int] = (0,),
@@ -108,7 +111,7 @@ class LRRangeTest(Callback):
         self.sandbox = sandbox_settings(sandbox)
         self.settings = RangeTestSettings(
             min_lr, max_lr, num_steps, spacing, rule, repeats, self.sandbox.num_batches,
-            evaluate, val_batches, at_epochs, optimizer, name,
+            budget, evaluate, val_batches, at_epochs, optimizer, name,
         )  # fmt: skip
         self.apply, self.progress_bar = check_flag("apply", apply), check_flag("progress_bar", progress_bar)
         self.name = name
@@ -155,6 +158,7 @@ class LRRangeTest(Callback):
         """Decide whether this fit gets tests."""
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
         at_start = trainer.global_step == 0
+        follow_again(trainer)
         if at_start and not self._resumed:
             self._done, self.results = [], []
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
@@ -164,8 +168,9 @@ class LRRangeTest(Callback):
             rank_zero_info("LRRangeTest: skipped, fast_dev_run only checks the code")
         elif self._done and self._resumed and not self._pending:
             rank_zero_info(f"LRRangeTest: already done before the checkpoint, {_in_words(self.result)}")
-            if self.apply and self.result is not None and self.result.suggestion is not None:
-                note_in_hparams(trainer, self.result.suggestion)  # the module was built anew, with the LR before
+            if self.apply and self.result and self.result.suggestion and self.previous_lr:
+                # The module was built anew, with the LR before.
+                note_lr_in_module(trainer, self.result.suggestion, self.previous_lr)
         elif not at_start:
             rank_zero_info(
                 "LRRangeTest: training goes on from a checkpoint, no test; sandbox={'rerun_on_resume': True} runs one"
@@ -189,6 +194,7 @@ class LRRangeTest(Callback):
             self._pending = False
             self.run(trainer)
             self._done.append(trainer.current_epoch)
+        warn_of_strays(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -211,7 +217,7 @@ class LRRangeTest(Callback):
         Returns:
             The result, also kept in :attr:`result`. Every rank gets the same one.
         """
-        optimizers, schedulers = self._swept(trainer), [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = self._swept(trainer), all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         step, epoch = _sandbox.logging_step(trainer), trainer.current_epoch
         at = f"_at_step_{step}" if step else ""
@@ -224,7 +230,7 @@ class LRRangeTest(Callback):
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         if new != previous:
             param_groups.rescale(optimizers, schedulers, new)
-            note_in_hparams(trainer, new, at)
+            note_lr_in_module(trainer, new, previous, at)
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")
@@ -242,6 +248,7 @@ class LRRangeTest(Callback):
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
+            adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))
@@ -270,7 +277,7 @@ class LRRangeTest(Callback):
             optimizers = [optimizers[index]]
         hint = "; sandbox={'force': True} does all the same"
         check_optimizers("LRRangeTest", optimizers, self.sandbox.force, hint)
-        param_groups.reference_lr(optimizers, [c.scheduler for c in trainer.lr_scheduler_configs])
+        param_groups.reference_lr(optimizers, all_schedulers(trainer))
         return optimizers
 
 
@@ -280,20 +287,6 @@ def _in_words(result: RangeTestResult | None) -> str:
     if result.suggestion is None:
         return f"no suggestion ({result.status}): {result.reason}"
     return f"suggested LR {result.suggestion:.4g} ({result.status}): {result.reason}"
-
-
-def note_in_hparams(trainer: Trainer, lr: float, at: str = "") -> None:
-    """The module's own ``lr`` or ``learning_rate``, where it has one, is what a checkpoint will be rebuilt with.
-
-    ``at`` tells a later finding of the run from the first, for loggers that take no value twice.
-    """
-    module = trainer.lightning_module
-    for name in HPARAMS:
-        if name in module.hparams:
-            module.hparams[name] = lr
-            note_lr(trainer, name, lr, at)
-        if isinstance(getattr(module, name, None), float):
-            setattr(module, name, lr)
 
 
 def _planned_steps(trainer: Trainer) -> int | None:

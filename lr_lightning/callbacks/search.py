@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
@@ -23,7 +24,7 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks.range_test import note_in_hparams
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -160,11 +161,13 @@ class LRSearch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only a fit that starts anew is searched."""
+        follow_again(trainer)
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
-            if self._resumed and self.apply and self.best_lr is not None:
-                note_in_hparams(trainer, self.best_lr)  # the module was built anew, with the LR before
+            if self._resumed and self.apply and self.best_lr is not None and self.previous_lr is not None:
+                # The module was built anew, with the LR before.
+                note_lr_in_module(trainer, self.best_lr, self.previous_lr)
         else:
             check_device_is_here("snapshot_device", self.snapshot_device)
             check_optimizers("LRSearch", trainer.optimizers)
@@ -181,7 +184,7 @@ class LRSearch(Callback):
 
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
-        optimizers, schedulers = trainer.optimizers, [c.scheduler for c in trainer.lr_scheduler_configs]
+        optimizers, schedulers = trainer.optimizers, all_schedulers(trainer)
         previous = param_groups.reference_lr(optimizers, schedulers)
         sight = SimpleNamespace(loggers=list(trainer.loggers), is_global_zero=trainer.is_global_zero)
         step, epoch, folder = _sandbox.logging_step(trainer), trainer.current_epoch, trainer.log_dir
@@ -191,7 +194,7 @@ class LRSearch(Callback):
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
         if self.apply and self.best_lr is not None:
             param_groups.rescale(optimizers, schedulers, self.best_lr)
-            note_in_hparams(trainer, self.best_lr)
+            note_lr_in_module(trainer, self.best_lr, previous)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
             guard(self, partial(self._save, f"{folder}/{self.name}", plan))

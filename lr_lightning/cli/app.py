@@ -61,6 +61,8 @@ def train(cfg: DictConfig) -> float | None:
     """
     import lightning as L
 
+    from lr_lightning.cli.summary import BestScore, summary
+
     check_settings(cfg)
     if cfg.seed is not None:
         L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -70,10 +72,11 @@ def train(cfg: DictConfig) -> float | None:
     optimizer = instantiate(cfg.optimizer) if cfg.optimizer else None
     check_optimizer(optimizer, cfg.optimizer)
     model = build(cfg.model, optimizer=optimizer)
-    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    best = BestScore(cfg.score)
+    trainer = instantiate(cfg.trainer, callbacks=[*callbacks, best], logger=loggers or False)
     trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path)
     if trainer.is_global_zero:
-        print(summary(trainer, callbacks))
+        print(summary(trainer, callbacks, best))
     score = trainer.callback_metrics.get(cfg.score)
     return None if score is None else float(score)
 
@@ -102,38 +105,6 @@ def build(node: DictConfig, **offered: Any) -> Any:
             print(f"{node._target_} takes no {name!r}: left out the default {name}={value}")
     extra = {k: v for k, v in offered.items() if v is not None and k in takes and k not in kept}
     return instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
-
-
-def summary(trainer: Any, callbacks: list[Any]) -> str:
-    """What happened, in a few lines: the range test, the final metrics, where to look."""
-    from lr_lightning import LRRangeTest
-
-    lines = [""]
-    for callback in callbacks:
-        if isinstance(callback, LRRangeTest) and callback.result is not None:
-            lines += describe(callback)
-    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val")}
-    lines += [f"{name.replace('_', ' ')}: {value:.4f}" for name, value in sorted(metrics.items())]
-    log_dir = getattr(trainer.logger, "log_dir", None)
-    if log_dir:
-        lines += ["", f"tensorboard --logdir {os.path.relpath(log_dir)}"]
-    return "\n".join(lines)
-
-
-def describe(callback: Any) -> list[str]:
-    """A range test's outcome, one fact a line."""
-    result = callback.result
-    before = f"LR before: {callback.previous_lr:.4g}"
-    if result.suggestion is None:
-        return [f"no LR suggested ({result.status}): {result.reason}", before]
-    lines = [f"suggested LR: {result.suggestion:.4g}"]
-    if result.interval:
-        lines[0] += (
-            f" (interval {result.interval[0]:.2g} to {result.interval[1]:.2g}; {result.status}: {result.reason})"
-        )
-    zones = ((name, getattr(result.zones, name)) for name in ("flat", "descending", "diverging"))
-    lines.append("zones: " + ", ".join(f"{name} {z[0]:.1e} to {z[1]:.1e}" for name, z in zones if z))
-    return [*lines, before]
 
 
 def _entries(group: DictConfig | None) -> list[DictConfig]:

@@ -155,9 +155,9 @@ def _store(logdir: Path) -> Any:
 def _section(title: str, result: dict[str, Any]) -> str:
     from plotly.io import to_html
 
-    from lr_lightning.reporting.figures import CONFIG
+    from lr_lightning.reporting.figures import CONFIG, figure_of
 
-    figure, table = result["figure"].update_layout(height=560), result["table"]
+    figure, table = figure_of(result["figure"]), result["table"]
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result["notes"])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table["head"])
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in table["rows"])

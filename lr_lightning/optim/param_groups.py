@@ -12,13 +12,28 @@ as if it had been built with the new LR.
 ``base_lr`` and ``lr_factor`` live in the param group as plain floats and so travel in every optimizer checkpoint.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lr_lightning.optim.foreign import follow, foreign, multiplier, own_lr
+from lr_lightning.optim.group import (
+    BASE_LR,
+    LR_FACTOR,
+    LR_MULTIPLIER,
+    SCHEDULER_LR,
+    base_lr,
+    get_lr,
+    initial_lr,
+    lr_factor,
+    record_base_lr,
+    record_base_lr_if_bare,
+    set_lr,
+)
 from lr_lightning.optim.schedulers import (
     Scale,
     absolute_in_force,
@@ -26,18 +41,33 @@ from lr_lightning.optim.schedulers import (
     scale_last,
     scale_schedulers,
     schedulers_of,
-)
-from lr_lightning.optim.schedulers import (
-    unwrap as unwrap,
+    unwrap,
 )
 from lr_lightning.rules.plateau.cuts import changed_lr
 from lr_lightning.rules.proportion import BY_DIVISORS, BY_FACTORS, BY_USERS, Way, proportional
 
-BASE_LR = "base_lr"
-LR_FACTOR = "lr_factor"
-
 # Absolute LRs that torch's schedulers keep in a group.
 _GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
+
+__all__ = [
+    "BASE_LR",
+    "LR_FACTOR",
+    "LRChange",
+    "apply_factor",
+    "base_lr",
+    "decay",
+    "get_lr",
+    "lr_factor",
+    "momentum",
+    "peak_lrs",
+    "record_base_lr",
+    "record_base_lr_if_bare",
+    "reference_lr",
+    "rescale",
+    "set_lr",
+    "set_momentum",
+    "unwrap",
+]
 
 
 @dataclass(frozen=True)
@@ -55,72 +85,6 @@ class LRChange:
     group: int
     old: float
     new: float
-
-
-def get_lr(group: dict[str, Any]) -> float:
-    """Current LR of a param group as a float.
-
-    >>> get_lr({"lr": torch.tensor(0.5)})
-    0.5
-    """
-    return float(group["lr"])
-
-
-def set_lr(group: dict[str, Any], value: float) -> None:
-    """Write the LR of a param group; a tensor LR (capturable, fused, compiled optimizers) is filled in place.
-
-    >>> group = {"lr": torch.tensor(0.5)}
-    >>> set_lr(group, 0.25)
-    >>> group["lr"]
-    tensor(0.2500)
-    """
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(value)
-    else:
-        group["lr"] = value
-
-
-def lr_factor(group: dict[str, Any]) -> float:
-    """Product of the plateau decays applied to a param group so far, 1.0 without any.
-
-    >>> lr_factor({"lr": 0.1})
-    1.0
-    """
-    return float(group.get(LR_FACTOR, 1.0))
-
-
-def base_lr(group: dict[str, Any]) -> float:
-    """LR of a param group before schedule and plateau factor.
-
-    It is what was recorded by :func:`record_base_lr`, else ``initial_lr`` (set by torch's schedulers) or the current LR
-    without the plateau factor.
-
-    >>> base_lr({"lr": 0.1, "initial_lr": 0.5})
-    0.5
-    """
-    if BASE_LR in group:
-        return float(group[BASE_LR])
-    initial = _initial_lr(group)
-    return float(group["lr"] if initial is None else initial) / lr_factor(group)
-
-
-def _initial_lr(group: dict[str, Any]) -> Any:
-    """``initial_lr`` where it is one: Lightning's SWA writes its target there."""
-    initial = group.get("initial_lr")
-    return None if initial is not None and initial == group.get("swa_lr") else initial
-
-
-def record_base_lr(group: dict[str, Any]) -> float:
-    """Fix :func:`base_lr` in the group, so that a formula may overwrite the LR without losing it. Returns it.
-
-    >>> group = {"lr": 0.1}
-    >>> before = record_base_lr(group)
-    >>> set_lr(group, 0.05)
-    >>> base_lr(group)
-    0.1
-    """
-    group.setdefault(BASE_LR, base_lr(group))
-    return float(group[BASE_LR])
 
 
 def peak_lrs(optimizer: Any, schedulers: Sequence[Any] = ()) -> list[float]:
@@ -191,43 +155,56 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     """
     if not 0 < new_lr < float("inf"):
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
-    reference = reference_lr(optimizers, schedulers)
+    scaled = partial(_proportional, eps=_coarseness(optimizers))
+    new, reference = float(new_lr), reference_lr(optimizers, schedulers)
     return [
         change
         for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new_lr, reference)
+        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new, reference, scaled)
     ]
 
 
-def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float) -> list[LRChange]:
+def _coarseness(optimizers: Sequence[Any]) -> float:
+    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits."""
+    held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]
+    return max((torch.finfo(dtype).eps for dtype in coarse if dtype.is_floating_point), default=0.0)
+
+
+def _rescale_one(
+    number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float, scaled: Callable[..., Any]
+) -> list[LRChange]:
+    if strangers := foreign(own):
+        return _rescale_strangers(number, optimizer, strangers, new_lr, reference)
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
+    held = [group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"] for group in groups]
     asked = absolute_in_force(own, before)
     # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
     peaks = peak_lrs(optimizer, own)
-    new_peaks = [_proportional(peak, new_lr, reference) for peak in peaks]
-    known: list[dict[Any, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
+    new_peaks = [scaled(peak, new_lr, reference) for peak in peaks]
+    known: list[dict[float, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
 
     def scale(index: int | None, value: Any) -> Any:
         if index is None or index >= len(peaks) or peaks[index] == 0:
-            return _proportional(value, new_lr, reference)
-        if value in known[index]:
-            return known[index][value]
-        return _proportional(value, new_peaks[index], peaks[index])
+            return scaled(value, new_lr, reference)
+        if float(value) in known[index]:
+            return _like(value, known[index][float(value)])
+        return scaled(value, new_peaks[index], peaks[index])
 
     for index, group in enumerate(groups):
-        initial = _initial_lr(group)
+        initial = initial_lr(group)
         targets = {key: group[key] for key in ("initial_lr", "swa_lr") if group.get(key) is not None}
         if BASE_LR in group:
-            group[BASE_LR] = scale(index, group[BASE_LR])
+            group[BASE_LR] = float(_like(group["lr"], scale(index, group[BASE_LR])))  # as it is read from a tensor
         _scale_keys(group, index, scale)
         if "swa_lr" in targets:  # of SWALR: an LR that the user chose, not a share of this one
             group.update({key: value for key, value in targets.items() if value == targets["swa_lr"]})
-            known[index] = {targets["swa_lr"]: targets["swa_lr"]}
+            known[index] = {float(targets["swa_lr"]): float(targets["swa_lr"])}
         # What schedulers made of the initial LR is a share of that, not of the peak.
         if initial:
-            known[index] |= {initial: group["initial_lr"]}
-            set_lr(group, _proportional(before[index], group["initial_lr"], initial, BY_FACTORS))
+            known[index] |= {float(initial): float(group["initial_lr"])}
+            set_lr(group, scaled(held[index], group["initial_lr"], initial, BY_FACTORS))
         else:
             set_lr(group, scale(index, before[index]))
     scale_schedulers(own, scale)
@@ -239,6 +216,21 @@ def _rescale_one(number: int, optimizer: Any, own: list[Any], new_lr: float, ref
     for change in changes:
         known[change.group][change.old] = change.new
     scale_last(own, scale)
+    return changes
+
+
+def _rescale_strangers(
+    number: int, optimizer: Any, strangers: list[Any], new_lr: float, reference: float
+) -> list[LRChange]:
+    changes = []
+    for index, group in enumerate(optimizer.param_groups):
+        old, own, peak = get_lr(group), own_lr(group), record_base_lr(group)
+        group[BASE_LR] = _proportional(peak, new_lr, reference)
+        ratio = group[BASE_LR] / peak if peak else new_lr / reference
+        group[LR_MULTIPLIER], group[SCHEDULER_LR] = group.get(LR_MULTIPLIER, 1.0) * ratio, own
+        set_lr(group, own * multiplier(group))
+        changes.append(LRChange(number, index, old, get_lr(group)))
+    follow(strangers)
     return changes
 
 
@@ -277,30 +269,30 @@ def decay(
     for number, optimizer in enumerate(optimizers):
         groups = optimizer.param_groups
         moves = [changed_lr(get_lr(group), factor, next(floors), eps) for group in groups]
+        own = schedulers_of(optimizer, schedulers)
+        strangers = foreign(own)
 
         def scale(index: int | None, value: Any, moves: list[tuple[float, float]] = moves) -> Any:
             return value * (factor if index is None else moves[index][1])
 
-        for index, (group, (new, multiplier)) in enumerate(zip(groups, moves, strict=True)):
-            if multiplier == 1.0:
+        for index, (group, (new, change)) in enumerate(zip(groups, moves, strict=True)):
+            if change == 1.0:
                 continue
             old = get_lr(group)
-            record_base_lr_if_bare(group)
+            if strangers:
+                record_base_lr(group)
+                group[SCHEDULER_LR] = own_lr(group)
+            else:
+                record_base_lr_if_bare(group)
+                _scale_keys(group, index, scale)
             set_lr(group, new)
-            _scale_keys(group, index, scale)
-            group[LR_FACTOR] = lr_factor(group) * multiplier
+            group[LR_FACTOR] = lr_factor(group) * change
             changes.append(LRChange(number, index, old, get_lr(group)))
-        if any(multiplier != 1.0 for _, multiplier in moves):
-            own = schedulers_of(optimizer, schedulers)
-            scale_schedulers(own, scale)
-            scale_last(own, scale)
+        if any(change != 1.0 for _, change in moves):
+            follow(strangers)
+            scale_schedulers([] if strangers else own, scale)
+            scale_last([] if strangers else own, scale)
     return changes
-
-
-def record_base_lr_if_bare(group: dict[str, Any]) -> None:
-    """Record the base LR of a group without a torch scheduler: dividing by the factor later would cost the last bit."""
-    if "initial_lr" not in group:
-        record_base_lr(group)
 
 
 def apply_factor(group: dict[str, Any], factor: float) -> bool:
@@ -326,11 +318,16 @@ def apply_factor(group: dict[str, Any], factor: float) -> bool:
     return True
 
 
-def _proportional(value: Any, new: Any, old: Any, ways: Sequence[Way] = BY_USERS) -> Any:
+def _proportional(value: Any, new: Any, old: Any, ways: Sequence[Way] = BY_USERS, eps: float = 0.0) -> Any:
     """``proportional`` of numbers or one-element tensors; ``value`` stays which it is."""
-    if isinstance(value, Tensor):
-        return torch.full_like(value, _proportional(float(value), new, old, ways))
-    return proportional(value, float(new), float(old), ways)
+    # Tensors that were computed from tensors are followed in their own arithmetic.
+    share = float(value) if isinstance(value, Tensor) and not isinstance(old, Tensor) else value
+    return _like(value, proportional(share, new, old, ways, eps))
+
+
+def _like(value: Any, number: Any) -> Any:
+    """The number as a tensor of its own if ``value`` is one."""
+    return torch.full_like(value, float(number)) if isinstance(value, Tensor) else number
 
 
 def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:
@@ -359,6 +356,17 @@ def momentum(group: dict[str, Any]) -> float:
     """
     betas = group.get("betas") or (0.0,)
     return float(group.get("momentum") or betas[0] or 0.0)
+
+
+def adaptive(group: dict[str, Any]) -> bool:
+    """Whether a param group's optimizer divides gradients by their size, as Adam and RMSprop do; by its options.
+
+    >>> adaptive({"betas": (0.9, 0.999), "eps": 1e-8}), adaptive({"lr": 0.1, "alpha": 0.99, "eps": 1e-8})
+    (True, True)
+    >>> adaptive({"lr": 0.1, "momentum": 0.9, "nesterov": True})
+    False
+    """
+    return "eps" in group or "betas" in group
 
 
 def set_momentum(group: dict[str, Any], value: float) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.optim.motion import WeightPath, WeightSampler
+from lr_lightning.optim.param_groups import BASE_LR, get_lr
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau.configure import Rule
@@ -17,11 +20,12 @@ from lr_lightning.rules.plateau.decision import Decision
 from lr_lightning.rules.saved import Saved
 
 
-class PlateauLR:
+class PlateauLR(ReduceLROnPlateau):
     """Lowers an optimizer's LR when a metric shows no progress any more.
 
-    Use it in place of ``torch.optim.lr_scheduler.ReduceLROnPlateau``: one ``step(metric)`` an observation. It gets
-    along with other schedulers: the plateau factor multiplies theirs.
+    Use it in place of ``torch.optim.lr_scheduler.ReduceLROnPlateau``, whose subclass it is: one ``step(metric)`` an
+    observation, or in Lightning ``{"scheduler": PlateauLR(optimizer), "monitor": "val_loss"}`` from
+    ``configure_optimizers``. It gets along with other schedulers: the plateau factor multiplies theirs.
 
     Args:
         optimizer: The optimizer.
@@ -36,7 +40,8 @@ class PlateauLR:
         cooldown: Observations after a decay that are ignored.
         min_lr: LR below which no decay goes, one or one a param group.
         eps: An LR that would change by no more than this stays. None: 1e-8 for the patience rule (torch's), else 0.
-        schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR.
+        schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR. One that isn't given is
+            warned of: it would take the decays back.
         rule: ``"trend"``, ``"patience"``, a mapping with that ``name`` and further settings, or a rule:
             :class:`~lr_lightning.rules.plateau.trend.TrendRule`,
             :class:`~lr_lightning.rules.plateau.patience.PatienceRule`.
@@ -70,6 +75,7 @@ class PlateauLR:
         schedulers: Sequence[Any] = (),
         rule: str | Mapping[str, Any] | Rule | None = None,
     ) -> None:
+        # Without super().__init__: torch's settings are the rule's here. The class is what frameworks look for.
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
         if total is not None:
@@ -85,8 +91,18 @@ class PlateauLR:
         self._path = WeightPath() if plateau.follows_weights(self.rule, total is not None) else None
         self._sample = WeightSampler()
         self.last_decision: Decision | None = None
+        self._warned = False
 
-    def step(self, metric: float) -> Decision:
+    @property
+    def last_epoch(self) -> int:  # type: ignore[override]
+        """Observations so far."""
+        return self.state.seen
+
+    def get_last_lr(self) -> list[float]:  # type: ignore[override]
+        """The LR of each param group."""
+        return [get_lr(group) for group in self.optimizer.param_groups]
+
+    def step(self, metric: float) -> Decision:  # type: ignore[override]
         """Take one observation; the LR may change. Returns the decision with its reason.
 
         Raises:
@@ -98,7 +114,20 @@ class PlateauLR:
             raise ValueError(f"metric must be a number, got {shown(metric)}") from None
         decision = self.last_decision = self._decide(value)
         self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr, self.eps)
+        if not (self._warned or self.schedulers):
+            self._warn_of_schedulers()
         return decision
+
+    def _warn_of_schedulers(self) -> None:
+        """A torch scheduler leaves its mark in the groups; one that knows of the factor another one beside it."""
+        if any("initial_lr" in group and BASE_LR not in group for group in self.optimizer.param_groups):
+            self._warned = True
+            warnings.warn(
+                "PlateauLR: the optimizer has another scheduler, which would take the decays back; "
+                "give it: PlateauLR(…, schedulers=[…])",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _decide(self, value: float) -> Decision:
         drift = None

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lr_lightning.optim.param_groups import momentum, reference_lr, set_lr, unwrap
+from lr_lightning.optim.batches import can_copy, copy_batch
+from lr_lightning.optim.param_groups import adaptive, momentum, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Snapshot
 from lr_lightning.rules.checks import check_count, check_flag, shown
@@ -65,10 +66,11 @@ class Loop:
         self.generators = [(g, g.get_state()) for g in loader_generators(loader)]
         reference = reference_lr([self.optimizer])
         self.ratios = [float(group["lr"]) / reference for group in self.optimizer.param_groups]
+        self._loader, self._copies = loader, True
         self._iterator, self._batches = iter(loader), list[Any]()
 
     def fetch(self, count: int) -> int:
-        """Keep the first ``count`` batches, or all that there are; returns how many are kept.
+        """Keep the first ``count`` batches, or all that there are; returns how many a sweep cycles through.
 
         Raises:
             ValueError: If there is none.
@@ -76,11 +78,15 @@ class Loop:
         self._batches += itertools.islice(self._iterator, max(0, count - len(self._batches)))
         if not self._batches:
             raise ValueError("loader is empty: a range test needs at least one batch")
-        return len(self._batches)
+        self._copies = self._copies and can_copy(self._batches[0])
+        if not self._copies:  # those that were looked at would be missing in the order
+            self._iterator = iter(self._loader)
+        return len(self._batches) if self._copies else 1
 
     def take(self, steps: Steps) -> list[float]:
         """One optimizer step at each LR; the losses before them."""
-        self.fetch(steps.first + (steps.cycle or 1))
+        if self._copies:
+            self.fetch(steps.first + (steps.cycle or 1))
         if steps.origin is not None:  # after fetching: a loader may draw from the random numbers that come back
             self.states[steps.origin].restore()
         numbers = steps.batches or ()
@@ -96,11 +102,21 @@ class Loop:
         for generator, state in self.generators:
             generator.set_state(state)
 
+    def _batch(self, number: int) -> Any:
+        """A copy, for a step may change its batch in place; what can't be copied is fetched anew, the next in order."""
+        if self._copies:
+            return copy_batch(self._batches[number % len(self._batches)])
+        for iterator in (self._iterator, iter(self._loader)):
+            self._iterator = iterator
+            for batch in iterator:
+                return batch
+        raise ValueError("loader gave batches once and is empty when it is started anew")
+
     def _step(self, lr: float, number: int) -> Tensor:
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
             set_lr(group, lr * ratio)
         self.optimizer.zero_grad()
-        loss = self.loss_fn(self.model, self._batches[number % len(self._batches)])
+        loss = self.loss_fn(self.model, self._batch(number))
         torch.autograd.backward(loss)
         before = loss.detach().clone().reshape(())
         self.optimizer.step()
@@ -119,6 +135,7 @@ def range_test(
     spacing: str = "exponential",
     rule: str | Mapping[str, Any] | ReadingRule = "share",
     repeats: int = 1,
+    budget: float | int = protocol.BUDGET,
     batch_size: int | None = None,
     train_steps: int | None = None,
     decays: bool = True,
@@ -145,11 +162,14 @@ def range_test(
         max_lr: Last LR of the ladder.
         num_steps: Steps of the ladder.
         spacing: ``"exponential"`` or ``"linear"``.
-        rule: How the curve is read: ``"share"``, ``"midpoint"``, ``"steepest"``, ``"valley"``, ``"minimum"``, or a
-            mapping with the expert's settings of :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
+        rule: How the curve is read: ``"share"``, or a classic reading, ``"midpoint"``, ``"steepest"``, ``"valley"``,
+            ``"minimum"``, which is given as it is, without trials; or a mapping with the expert's settings of
+            :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
         repeats: Sweeps in all; further ones use the next batches and narrow (or honestly widen) the interval.
+        budget: Most optimizer steps that the test may take: a float is a share of ``train_steps``, an int a number of
+            steps. The sweeps always take theirs; with at least 50 more, and ``decays``, trials follow. 0: none.
         batch_size: Samples per step, for the record.
-        train_steps: Optimizer steps of the run to come, if known; see ``decays``.
+        train_steps: Optimizer steps of the run to come, if known; see ``budget`` and ``decays``.
         decays: Whether a schedule will lower the LR. If not, the suggestion is the one for constant LR.
 
     Returns:
@@ -159,7 +179,7 @@ def range_test(
     Raises:
         ValueError: If an argument is out of range, the loader empty or an iterator, or the rule unknown.
     """
-    settings = SweepSettings(min_lr, max_lr, num_steps, spacing, rule, repeats)
+    settings = SweepSettings(min_lr, max_lr, num_steps, spacing, rule, repeats, budget=budget)
     check_flag("decays", decays)
     for name, value in (("batch_size", batch_size), ("train_steps", train_steps)):
         if value is not None:
@@ -169,7 +189,8 @@ def range_test(
     try:
         largest = max(map(momentum, loop.optimizer.param_groups))
         batches = loop.fetch(protocol.CYCLED_BATCHES)
-        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays))
+        divides = any(map(adaptive, loop.optimizer.param_groups))
+        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides))
         return replace(protocol.carry_out(asks, loop.take), batch_size=batch_size)
     finally:
         loop.close()

@@ -86,18 +86,23 @@ def write_search(
     metric: str = "",
     mode: str = "min",
     status: str = "running",
+    answer: Mapping[str, Any] | None = None,
 ) -> Path:
     """Record a coarse-to-fine search as it stands; call it after each trial or round with everything so far.
 
     Args:
         log_dir: Folder of the search, in or under the log directory that TensorBoard is shown. Made where missing.
         trials: One mapping a trial: ``lr``, ``score`` (None or NaN where there is none), ``round`` (0-based) and
-            ``status`` (``ok``, ``diverged`` or ``crashed``); further keys such as ``seed``, ``repeat``, ``index``,
-            ``dir`` or ``reason`` are shown on hover.
-        rounds: One mapping a round, in order: ``low`` and ``high``, the interval that the round sampled.
+            ``status`` (``ok``, ``pruned``, ``diverged`` or ``crashed``); ``index`` is the trial's number and the name
+            of its folder below ``log_dir``, ``seconds`` what it took; further keys such as ``repeat`` or ``reason``
+            are shown on hover.
+        rounds: One mapping a round, in order: ``low`` and ``high``, the interval that the round sampled, and
+            ``interval``, the one of the best LR that it left.
         metric: Name of the score.
         mode: ``min`` or ``max``: which scores are better.
         status: ``running`` or ``done``.
+        answer: What is known so far: ``best`` (``lr`` and expected ``score``), ``interval`` of the best LR, ``reason``,
+            and ``surrogate`` (``lr``, ``mean``, ``low`` and ``high``, lists of one length).
 
     Returns:
         The event file.
@@ -119,6 +124,7 @@ def write_search(
         if missing:
             raise ValueError(f"trial {index} lacks {', '.join(sorted(missing))}: {dict(trial)!r}")
     body = {"metric": metric, "mode": mode, "status": status, "trials": list(trials), "rounds": list(rounds)}
+    body.update(answer or {})
     summary = records.json_summary(f"{records.SEARCH}/record", records.SEARCH, body)
     return records.append_search(log_dir, summary, step=len(trials))
 

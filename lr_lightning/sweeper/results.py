@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from lr_lightning.reporting.files import replace_file
-from lr_lightning.rules.search.rounds import Plan, SearchSettings
+from lr_lightning.rules.search.rounds import Plan, SearchSettings, surrogate
 from lr_lightning.sweeper.hparams import write_rows
 from lr_lightning.sweeper.journal import Journal
 
@@ -67,10 +67,10 @@ def write_results(settings: SearchSettings, plan: Plan, journal: Journal, status
     folder = journal.path.parent
     found = OmegaConf.create(summary(settings, plan, journal, status))
     replace_file(folder / "optimization_results.yaml", partial(OmegaConf.save, found))
-    write_tensorboard(settings, journal, status, rows)
+    write_tensorboard(settings, plan, journal, status, rows)
 
 
-def write_tensorboard(settings: SearchSettings, journal: Journal, status: str, rows: bool) -> None:
+def write_tensorboard(settings: SearchSettings, plan: Plan, journal: Journal, status: str, rows: bool) -> None:
     """Write the search record and the rows of the HParams tab as event files; trouble there is logged, no more."""
     try:
         if rows:
@@ -78,9 +78,13 @@ def write_tensorboard(settings: SearchSettings, journal: Journal, status: str, r
             write_rows(journal.path.parent, names, journal.of("trial"))
         from lr_lightning.reporting.events import write_search
 
-        rounds = [_bounds(line) for line in journal.of("round")]
         write_search(
-            journal.path.parent, tensorboard_trials(settings, journal), rounds, mode=settings.mode, status=status
+            journal.path.parent,
+            tensorboard_trials(settings, journal),
+            tensorboard_rounds(plan, journal),
+            mode=settings.mode,
+            status=status,
+            answer=_answer(settings, plan, journal),
         )
     except (ImportError, OSError, ValueError) as error:
         log.warning("no TensorBoard record of the search: %s", error)
@@ -94,8 +98,9 @@ def tensorboard_trials(settings: SearchSettings, journal: Journal) -> list[dict[
             "lr": line["values"][0],
             "score": line["score"] if line["score"] is not None else math.nan,
             "round": line["round"],
-            "status": "ok" if line["status"] in ("completed", "pruned") else line["status"],
+            "status": "ok" if line["status"] == "completed" else line["status"],
             "index": line["job"],
+            "seconds": line.get("seconds"),
             "dir": str(line.get("output", "")),
             "reason": line.get("reason", ""),
             "repeat": " ".join(line["repeat"]),
@@ -105,9 +110,32 @@ def tensorboard_trials(settings: SearchSettings, journal: Journal) -> list[dict[
     ]
 
 
-def _bounds(line: dict[str, Any]) -> dict[str, float]:
-    firsts = [point[0] for point in line["points"]]
-    return {"low": min(firsts), "high": max(firsts)}
+def tensorboard_rounds(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
+    """For each round the first values that it tried, and the interval of the best one that it left.
+
+    A round's line has what was known before it, so what it left is in the next one's, and in the present plan.
+    """
+    lines = journal.of("round")
+    left = [*(line.get("interval") for line in lines[1:]), plan.interval]
+    firsts = [[point[0] for point in line["points"]] for line in lines]
+    return [
+        {"low": min(first), "high": max(first), "interval": interval}
+        for first, interval in zip(firsts, left, strict=False)
+        if first
+    ]
+
+
+def _answer(settings: SearchSettings, plan: Plan, journal: Journal) -> dict[str, Any]:
+    """What the results' YAML says, for the tab: best point, interval, reason, and the curve that they come from."""
+    curve = surrogate(settings, journal.trials())
+    return {
+        "best": {"lr": plan.best[0], "score": plan.expected} if plan.best is not None else None,
+        "interval": plan.interval,
+        "reason": plan.reason,
+        "surrogate": None
+        if curve is None
+        else {"lr": curve.values, "mean": curve.mean, "low": curve.low, "high": curve.high},
+    }
 
 
 def folder_of(config: Any) -> Path:

@@ -7,8 +7,9 @@ grid, 3 seeds each (cached in .benchmarks/; the first run takes half an hour). R
 
     r = (L(lr) - L(best)) / (L(start) - L(best))      L: held-out loss over the last 10 % of the steps
 
-2 for a diverged run, 1 for no suggestion; a failure is r > .25; "strict" takes the best constant prediction's loss for
-L(start). Peers: ``pip install torch-lr-finder matplotlib fastai``; "(rule)" is a peer's published rule, re-stated.
+Our suggestion is the one for constant LR, as the oracle's. r is 2 for a diverged run, 1 for no suggestion; a failure is
+r > .25; "strict" takes the best constant prediction's loss for L(start). Peers: ``pip install torch-lr-finder
+matplotlib fastai``; "(rule)" is a peer's published rule, re-stated.
 """
 
 import argparse
@@ -27,8 +28,8 @@ from recipes.benchmarks.suggestion_peers import loader, peers
 from recipes.benchmarks.suggestion_tasks import TASKS, Task
 
 OURS: dict[str, Callable[..., RangeTestResult]] = {
-    "lr_lightning": range_test,
-    "lr_lightning num_steps=300": functools.partial(range_test, num_steps=300),
+    "lr_lightning": functools.partial(range_test, decays=False),
+    "lr_lightning num_steps=300": functools.partial(range_test, decays=False, num_steps=300),
 }
 
 

@@ -63,6 +63,13 @@ def test_no_trace_when_going_through_the_data(tmp_path):
     assert compare(tmp_path, test=LRRangeTest(**RANGE, sandbox={"num_batches": None})) is None
 
 
+def test_no_trace_of_trials(tmp_path):
+    test = LRRangeTest(**RANGE, budget=200)
+    assert compare(tmp_path, test=test, scheduler=cosine) is None
+    assert len(test.result.trials) >= 2
+    assert test.result.steps <= 200
+
+
 PARTS = {
     "tensors": (tensors.Tensors, "parameters", r"module\.net\.0\.weight \(a tensor its content"),
     "attributes": (containers.Items, "attributes", r"its attributes didn't come back"),

@@ -68,10 +68,10 @@ def test_the_tab_marks_it(tmp_path):
     rows = [["wait", str(entry["step"]), str(entry["epoch"])] for entry in waits]
     assert [row[:3] for row in cells] == rows
     assert [row[5] for row in cells] == [entry["reason"] for entry in waits]
-    marks = [trace for trace in shown["figure"].data if trace.hovertext]
-    assert "LR 0.01 stays" in marks[0].hovertext[0]
-    assert set(marks[0].marker.symbol) == {"circle-open"}
-    assert not shown["figure"].layout.shapes  # no line through both panels: nothing changed
+    marks = [trace for trace in shown["figure"]["data"] if trace.get("hovertext")]
+    assert "LR 0.01 stays" in marks[0]["hovertext"][0]
+    assert set(marks[0]["marker"]["symbol"]) == {"circle-open"}
+    assert not shown["figure"]["layout"]["shapes"]  # no line through both panels: nothing changed
 
 
 def test_resumed_it_is_not_told_again(tmp_path):

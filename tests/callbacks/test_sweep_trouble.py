@@ -10,7 +10,7 @@ from lr_lightning.callbacks.range_test import _decays
 from tests.callbacks.test_range_test import Line, fit, lrs, trainer
 from tests.callbacks.test_range_test_options import Two
 
-RANGE = {"min_lr": 1e-6, "max_lr": 1e4, "num_steps": 60, "apply": False}
+RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
 
 class Net(Line):
@@ -134,6 +134,7 @@ def test_another_callback_that_writes_the_lr_is_muted_and_a_kept_one_named():
         trainer([LRRangeTest(sandbox={"keep_callbacks": ["Write"]}), Writes()]).fit(Line())
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_scheduler_stepped_by_hand_is_no_other_writer():
     class Scheduled(Two):
         def training_step(self, batch, batch_idx):

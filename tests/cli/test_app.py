@@ -57,7 +57,7 @@ def test_main_job(tmp_path):
     assert re.search(r"zones: flat .* descending .* diverging", done.stdout)
     assert "LR before: 0.001" in done.stdout
     assert float(re.search(r"val accuracy: (\S+)", done.stdout)[1]) > 0.8
-    log_dir = tmp_path / re.search(r"tensorboard --logdir (\S+)", done.stdout)[1]
+    log_dir = tmp_path / re.search(r"look at it: lr-lightning review (\S+)", done.stdout)[1]
     result = RangeTestResult.load(log_dir / "range_test.json")
     assert f"{result.suggestion:.4g}" == suggested[1]
     assert list(log_dir.glob("events.out.tfevents.*"))

@@ -107,9 +107,37 @@ class Tab:
 
     def act(self, script, *arguments):
         """Run a script in the page that asks for a new picture, and wait for it."""
-        before = int(self.data()["turn"])
+        before = int(self.data()["asked"])
         self.driver.execute_script(script, *arguments)
-        return self.ready(before)
+        until(lambda: int(self.data()["asked"]) > before, what="the page's question")
+        return self.ready(int(self.data()["asked"]) - 1)
+
+    def size(self, width, height=900):
+        """Change the window's size."""
+        self.driver.set_window_size(width, height)
+
+    def plot(self, expression):
+        """What plotly.js has: ``data`` and ``layout`` of the plot."""
+        return self.driver.execute_script(
+            f"const {{data, layout}} = document.querySelector('#plot'); return {expression}"
+        )
+
+    def swatches(self):
+        """The colour of each run at the left, by its name."""
+        return self.driver.execute_script(
+            "return Object.fromEntries([...document.querySelectorAll('#runs label')]"
+            ".map(x => [x.title, x.querySelector('.swatch').style.background]))"
+        )
+
+    def dark(self):
+        """Switch TensorBoard to its dark mode."""
+        before = int(self.data()["turn"])
+        self.driver.switch_to.default_content()
+        self.driver.find_element(By.CSS_SELECTOR, "app-header-dark-mode-toggle button").click()
+        items = until(lambda: self.driver.find_elements(By.CSS_SELECTOR, "button[mat-menu-item]"), what="the menu")
+        next(item for item in items if "Dark" in item.text).click()
+        self.enter()
+        self.ready(before)
 
     def view(self, name):
         """Change the view."""

@@ -107,7 +107,7 @@ SGD = torch.optim.SGD(MODEL.parameters(), lr=0.1)
 RANGE = {
     "min_lr": LR, "max_lr": LR, "num_steps": whole(2, 10**6), "spacing": choice("exponential", "linear"),
     "rule": either(choice("share", "midpoint", "steepest", "valley", "minimum"), Kind(lambda v: v == {})),
-    "repeats": whole(1, 1000),
+    "repeats": whole(1, 1000), "budget": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0, 10**6)),
 }  # fmt: skip
 CALLBACK = {"apply": FLAG, "isolate_data": FLAG, "snapshot_device": DEVICE, "progress_bar": FLAG}
 PLATEAU = {
@@ -283,7 +283,7 @@ def mse(model, batch):
         "min_lr": st.floats(1e-300, 1e300), "max_lr": st.floats(1e-300, 1e300), "num_steps": st.integers(2, 24),
         "spacing": st.sampled_from(["exponential", "linear"]),
         "rule": st.sampled_from(["share", "midpoint", "steepest", "valley", "minimum"]), "repeats": st.integers(1, 3),
-        "decays": st.booleans(),
+        "decays": st.booleans(), "budget": st.sampled_from([0, 0.03, 200]),
         "train_steps": st.none() | st.integers(1, 2**62),
     })
 )  # fmt: skip

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from lr_lightning import PlateauLR
+from lr_lightning import FormulaLR, PlateauLR
 from lr_lightning.optim import plateau as plateau_lr
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau import cuts as plateau_endgame
 from lr_lightning.rules.plateau import stats as plateau_stats
+from tests.helpers.formula_fit import Save, Validated, fit
 
 
 def optimizer(lr=0.1):
@@ -80,3 +81,74 @@ def test_state_goes_through_a_checkpoint(tmp_path):
 def test_refuses(settings, words):
     with pytest.raises(ValueError, match=words):
         PlateauLR(optimizer(), **settings)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_another_scheduler_that_was_not_given_is_told_once(late):
+    chosen = optimizer()
+    schedule = None if late else torch.optim.lr_scheduler.ExponentialLR(chosen, 0.9)
+    ours = PlateauLR(chosen, patience=2)
+    schedule = schedule or torch.optim.lr_scheduler.ExponentialLR(chosen, 0.9)
+    with pytest.warns(UserWarning, match=r"PlateauLR: the optimizer has another scheduler.*schedulers=\[…\]"):
+        ours.step(1.0)
+    ours.step(1.0)
+    known = PlateauLR(chosen, patience=2, schedulers=[schedule])
+    known.step(1.0)
+
+
+def test_a_formula_beside_it_needs_no_telling():
+    chosen = optimizer()
+    formula, ours = FormulaLR(chosen, "base_lr / (1 + epoch)"), PlateauLR(chosen, patience=0)
+    seen = []
+    for _ in range(4):
+        chosen.step()
+        formula.step()
+        ours.step(1.0)
+        seen.append(ours.get_last_lr()[0])
+    # The first observation is the best so far; each further one halves the LR.
+    assert seen == pytest.approx([0.1 / (2 + i) * 0.5**i for i in range(4)])
+
+
+class Planned(Validated):
+    """A plateau scheduler as Lightning's configuration has it."""
+
+    def __init__(self, make, losses, frequency=1):
+        super().__init__(losses)
+        self.make, self.frequency = make, frequency
+
+    def configure_optimizers(self):
+        chosen = super().configure_optimizers()
+        given = {"scheduler": self.make(chosen), "monitor": "val_loss", "frequency": self.frequency}
+        return {"optimizer": chosen, "lr_scheduler": given}
+
+
+def of_torch(chosen):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(chosen, factor=0.3, patience=1)
+
+
+def of_ours(chosen):
+    return PlateauLR(chosen, factor=0.3, patience=1)
+
+
+@pytest.mark.parametrize("frequency", [1, 2])
+def test_in_lightning_it_steps_where_torchs_does(frequency):
+    losses = [3.0, 2.0, *[2.5] * 6, 1.0, *[1.5] * 6]
+    torchs, _, _ = fit([], Planned(of_torch, losses, frequency), max_epochs=len(losses))
+    ours, _, trainer = fit([], Planned(of_ours, losses, frequency), max_epochs=len(losses))
+    assert ours.seen == torchs.seen
+    assert ours.seen[-1][0] < 0.1
+    (config,) = trainer.lr_scheduler_configs
+    assert config.scheduler.last_epoch == len(losses) // frequency
+    assert config.scheduler.get_last_lr() == [group["lr"] for group in trainer.optimizers[0].param_groups]
+
+
+@pytest.mark.parametrize("step", [8, 16, 20])
+def test_in_lightning_it_goes_on_from_a_checkpoint_as_torchs_does(tmp_path, step):
+    losses, found = [1.0] * 10, []
+    for make in (of_torch, of_ours):
+        folder = tmp_path / make.__name__
+        fit([Save(folder)], Planned(make, losses), max_epochs=10)
+        resumed, _, _ = fit([], Planned(make, losses), ckpt_path=folder / f"step={step}.ckpt", max_epochs=10)
+        found.append(resumed.seen)
+    assert found[0] == found[1]
+    assert found[1][-1][0] < 0.1

@@ -63,10 +63,10 @@ def same(a, b):
     return a == b
 
 
-OPTIONS = [{}, {"repeats": 2}]
+OPTIONS = [{}, {"repeats": 2}, {"budget": 250}]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "trials"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "tensor_lr"])
 @pytest.mark.parametrize("warm", [False, True], ids=["fresh", "warm"])
 def test_it_leaves_no_trace(options, optimizer, warm):
@@ -80,6 +80,7 @@ def test_it_leaves_no_trace(options, optimizer, warm):
     tensors = [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
     result = range_test(model, made, loss_fn, loader, **options)
     assert result.ok, result.reason
+    assert bool(result.trials) == ("budget" in options)
     assert same(before, state(model, made))
     assert torch.equal(order, generator.get_state())
     assert tensors[: len(list(model.parameters()))] == [id(p) for p in model.parameters()]
@@ -87,7 +88,7 @@ def test_it_leaves_no_trace(options, optimizer, warm):
         assert tensors == [id(p) for p in model.parameters()] + [id(g["lr"]) for g in made.param_groups]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["sweep", "repeats", "trials"])
 def test_training_goes_on_as_if_nothing_had_been(options):
     def train(test):
         model, optimizer = build()
@@ -213,3 +214,31 @@ def test_a_curve_without_an_answer_keeps_everything(loss):
 
 def test_it_is_public_and_lazy():
     assert lr_lightning.range_test is range_test
+
+
+def test_the_callers_batches_are_never_changed_and_each_step_gets_a_whole_one():
+    def out_of_place(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"] / 10), batch["y"])
+
+    def in_place(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"].div_(10)), batch.pop("y"))
+
+    batches = [{"x": 10 * x, "y": y} for x, y in data()]
+    before = copy.deepcopy(batches)
+    found = [range_test(*build(), loss, batches) for loss in (out_of_place, in_place)]
+    assert found[0].losses == found[1].losses
+    assert same(before, batches)
+
+
+def test_batches_that_cannot_be_copied_are_fetched_anew():
+    class Streams:
+        def __iter__(self):
+            yield from ((x, y, (n for n in range(3))) for x, y in data())
+
+    def reads(model, batch):
+        assert sum(batch[2]) == 3, "the batch's generator has been read before"
+        return loss_fn(model, batch[:2])
+
+    result = range_test(*build(), reads, Streams())
+    assert result.ok
+    assert result.cycle == 1

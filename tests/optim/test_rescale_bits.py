@@ -136,9 +136,52 @@ def test_the_share_as_it_was_written():
     assert proportional(0.0, 0.5, 0.1) == 0.0
 
 
-def test_a_tensor_lr_follows_in_its_own_precision():
-    optimizer = optimizer_with(1e-3, (1.0, 10.0), tensor=True)
-    scheduler = sched.LinearLR(optimizer, total_iters=5)
-    pg.rescale([optimizer], [scheduler], 0.25)
-    assert [pg.get_lr(group) for group in optimizer.param_groups] == pytest.approx([0.25 / 3, 2.5 / 3], rel=1e-6)
-    assert all(isinstance(group["lr"], torch.Tensor) for group in optimizer.param_groups)
+TENSORS = {"AdamW": {"fused": True}, "SGD": {"momentum": 0.9}}
+
+
+def with_tensors(lr, ratios, name="SGD", dtype=torch.float32):
+    """Each group's LR as its owner would write it: a float times a float, then a tensor."""
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": torch.tensor(lr * r, dtype=dtype)} for r in ratios]
+    return getattr(torch.optim, name)(groups, lr=groups[0]["lr"].clone(), **TENSORS[name])
+
+
+def tensors(optimizer, *schedulers):
+    """All LRs in groups and scheduler, in their own precision."""
+    found = [{k: v for k, v in group.items() if "lr" in k} for group in optimizer.param_groups]
+    kept = [{k: v for k, v in vars(one).items() if "lr" in k or "eta" in k} for one in flat(schedulers)]
+    return [{k: v for k, v in one.items() if "lambda" not in k} for one in (*found, *kept)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensor_lrs_as_built_by_hand(name, dtype):
+    for old, new, ratios in lrs(300, seed=3):
+        optimizer = with_tensors(old, ratios, name, dtype)
+        pg.rescale([optimizer], [], new)
+        assert tensors(optimizer) == tensors(with_tensors(new, ratios, name, dtype)), (old, new, ratios)
+        assert all(group["lr"].dtype == dtype for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("ratios", [(1.0, 1 / 11, 0.65), (1.0, 1 / 3, 2.5e-4)], ids=str)
+def test_other_ratios_of_tensor_lrs(ratios):
+    for old, new, _ in lrs(100, seed=4):
+        optimizer = with_tensors(old, ratios)
+        pg.rescale([optimizer], [], new)
+        assert tensors(optimizer) == tensors(with_tensors(new, ratios)), (old, new)
+
+
+def test_a_float_in_proportion_to_a_tensor_of_another_optimizer():
+    for old, new, _ in lrs(100, seed=5):
+        first, second = with_tensors(old, (1.0,)), optimizer_with(old * 0.3, (1.0,))
+        pg.rescale([first, second], [], new)
+        assert (first.param_groups[0]["lr"], second.param_groups[0]["lr"]) == (torch.tensor(new), new * 0.3)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if "OneCycle" not in name and "Cyclic" not in name])
+def test_schedules_of_tensor_lrs(name):
+    for old, new, ratios in lrs(30, seed=6):
+        optimizer = with_tensors(old, ratios)
+        scheduler = ALL[name](optimizer, old)
+        pg.rescale([optimizer], [scheduler], new)
+        by_hand = with_tensors(new, ratios)
+        assert tensors(optimizer, scheduler) == tensors(by_hand, ALL[name](by_hand, new)), (old, new, ratios)

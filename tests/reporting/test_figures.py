@@ -8,6 +8,7 @@ import pytest
 
 from lr_lightning.reporting import figures
 from lr_lightning.reporting.figures.training import positions
+from lr_lightning.rules.range_test.peers import PEERS
 from tests.helpers import logs
 
 EVIL = "<script>alert(1)</script><a href='javascript:x'>run</a>"
@@ -28,10 +29,17 @@ def test_one_range_test_shows_zones_suggestion_and_interval():
     assert figure.layout.xaxis.type == "log"
     zones = {(shape.x0, shape.x1) for shape in shapes(figure, "rect")}
     assert zones == {found.zones.flat, found.zones.descending, found.zones.diverging}
+    named = " ".join(shape.name for shape in figure.layout.shapes if shape.showlegend)
+    for words in ("too low: flat", "descending", "too high: diverging", "interval"):
+        assert words in named, "the legend explains the colours"
     interval, suggestion = shapes(figure, "line")
     assert (interval.x0, interval.x1) == found.interval
     assert suggestion.x0 == suggestion.x1 == found.suggestion
-    assert {trace.name for trace in figure.data} == {"raw loss", "smoothed loss", "suggestion"}
+    raw, light, rule, _ = figure.data
+    assert [raw.name, light.name, rule.name] == ["loss", "smoothed lightly", "what the rule reads"]
+    assert tuple(rule.y) == found.smoothed
+    assert min(light.y) == pytest.approx(min(found.losses), abs=0.15), "it follows the losses that one sees"
+    assert min(rule.y) > min(light.y)
     low, high = figure.layout.yaxis.range
     assert low < min(found.smoothed)
     assert high < max(found.losses), "the explosion must not flatten the descent"
@@ -41,7 +49,7 @@ def test_peers_are_thin_lines_on_request():
     found = logs.result()
     plain, peers = (figures.range_test_figure(found, peers=on) for on in (False, True))
     lines = {trace.name.split()[0]: trace.x[0] for trace in peers.data[len(plain.data) :]}
-    assert lines == {rule: lr for rule, lr in found.suggestions().items() if lr and rule != found.rule}
+    assert lines == {rule: lr for rule, lr in found.suggestions().items() if lr and rule in PEERS}
     assert "lightning" in lines
 
 
@@ -110,15 +118,17 @@ def test_training_has_two_axes_and_an_event_with_its_reason():
     assert "it stopped" in marks[0].hovertext[0]
     assert "0.1 → 0.01" in marks[0].hovertext[0]
     assert [shape.x0 for shape in figure.layout.shapes] == [50]
-    with pytest.raises(ValueError, match="x must be 'step' or 'epoch', got 'time'"):
-        figures.training_figure({}, x="time")
+    heights = {axis.domain[1] - axis.domain[0] for axis in (figure.layout.yaxis, figure.layout.yaxis2)}
+    assert max(heights) == pytest.approx(min(heights)), "the LR's panel is as tall as the loss's"
+    with pytest.raises(ValueError, match="x must be 'step', 'epoch' or 'time', got 'days'"):
+        figures.training_figure({}, x="days")
 
 
 def test_the_dash_of_a_metric_is_the_same_in_every_run():
-    both = training(loss={"train": ([0, 1], [1, 2]), "val": ([0, 1], [1, 2])})
-    figure = figures.training_figure({"a": both, "b": training(loss={"val": ([0, 1], [1, 2])})})
+    both = training(loss={"train_loss": ([0, 1], [1, 2]), "val_loss": ([0, 1], [1, 2])})
+    figure = figures.training_figure({"a": both, "b": training(loss={"val_loss": ([0, 1], [1, 2])})})
     dashes = {(trace.legendgroup, trace.meta): trace.line.dash for trace in figure.data if trace.yaxis == "y"}
-    assert dashes == {("a", "train"): "solid", ("a", "val"): "dash", ("b", "val"): "dash"}
+    assert dashes == {("a", "train_loss"): "solid", ("a", "val_loss"): "dash", ("b", "val_loss"): "dash"}
 
 
 @pytest.mark.parametrize(
@@ -139,13 +149,16 @@ def test_a_search_shows_scores_failures_intervals_and_the_best(tmp_path):
     trials, rounds = logs.write_search(tmp_path)
     figure = figures.search_figure({"trials": trials, "rounds": rounds, "metric": "val_loss", "mode": "min"})
     failed = [trace for trace in figure.data if trace.yaxis == "y3"]
+    history = next(trace for trace in figure.data if trace.name == "record so far")
+    assert list(history.y) == sorted(history.y, reverse=True)
     symbols = [symbol for trace in failed for symbol in trace.marker.symbol]
     assert symbols.count("square-open") == sum(t["status"] == "crashed" for t in trials) == 1
     assert symbols.count("x") == sum(t["status"] == "diverged" for t in trials)
-    intervals = [tuple(trace.x) for trace in figure.data if trace.yaxis == "y2"]
-    assert intervals == [(r["low"], r["high"]) for r in rounds]
-    scored = sum(len(trace.x) for trace in figure.data if trace.yaxis is None and "best" not in trace.name)
-    assert scored == sum(t["status"] == "ok" for t in trials)
+    tried = [tuple(trace.x) for trace in figure.data if trace.name.startswith("tried")]
+    assert tried == [(r["low"], r["high"]) for r in rounds]
+    drawn = [trace for trace in figure.data if trace.name.startswith("round") and trace.x[0] is not None]
+    scored = [symbol for trace in drawn for symbol in trace.marker.symbol if symbol in ("circle", "triangle-up")]
+    assert len(scored) == sum(t["status"] == "ok" for t in trials)
     (best,) = [trace for trace in figure.data if trace.name.startswith("best")]
     assert best.y[0] == min(t["score"] for t in trials if t["score"] is not None)
     upside_down = figures.search_figure({"trials": trials, "rounds": rounds, "mode": "max"})

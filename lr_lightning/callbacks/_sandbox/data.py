@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from lr_lightning.callbacks._sandbox.traces import MACHINERY
+from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.snapshot import Kept
 
 

@@ -22,12 +22,14 @@ class LadderLRs:
     Attributes:
         reference: The peak LR of the first group.
         other: Who else writes the LR, by name, once it was noticed.
+        suspected: Whether an LR was another one than was written.
+        writing: Whether this object is writing now.
     """
 
     def __init__(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
         self.reference = param_groups.reference_lr(optimizers, schedulers)
         self.other: str | None = None
-        self.suspected = False
+        self.suspected = self.writing = False
         self._schedulers = list(schedulers)
         self._optimizers = [param_groups.unwrap(optimizer) for optimizer in optimizers]
         self._shares = [
@@ -45,10 +47,12 @@ class LadderLRs:
         self._write()
 
     def _write(self) -> None:
+        self.writing = True
         for number, (optimizer, shares) in enumerate(zip(self._optimizers, self._shares, strict=True)):
             for group, share in zip(optimizer.param_groups, shares, strict=False):
                 param_groups.set_lr(group, self._lr * share)
             self._written[number] = _readable(optimizer)
+        self.writing = False
 
     def check(self, number: int) -> None:
         """Whether the step that optimizer ``number`` has just taken was at the ladder's LR."""
@@ -109,8 +113,8 @@ class _Watched(dict[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
-        if key == "lr" and (name := _writer()) is not None:
-            self._lrs.other = self._lrs.other or name
+        if key == "lr" and not self._lrs.writing:
+            self._lrs.other = self._lrs.other or _writer()
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         for key, value in dict(*args, **kwargs).items():
@@ -118,12 +122,8 @@ class _Watched(dict[str, Any]):
 
 
 def _writer() -> str | None:
-    """Name of the nearest function on the stack that is the user's; None if the write is this package's own."""
+    """Name of the nearest function on the stack that is the user's."""
     frame = inspect.currentframe()
-    frame = frame.f_back.f_back if frame is not None and frame.f_back is not None else None  # past __setitem__
-    nearest = frame.f_globals.get("__name__", "") if frame is not None else ""
-    if nearest.startswith("lr_lightning.optim.param_groups"):
-        return None
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_MACHINERY):
         frame = frame.f_back
     if frame is None:

@@ -21,7 +21,7 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.data import samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.muted import muted_callbacks, muted_logger
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
-from lr_lightning.callbacks._sandbox.traces import MACHINERY, warn_of_traces
+from lr_lightning.callbacks._traces import MACHINERY, warn_of_traces
 from lr_lightning.optim.batches import can_copy, copy_batch
 from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot

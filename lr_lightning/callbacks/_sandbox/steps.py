@@ -18,6 +18,7 @@ from lr_lightning.callbacks._sandbox.backward import BackwardLosses
 from lr_lightning.callbacks._sandbox.ladder_lrs import LadderLRs
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox
 from lr_lightning.callbacks._sandbox.validation import Validation
+from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import param_groups
 from lr_lightning.optim.snapshot.tensors import local
 from lr_lightning.rules.range_test.curve import breaks_off
@@ -49,7 +50,7 @@ class Probe(Callback):
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
-        self.lrs = LadderLRs(optimizers, [config.scheduler for config in trainer.lr_scheduler_configs])
+        self.lrs = LadderLRs(optimizers, all_schedulers(trainer))
         self._device = trainer.strategy.root_device
         dtype = torch.float32 if self._device.type == "mps" else torch.float64
         # Sum of loss * samples, of samples; a row more for the step that looks who else writes the LR.
@@ -232,7 +233,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
                 found = None if _is_no_divergence(error) else probe.diverging(box.trainer)
                 if found is None:
                     raise
-                return found
+                return found if len(found) <= len(lrs) else [*found[: len(lrs) - 1], math.nan]
             probe.next_row()
             if not stepped or probe.lrs.suspected:
                 break

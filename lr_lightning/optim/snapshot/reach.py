@@ -106,6 +106,10 @@ class Walk:
             if type(value) not in plain:
                 queue.append((value, (place, step, key), mode))
 
+    def found(self) -> list[Any]:
+        """All that was come to."""
+        return list(self._seen.values())
+
     def has_state(self, value: Any) -> bool:
         """Whether a value isn't a plain one."""
         return type(value) not in self._plain and self._visitor(type(value)) is not None

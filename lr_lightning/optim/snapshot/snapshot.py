@@ -49,6 +49,7 @@ class Kept:
         device: Where copies of tensors are kept; None: where the tensors are.
         machinery: Types whose objects aren't followed (a trainer, its strategy, loggers and callbacks).
         data: Whether the roots are loaders and data sets: of them less is copied and more only watched.
+        tensors: Whether tensors and arrays are kept as well.
     """
 
     def __init__(
@@ -57,9 +58,12 @@ class Kept:
         device: torch.device | str | None = None,
         machinery: tuple[type, ...] = (),
         data: bool = False,
+        tensors: bool = True,
     ) -> None:
         walk = Walk(visitor_of, machinery)
         walk.run(roots, DATA if data else 0, default=visit_object)
+        if not tensors:
+            walk.tensors.clear()
         self._take(walk, device)
 
     def _take(self, walk: Walk, device: torch.device | str | None) -> None:
@@ -140,6 +144,13 @@ class Kept:
             if why:
                 found.setdefault(path(keeper.place), f"{keeper.what} {why}".strip())
         return [f"{where} ({why})" for where, why in found.items()]
+
+
+def reachable(roots: Mapping[str, Any], machinery: tuple[type, ...] = ()) -> list[Any]:
+    """All objects that a snapshot of these roots would go into, those without state left out."""
+    walk = Walk(visitor_of, machinery)
+    walk.run(roots, default=visit_object)
+    return walk.found()
 
 
 class Snapshot(Kept):

@@ -15,10 +15,17 @@ CONFIG = {
     "responsive": True,
     "showTips": False,
     # No button may send data anywhere.
-    "modeBarButtonsToRemove": ["lasso2d", "select2d", "sendDataToCloud", "sendChartToCloud"],
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d", "sendDataToCloud", "sendChartToCloud"],
     "showSendToCloud": False,
 }
 """How plotly.js shows these figures."""
+
+
+def figure_of(spec: style.Spec) -> Any:
+    """A drawn figure as a ``plotly.graph_objects.Figure``, which checks every name in it."""
+    import plotly.graph_objects as go
+
+    return go.Figure(data=spec["data"], layout={"template": "none", **spec["layout"]})
 
 
 def range_test_figure(
@@ -26,8 +33,9 @@ def range_test_figure(
 ) -> Any:
     """Loss over log LR: raw and smoothed, with zones, suggestion and interval.
 
-    A single run has its zones shaded. Several runs have their suggestions as diamonds on their curves, and their zones
-    and intervals as bars below, up to a dozen runs.
+    A single run has its zones shaded, and the curve that the rule reads beside the one that the eye follows; a test
+    without an answer says why. Several runs have their suggestions as diamonds on their curves, and their zones and
+    intervals as bars below, up to a dozen runs.
 
     Args:
         results: A ``RangeTestResult`` (or its ``to_dict()``), or a mapping of run names to these. A running test's
@@ -46,7 +54,7 @@ def range_test_figure(
     """
     from lr_lightning.reporting.figures.range_test import draw
 
-    return draw(results, peers=peers, dark=dark, colors=colors or {})
+    return figure_of(draw(results, peers=peers, dark=dark, colors=colors or {}))
 
 
 def training_figure(
@@ -54,16 +62,25 @@ def training_figure(
     *,
     x: str = "step",
     loss: str = "loss",
+    smooth: float = 0.0,
+    clip: bool = True,
+    scale: str = "auto",
     dark: bool = False,
     colors: Mapping[str, str] | None = None,
 ) -> Any:
-    """Loss above, LR (log) below, over a shared axis; each event is a mark on the LR with its reason on hover.
+    """A panel for the losses, one for each other kind of metric, and one for the LR (log), over a shared axis.
+
+    Each event is a mark on the LR with its reason on hover; a cross marks where a loss became NaN.
 
     Args:
-        runs: For each run: ``lr`` and ``loss``, mappings of tags to ``(steps, values)``; optional ``events``, a list of
-            mappings (or ``LREvent``); optional ``epochs``, ``(steps, epochs)``: the first step of each epoch.
-        x: ``step`` or ``epoch``.
-        loss: Title of the loss axis.
+        runs: For each run: ``lr`` and ``loss``, mappings of tags to ``(steps, values)`` or ``(steps, values, times)``;
+            optional ``events``, a list of mappings (or ``LREvent``); optional ``epochs``, ``(steps, epochs)``: the
+            first step of each epoch.
+        x: ``step``, ``epoch``, or ``time`` since the run's first point.
+        loss: Title of the losses' axis where there are several.
+        smooth: Weight of the past in the moving average of the metrics, from 0 (none) to below 1; raw values stay pale.
+        clip: Whether outliers may leave the picture, as they do in TensorBoard's Time Series.
+        scale: Of the losses: ``linear``, ``log``, or ``auto`` (log where all are positive and reach far).
         dark: Colours for a dark page.
         colors: Colour of each run, else by position.
 
@@ -71,7 +88,7 @@ def training_figure(
         A ``plotly.graph_objects.Figure``.
 
     Raises:
-        ValueError: If ``x`` is neither.
+        ValueError: If ``x``, ``scale`` or ``smooth`` is none of these.
 
     >>> run = {"lr": {"lr-SGD": ([0, 1], [0.1, 0.05])}, "loss": {"loss": ([0, 1], [1.0, 0.9])}}
     >>> [trace.name for trace in training_figure({"run": run}).data]
@@ -79,18 +96,24 @@ def training_figure(
     """
     from lr_lightning.reporting.figures.training import draw
 
-    if x not in ("step", "epoch"):
-        raise ValueError(f"x must be 'step' or 'epoch', got {x!r}")
-    return draw(runs, x=x, loss=loss, dark=dark, colors=colors or {})
+    if x not in ("step", "epoch", "time"):
+        raise ValueError(f"x must be 'step', 'epoch' or 'time', got {x!r}")
+    if scale not in ("auto", "linear", "log"):
+        raise ValueError(f"scale must be 'auto', 'linear' or 'log', got {scale!r}")
+    if not 0 <= smooth < 1:
+        raise ValueError(f"smooth must be at least 0 and below 1, got {smooth!r}")
+    options = {"x": x, "loss": loss, "smooth": smooth, "clip": clip, "scale": scale, "dark": dark}
+    return figure_of(draw(runs, options, colors or {}))
 
 
 def search_figure(searches: Any, *, dark: bool = False) -> Any:
-    """Score over log LR, rounds by colour; below it the interval that each round sampled.
+    """Score over log LR with the surrogate's mean and band; the intervals of the rounds; the history of the trials.
 
-    Trials that diverged or crashed have no score: they are marks along the upper edge.
+    Trials that diverged or crashed have no score: they are marks along the upper edge, as are scores far off.
 
     Args:
-        searches: What ``write_search`` recorded: ``trials``, ``rounds``, ``metric`` and ``mode``.
+        searches: What ``write_search`` recorded: ``trials``, ``rounds``, ``metric`` and ``mode``, and as far as known
+            ``best``, ``interval`` and ``surrogate``.
         dark: Colours for a dark page.
 
     Returns:
@@ -103,7 +126,7 @@ def search_figure(searches: Any, *, dark: bool = False) -> Any:
     """
     from lr_lightning.reporting.figures.search import draw
 
-    return draw(searches, dark=dark)
+    return figure_of(draw(searches, dark=dark))
 
 
 def formula_figure(
@@ -123,23 +146,22 @@ def formula_figure(
     >>> formula_figure({"half": ([0, 1], [0.1, 0.05])}).data[0].name
     'half'
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for index, (name, (xs, lrs)) in enumerate(curves.items()):
-        figure.add_scatter(
-            x=list(xs),
-            y=list(lrs),
+    traces = [
+        style.scatter(
+            list(xs),
+            list(lrs),
             name=style.literal(style.short(name, 60)),
             mode="lines",
-            line={"color": style.color(index), "width": 2},
+            line={"color": style.color(index, dark), "width": 2},
             hovertemplate=f"{style.literal(x_title)} %{{x}}<br>LR %{{y:.4g}}",
         )
-    vertical = style.log_axis(dark) if log else style.axis(dark, exponentformat="power", rangemode="tozero")
-    figure.update_layout(
-        **style.layout(dark=dark, height=420, showlegend=True, hovermode="x unified"),
-        xaxis=style.axis(dark, title=style.literal(x_title)),
-        yaxis={**vertical, "title": {"text": "learning rate", "standoff": 10}},
+        for index, (name, (xs, lrs)) in enumerate(curves.items())
+    ]
+    reach = style.decades([lr for _, lrs in curves.values() for lr in lrs])
+    vertical = (
+        style.log_axis(dark, range=reach) if log else style.axis(dark, exponentformat="power", rangemode="tozero")
     )
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
-    return figure
+    layout = style.layout(dark=dark, height=420, showlegend=True, hovermode="x unified")
+    layout["xaxis"] = style.axis(dark, title=style.literal(x_title))
+    layout["yaxis"] = {**vertical, "title": {"text": "learning rate", "standoff": 10}}
+    return figure_of({"data": traces, "layout": layout})

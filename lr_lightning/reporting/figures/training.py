@@ -1,57 +1,170 @@
-"""The training picture: loss above, LR below, events marked."""
+"""The training picture: a panel for the losses, one for each other kind of metric, one for the LR; events marked."""
 
 import bisect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lr_lightning.reporting.figures import style
+from lr_lightning.reporting.figures.marks import event_trace, lost_trace, mark_events
+from lr_lightning.reporting.figures.panels import Panel, panels_of
+from lr_lightning.reporting.figures.scale import beyond, value_axis
+from lr_lightning.reporting.figures.style import Spec
 
-SYMBOLS = {
-    "decay": "triangle-down",
-    "range_test": "star",
-    "formula": "circle",
-    "restart": "triangle-up",
-    "kick": "triangle-up",
-    "restore": "triangle-left",
-    "wait": "circle-open",
-}
 MANY = 20
-"""Runs beyond which lines are thin."""
+"""Runs beyond which lines are thin and have no raw line behind the smoothed one."""
 DASHES = ("solid", "dash", "dot", "dashdot")
+PANEL_HEIGHT = 210
+GAP = 0.055
+_UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
-def draw(runs: Mapping[str, Mapping[str, Any]], *, x: str, loss: str, dark: bool, colors: Mapping[str, str]) -> Any:
-    """See :func:`lr_lightning.reporting.figures.training_figure`."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+def draw(runs: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], colors: Mapping[str, str]) -> Spec:
+    """See :func:`lr_lightning.reporting.figures.training_figure`; ``options`` has its keyword arguments."""
+    dark, x = bool(options["dark"]), options["x"]
     shown = {name: run for name, run in runs.items() if run.get("lr") or run.get("loss") or run.get("events")}
     if not shown:
-        return style.rows_or_note(figure, "No learning rates to show yet: add LRCurves to the callbacks.", dark)
-    order = list(dict.fromkeys(tag for run in shown.values() for tag in run.get("loss") or {}))
-    traces, width = [], 1 if len(shown) > MANY else 2
-    for index, (name, run) in enumerate(shown.items()):
-        own = colors.get(name, style.color(index))
-        traces += _run_traces(go, name, run, own, x, order, len(shown) == 1, width)
-    figure.add_traces(traces)  # once: plotly walks all traces at each call
+        return style.empty("No learning rates to show yet: add LRCurves to the callbacks.", dark)
+    unit = _time_unit(shown) if x == "time" else ("", 1.0)
+    tags = list(dict.fromkeys(tag for run in shown.values() for tag in run.get("loss") or {}))
+    panels = panels_of(tags, options.get("loss") or "loss")
+    painter = _Painter(shown, options, colors, panels, unit[1])
+    layout = style.layout(dark=dark, height=PANEL_HEIGHT * (len(panels) + 1) + 110, hovermode="closest")
+    layout |= {"xaxis": _x_axis(painter, dark, x, unit[0]), **_y_axes(painter, panels, dark)}
+    figure: Spec = {"data": painter.traces, "layout": layout}
+    layout["meta"] = {"clipped": painter.clipped(layout), "lost": painter.lost}
+    layout["showlegend"] = len(painter.named) > 1 or len(shown) > 1
     if len(shown) == 1:
-        _mark_events(figure, next(iter(shown.values())), x)
+        mark_events(figure, next(iter(shown.values())), painter.place)
     else:
-        _explain_dashes(figure, shown)
-    figure.update_layout(
-        **style.layout(dark=dark, height=640, showlegend=True, hovermode="closest"),
-        xaxis=style.axis(dark, title=x, anchor="y2", domain=[0, 1], rangemode="tozero"),
-        yaxis=style.axis(dark, title=style.literal(loss), domain=[0.42, 1]),
-        yaxis2=style.log_axis(dark, title="learning rate (log)", domain=[0, 0.36], autorange=True),
-    )
-    figure.update_layout(yaxis2={"dtick": _tick(shown.values())})
+        _explain_dashes(figure, panels, shown)
     return figure
 
 
-def positions(
-    steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str
-) -> Sequence[float]:
+class _Painter:
+    """Traces of all runs, and what the axes have to hold."""
+
+    def __init__(
+        self,
+        runs: Mapping[str, Mapping[str, Any]],
+        options: Mapping[str, Any],
+        colors: Mapping[str, str],
+        panels: Sequence[Panel],
+        unit: float,
+    ) -> None:
+        self.options, self.unit, self.panels = options, unit, panels
+        self.dark, self.single, self.many = bool(options["dark"]), len(runs) == 1, len(runs) > MANY
+        self.values: dict[str, list[tuple[str, Any]]] = {}
+        self.ends: list[float] = []
+        self.starts: list[float] = []
+        self.lost: dict[str, float] = {}
+        self.named: set[str] = set()
+        self.traces: list[Spec] = []
+        for index, (name, run) in enumerate(runs.items()):
+            self._run(name, run, colors.get(name) or style.color(index, self.dark))
+
+    def place(self, run: Mapping[str, Any], steps: Sequence[float], times: Any = None) -> Any:
+        """Steps of a run as positions on the horizontal axis."""
+        if self.options["x"] != "time":
+            return positions(steps, run.get("epochs"), self.options["x"])
+        return (_times(run, steps) if times is None else np.asarray(times) - _began(run)) / self.unit
+
+    def _run(self, name: str, run: Mapping[str, Any], color: str) -> None:
+        first = True
+        for panel in self.panels:
+            for index, tag in enumerate(tag for tag in panel.tags if tag in (run.get("loss") or {})):
+                own = color if not self.single or index == 0 else style.color(index + 2, self.dark)
+                dash = "solid" if self.single else DASHES[panel.tags.index(tag) % len(DASHES)]
+                self._line(name, run, tag, run["loss"][tag], panel.axis, own, dash, first)
+                first = False
+        for index, (tag, series) in enumerate((run.get("lr") or {}).items()):
+            own = color if not self.single or index == 0 else style.color(index + 2, self.dark)
+            self._line(name, run, tag, series, "y2", own, "solid" if self.single else DASHES[index % 4], first)
+            first = False
+        self.traces += event_trace(name, run, color, self.place, self.dark)
+
+    def _line(
+        self, name: str, run: Mapping[str, Any], tag: str, series: Any, axis: str, color: str, dash: str, first: bool
+    ) -> None:
+        steps, values, *times = _columns(series)
+        lr, raw = axis == "y2", np.asarray(values, dtype=float)
+        at = np.asarray(self.place(run, steps, *times[:1]), dtype=float)
+        if len(at):
+            self.starts.append(float(at[0]))
+            self.ends.append(float(at[-1]))
+        if not lr and (gone := lost_trace(tag, steps, at, raw, axis, color)):
+            self.lost[name] = min(gone["customdata"][0], self.lost.get(name, np.inf))
+            self.traces.append(gone)
+        smooth = 0.0 if lr else float(self.options["smooth"])
+        drawn = smoothed(raw, smooth) if smooth else raw
+        label = style.literal(style.short(tag if self.single else name))
+        common = {"yaxis": axis, "legendgroup": label, "mode": "lines" if len(raw) > 1 else "markers"}
+        line = {"color": color, "width": 1 if self.many else 2, "dash": dash, "shape": "hv" if lr else "linear"}
+        if smooth and not self.many:
+            pale = {"color": style.faded(color, 0.35), "width": 1}
+            self.traces.append(
+                style.scatter(at, _small(raw), **common, name=label, showlegend=False, line=pale, hoverinfo="skip")
+            )
+        hover = f"{self.options['x']} %{{x:.6~g}}<br>%{{meta}} %{{y:.4g}}<extra>%{{fullData.name}}</extra>"
+        self.values.setdefault(axis, []).append((name, drawn))
+        self.named.add(label)
+        self.traces.append(
+            style.scatter(
+                at,
+                _small(drawn),
+                **common,
+                name=label,
+                showlegend=self.single or first,
+                line=line,
+                meta=style.literal(tag),
+                hovertemplate=hover,
+            )
+        )
+
+    def clipped(self, layout: Spec) -> list[str]:
+        """Runs of which a line ends outside of its panel."""
+        names = {
+            name
+            for axis, lines in self.values.items()
+            if axis != "y2"
+            for name, values in lines
+            if beyond(values, layout[f"yaxis{axis[1:]}"])
+        }
+        return sorted(names - set(self.lost))
+
+
+def _columns(series: Any) -> tuple[Any, ...]:
+    """``(steps, values)`` or ``(steps, values, times)``, or an object with these names."""
+    if hasattr(series, "steps"):
+        return series.steps, series.values, series.times
+    return tuple(series)
+
+
+def _small(values: Any) -> Any:
+    """Half of the bytes: TensorBoard's scalars are float32 to begin with."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32)
+
+
+def smoothed(values: Any, weight: float) -> Any:
+    """Exponential moving average without the bias of its start, as in TensorBoard's Time Series; gaps stay gaps.
+
+    >>> smoothed([1.0, 3.0], 0.5).round(3).tolist()
+    [1.0, 2.333]
+    """
+    last, share, found = 0.0, 0.0, []
+    for value in np.asarray(values, dtype=float).tolist():
+        if not np.isfinite(value):
+            found.append(value)
+            continue
+        last = last * weight + (1 - weight) * value
+        share = share * weight + (1 - weight)
+        found.append(last / share)
+    return np.array(found)
+
+
+def positions(steps: Sequence[float], epochs: tuple[Sequence[float], Sequence[float]] | None, x: str) -> Any:
     """Steps as positions on the horizontal axis: themselves, or fractional epochs by the first step of each epoch.
 
     Steps after the last known epoch start are placed with the length of the epoch before; without any known epoch the
@@ -74,103 +187,64 @@ def positions(
     return found
 
 
-def _run_traces(
-    go: Any, name: str, run: Mapping[str, Any], color: str, x: str, order: list[str], single: bool, width: int
-) -> list[Any]:
-    traces = []
-    for panel, axis, tags in (("loss", "y", run.get("loss") or {}), ("lr", "y2", run.get("lr") or {})):
-        for index, (tag, (steps, values)) in enumerate(tags.items()):
-            dash = DASHES[(order.index(tag) if panel == "loss" else index) % len(DASHES)]
-            own = style.color(index + (3 if panel == "lr" else 0)) if single else color
-            traces.append(
-                go.Scatter(
-                    x=positions(steps, run.get("epochs"), x),
-                    y=values,
-                    yaxis=axis,
-                    name=style.literal(style.short(tag if single else name)),
-                    legendgroup=None if single else name,
-                    showlegend=single or (panel == "loss" and index == 0),
-                    mode="lines" if len(values) > 1 else "markers",
-                    line={
-                        "color": own,
-                        "width": width,
-                        "dash": "solid" if single else dash,
-                        "shape": "hv" if panel == "lr" else "linear",
-                    },
-                    meta=style.literal(tag),
-                    hovertemplate=f"{x} %{{x:.6~g}}<br>%{{meta}} %{{y:.4g}}<extra>%{{fullData.name}}</extra>",
-                )
-            )
-    if traces and not any(trace.showlegend for trace in traces):
-        traces[0].showlegend = True
-    return [*traces, *_event_trace(go, name, run, color, x)]
+def _every(run: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    series = [*(run.get("lr") or {}).values(), *(run.get("loss") or {}).values()]
+    return [columns for columns in map(_columns, series) if len(columns) > 2 and len(columns[0])]
 
 
-def _event_trace(go: Any, name: str, run: Mapping[str, Any], color: str, x: str) -> list[Any]:
-    events = [plain(event) for event in run.get("events") or ()]
-    if not events:
-        return []
-    return [
-        go.Scatter(
-            x=positions([event["step"] for event in events], run.get("epochs"), x),
-            y=[event["new_lr"] for event in events],
-            yaxis="y2",
-            name="events",
-            legendgroup=name,
-            showlegend=False,
-            mode="markers",
-            marker={
-                "symbol": [SYMBOLS.get(event["kind"], "circle") for event in events],
-                "size": 11,
-                "color": color,
-                "line": {"color": "#ffffff", "width": 1},
-            },
-            hovertext=[describe(event) for event in events],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
-    ]
+def _began(run: Mapping[str, Any]) -> float:
+    return min((float(columns[2][0]) for columns in _every(run)), default=0.0)
 
 
-def describe(event: Mapping[str, Any]) -> str:
-    """An event for a hover label."""
-    by = f" · {style.literal(event['source'])}" if event.get("source") else ""
-    change = "stays" if event["kind"] == "wait" else f"→ {style.number(event['new_lr'])}"
-    change = f"LR {style.number(event['old_lr'])} {change}"
-    where = f"step {event['step']:,}, epoch {event['epoch']}"
-    return f"<b>{style.literal(event['kind'])}</b>{by}<br>{where}<br>{change}<br>{style.wrapped(event['reason'])}"
+def _times(run: Mapping[str, Any], steps: Sequence[float]) -> Any:
+    """When a run took steps, in seconds since its first point, from the series with most points."""
+    best = max(_every(run), key=lambda columns: len(columns[0]), default=None)
+    if best is None:
+        return np.asarray(steps, dtype=float) * np.nan
+    return np.interp(np.asarray(steps, dtype=float), best[0], best[2]) - _began(run)
 
 
-def _mark_events(figure: Any, run: Mapping[str, Any], x: str) -> None:
-    """Vertical lines through both panels where the LR changed, up to as many as stay readable."""
-    events = [event for event in map(plain, run.get("events") or ()) if event["kind"] != "wait"]
-    for at in positions([event["step"] for event in events], run.get("epochs"), x)[:100]:
-        line = {"color": "#80868b", "width": 1, "dash": "dot"}
-        figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line, layer="below")
+def _time_unit(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, float]:
+    longest = max(
+        (float(columns[2][-1]) - _began(run) for run in runs.values() for columns in _every(run)), default=0.0
+    )
+    return next((unit for unit in _UNITS if longest >= 2 * unit[1]), _UNITS[-1])
 
 
-def _tick(runs: Iterable[Mapping[str, Any]]) -> float | str | None:
-    """Ticks of the LR axis: decades alone, with 2 and 5 between, or plotly's choice, by how far the LRs reach."""
-    values = [value for run in runs for _, lrs in (run.get("lr") or {}).values() for value in lrs if value > 0]
-    reach = max(values) / min(values) if values else 1.0
-    return 1 if reach >= 20 else "D2" if reach >= 3 else None
+def _x_axis(painter: _Painter, dark: bool, x: str, unit: str) -> Spec:
+    low, high = min(painter.starts, default=0.0), max(painter.ends, default=1.0)
+    low = 0.0 if 0 <= low < 0.3 * high else low
+    margin = 0.02 * (high - low) or 0.5
+    title = {"time": f"{unit} since the run's first point", "epoch": "epoch (from 0)"}.get(x, x)
+    bounds = [low - margin, high + margin]
+    ticks: Spec = {"dtick": 1} if x == "epoch" and high - low <= 12 else {"nticks": 12}
+    return style.axis(dark, title=title, anchor="y2", domain=[0, 1], range=bounds, **ticks)
 
 
-def _explain_dashes(figure: Any, runs: Mapping[str, Mapping[str, Any]]) -> None:
+def _y_axes(painter: _Painter, panels: Sequence[Panel], dark: bool) -> Spec:
+    """The panels from top to bottom, all of one height, the LR below."""
+    height = (1 + GAP) / (len(panels) + 1) - GAP
+    found: Spec = {}
+    for index, panel in enumerate(panels):
+        top = 1 - index * (height + GAP)
+        lines = [values for _, values in painter.values.get(panel.axis, [])]
+        own = value_axis(lines, clip=bool(painter.options["clip"]), scale=panel.scale or painter.options["scale"])
+        title, domain = style.literal(style.short(panel.title, 32)), [max(top - height, 0.0), top]
+        log = style.log_ticks(own["range"], 6) if own["type"] == "log" else {}
+        found[f"yaxis{panel.axis[1:]}"] = style.axis(dark, title=title, domain=domain, **{"nticks": 6, **own, **log})
+    lrs = [values for _, values in painter.values.get("y2", [])]
+    reach = style.decades(np.concatenate([np.asarray(one, dtype=float) for one in lrs]) if lrs else (), 0.08)
+    bounds = {} if reach is None else {"range": reach, **style.log_ticks(reach, 6)}
+    found["yaxis2"] = style.log_axis(dark, title="learning rate", domain=[0, height], **bounds)
+    return found
+
+
+def _explain_dashes(figure: Spec, panels: Sequence[Panel], runs: Mapping[str, Mapping[str, Any]]) -> None:
     """With several runs the colour is the run's, so the tags differ by their dashes: say which."""
-    for panel, at in (("loss", 1.0), ("lr", 0.36)):
-        every = [[*(run.get(panel) or {})] for run in runs.values()]
-        tags = max(every, key=len) if panel == "lr" else list(dict.fromkeys(tag for own in every for tag in own))
+    most = max(([*(run.get("lr") or {})] for run in runs.values()), key=len, default=[])
+    for axis, tags in (*((panel.axis, panel.tags) for panel in panels), ("y2", most)):
         if len(tags) > 1:
             words = zip(tags, ("—", "- -", "· ·", "- ·"), strict=False)
             text = "   ".join(f"{mark} {style.literal(style.short(tag, 24))}" for tag, mark in words)
-            figure.add_annotation(
-                text=text, x=1, y=at, xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
-                font={"size": 12},
-            )  # fmt: skip
-
-
-def plain(event: Any) -> dict[str, Any]:
-    """An event as a mapping with every key, whatever its origin."""
-    data = asdict(event) if is_dataclass(event) and not isinstance(event, type) else dict(event)
-    blank = {"kind": "event", "step": 0, "epoch": 0, "old_lr": None, "new_lr": None, "reason": "", "source": ""}
-    return {**blank, **data}
+            top = figure["layout"][f"yaxis{axis[1:]}"]["domain"][1]
+            style.note(figure, text, x=1, y=top, xanchor="right", yanchor="bottom")

@@ -4,12 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+MOST_TEXT = 2000
+MOST_ITEMS = 20_000
+"""Trials and rounds of a search that are shown: the newest."""
+
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """A finite number, or None; a whole number of 400 digits is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def positive(value: Any) -> float | None:
@@ -31,62 +39,99 @@ def whole(value: Any) -> int:
     return int(number(value) or 0)
 
 
+def text(value: Any) -> str:
+    """Words of some length; half a surrogate pair, which no page can hold, becomes a question mark."""
+    return str("" if value is None else value)[:MOST_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
 def range_test(body: Mapping[str, Any]) -> dict[str, Any]:
     """A range test's record."""
     zones = body.get("zones")
+    coverage = body.get("coverage")
+    planned = coverage.get("planned") if isinstance(coverage, dict) else body.get("num_steps")
     return {
-        "status": str(body.get("status", "")),
-        "reason": str(body.get("reason") or ""),
-        "rule": str(body.get("rule") or ""),
+        "status": text(body.get("status")),
+        "reason": text(body.get("reason") or ""),
+        "rule": text(body.get("rule") or ""),
         "suggestion": positive(body.get("suggestion")),
         "interval": pair(body.get("interval")),
         "ladder": pair([body.get("min_lr"), body.get("max_lr")]),
-        "zones": {str(name): pair(bounds) for name, bounds in zones.items()} if isinstance(zones, dict) else {},
-        "num_steps": whole(body.get("num_steps")),
-        "cycle": whole(body.get("cycle")),
+        "zones": {text(name): pair(bounds) for name, bounds in zones.items()} if isinstance(zones, dict) else {},
+        "planned": whole(planned),
+        "cycle": max(1, whole(body.get("cycle"))),
+        "live": text(body.get("live") or ""),
     }
 
 
 def event(body: Mapping[str, Any]) -> dict[str, Any]:
     """An LR event's record."""
     return {
-        "kind": str(body.get("kind") or "event"),
+        "kind": text(body.get("kind") or "event"),
         "step": whole(body.get("step")),
         "epoch": whole(body.get("epoch")),
         "old_lr": number(body.get("old_lr")),
         "new_lr": number(body.get("new_lr")),
-        "reason": str(body.get("reason") or ""),
-        "source": str(body.get("source") or ""),
+        "reason": text(body.get("reason") or ""),
+        "source": text(body.get("source") or ""),
     }
 
 
 def search(body: Mapping[str, Any]) -> dict[str, Any]:
     """A search's record, without the trials and rounds that lack their LRs."""
-    trials = [item for item in _dicts(body.get("trials")) if positive(item.get("lr"))]
-    rounds = [(number(item.get("low")), number(item.get("high"))) for item in _dicts(body.get("rounds"))]
+    rounds = [
+        {"low": positive(item.get("low")), "high": positive(item.get("high")), "interval": pair(item.get("interval"))}
+        for item in _dicts(body.get("rounds"))
+    ]
+    best = body.get("best") if isinstance(body.get("best"), dict) else {}
     return {
-        "metric": str(body.get("metric") or ""),
+        "metric": text(body.get("metric") or ""),
         "mode": "max" if body.get("mode") == "max" else "min",
-        "status": str(body.get("status") or ""),
-        "trials": [
-            {
-                **{str(key): value for key, value in item.items()},
-                "lr": positive(item["lr"]),
-                "score": number(item.get("score")),
-                "round": max(0, whole(item.get("round"))),
-                "status": str(item.get("status") or "ok"),
-            }
-            for item in trials
-        ],
-        "rounds": [{"low": low, "high": high} for low, high in rounds if positive(low) and positive(high)],
+        "status": text(body.get("status") or ""),
+        "reason": text(body.get("reason") or ""),
+        "trials": [_trial(item) for item in _dicts(body.get("trials")) if positive(item.get("lr"))],
+        "rounds": [item for item in rounds if item["low"] and item["high"]],
+        "best": {"lr": positive(best.get("lr")), "score": number(best.get("score"))} if best else None,
+        "interval": pair(body.get("interval")),
+        "surrogate": _surrogate(body.get("surrogate")),
     }
 
 
+def _trial(item: Mapping[str, Any]) -> dict[str, Any]:
+    known = ("lr", "score", "round", "status", "index", "seconds")
+    return {
+        **{text(key): value if number(value) is not None else text(value) for key, value in item.items()},
+        "lr": positive(item["lr"]),
+        "score": number(item.get("score")),
+        "round": max(0, whole(item.get("round"))),
+        "status": text(item.get("status") or "ok"),
+        **{key: number(item.get(key)) for key in known[4:] if key in item},
+    }
+
+
+def _surrogate(value: Any) -> dict[str, list[float]] | None:
+    """Mean and band over LRs; nothing unless all columns are numbers of one length."""
+    if not isinstance(value, dict):
+        return None
+    columns = {}
+    for name in ("lr", "mean", "low", "high"):
+        given = value.get(name)
+        found = [number(item) for item in given[:MOST_ITEMS]] if isinstance(given, list) else []
+        columns[name] = [item for item in found if item is not None]
+        if len(columns[name]) != len(found):
+            return None
+    whole_one = len(set(map(len, columns.values()))) == 1 and min(columns["lr"], default=0.0) > 0
+    return columns if whole_one else None
+
+
 def curves(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``LRCurves`` says about its tags."""
+    """What ``LRCurves`` says about its tags and its run."""
     listed = body.get("lr")
-    return {"lr": [str(tag) for tag in listed] if isinstance(listed, list) else []}
+    return {
+        "lr": [text(tag) for tag in listed[:MOST_ITEMS]] if isinstance(listed, list) else [],
+        "status": text(body.get("status") or ""),
+    }
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    listed = value[-MOST_ITEMS:] if isinstance(value, list) else []
+    return [item for item in listed if isinstance(item, dict)]

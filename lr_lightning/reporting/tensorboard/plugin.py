@@ -3,6 +3,7 @@
 import functools
 import gzip
 import logging
+import time
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -16,26 +17,36 @@ from lr_lightning.reporting.records import PLUGIN
 
 _log = logging.getLogger(__name__)
 _HERE = "lr_lightning.reporting.tensorboard"
-_STATIC = {"index.js": "text/javascript", "style.css": "text/css"}
+_STATIC = {
+    **dict.fromkeys(("index.js", "page.js", "plot.js", "sidebar.js", "state.js", "table.js"), "text/javascript"),
+    "style.css": "text/css",
+}
 _PLOTLY = "plotly.min.js"
+_KEPT_SECONDS = 30.0
+"""How long a reader's click may be answered from what was read before; polls read anew."""
+_MOST_BYTES = 64 * 2**20
+"""Of a request's form: the names of 100,000 runs. Werkzeug's own limit of 500 kB is 700 long ones."""
 
 
 class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has no types
     """Serves the tab's page, plotly.js from the installed plotly package, and the figures.
 
-    Every route answers GET (and HEAD) only. Data comes from TensorBoard's data provider and static files from a fixed
-    list, so no request can name a path.
+    Every route answers GET (and HEAD); ``view`` takes the same fields by POST as well, because the names of many runs
+    don't fit into an address. Data comes from TensorBoard's data provider and static files from a fixed list, so no
+    request can name a path.
     """
 
     plugin_name = PLUGIN
 
     def __init__(self, context: Any) -> None:
         self._data = context.data_provider
+        self._books: dict[str, Any] = {}
+        self._stores: dict[str, tuple[float, Any]] = {}
 
     def get_plugin_apps(self) -> dict[str, Any]:
         """The routes under ``data/plugin/lr_lightning``."""
         apps = {f"/{name}": _route(self._static) for name in (*_STATIC, _PLOTLY)}
-        return {**apps, "/overview": _route(self._overview), "/view": _route(self._view)}
+        return {**apps, "/overview": _route(self._overview), "/view": _route(self._view, posts=True)}
 
     def is_active(self) -> bool:
         """False: TensorBoard's core shows the tab as soon as an event file names this plugin."""
@@ -57,30 +68,36 @@ class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has n
     def _overview(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
-        return http_util.Respond(request, views.overview(self._store(request)), "application/json")
+        store, book = self._store(request)
+        found = views.overview(store, book, request.args.get("dark") == "1")
+        return http_util.Respond(request, found, "application/json")
 
     def _view(self, request: Any) -> Any:
         from lr_lightning.reporting.tensorboard import views
 
-        store, given = self._store(request), request.args
+        given = request.form if request.method == "POST" else request.args
+        store, book = self._store(request, given.get("cached") == "1")
         view, chosen, hidden = given.get("view", ""), set(given.getlist("run")), set(given.getlist("not"))
         if view not in views.VIEWS:
             raise errors.InvalidArgumentError(f"view must be one of {', '.join(views.VIEWS)}, got {view!r}")
         runs = [run for run in store.views() if (run in chosen if chosen else run not in hidden)]
-        options = {
-            "dark": given.get("dark") == "1",
-            "peers": given.get("peers") == "1",
-            "x": given.get("x", "step"),
-            "metrics": given.getlist("metric"),
-        }
-        result = views.payload(store, view, [] if given.get("none") else runs, options)
+        options = views.options_of(given, given.getlist("metric"))
+        result = views.payload(store, view, [] if given.get("none") else runs, options, book)
         return http_util.Respond(request, views.to_json(result), "application/json")
 
-    def _store(self, request: Any) -> Any:
+    def _store(self, request: Any, kept: bool = False) -> tuple[Any, Any]:
+        """The experiment's store, on request the one of a moment ago, and the book of its colours."""
+        from lr_lightning.reporting.tensorboard.names import ColorBook
         from lr_lightning.reporting.tensorboard.store import Store
 
-        environ = request.environ
-        return Store(self._data, plugin_util.context(environ), plugin_util.experiment_id(environ))
+        experiment = plugin_util.experiment_id(request.environ)
+        read, store = self._stores.get(experiment, (0.0, None))
+        if store is None or not kept or time.monotonic() - read > _KEPT_SECONDS:
+            store = Store(self._data, plugin_util.context(request.environ), experiment)
+            self._stores = {
+                experiment: (time.monotonic(), store)
+            }  # one at a time: it may hold a hundred thousand points
+        return store, self._books.setdefault(experiment, ColorBook())
 
 
 @functools.cache
@@ -90,13 +107,18 @@ def plotly_js() -> bytes:
     return gzip.compress(raw, compresslevel=3, mtime=0)
 
 
-def _route(handler: Callable[[Any], Any]) -> Any:
-    """A WSGI application that answers GET (and HEAD) with ``handler``, and a failure with words for the page."""
+class _Request(wrappers.Request):
+    max_form_memory_size = _MOST_BYTES
+
+
+def _route(handler: Callable[[Any], Any], posts: bool = False) -> Any:
+    """A WSGI application that answers with ``handler``, and a failure with words for the page."""
+    methods = ("GET", "HEAD", "POST") if posts else ("GET", "HEAD")
 
     def answer(request: Any) -> Any:
-        if request.method not in ("GET", "HEAD"):
-            headers = [("Allow", "GET, HEAD")]
-            return http_util.Respond(request, {"error": "GET only"}, "application/json", code=405, headers=headers)
+        if request.method not in methods:
+            told, headers = f"{', '.join(methods)} only", [("Allow", ", ".join(methods))]
+            return http_util.Respond(request, {"error": told}, "application/json", code=405, headers=headers)
         try:
             return handler(request)
         except errors.PublicError:
@@ -106,4 +128,4 @@ def _route(handler: Callable[[Any], Any]) -> Any:
             text = f"{type(error).__name__}: {error}"
             return http_util.Respond(request, {"error": text}, "application/json", code=500)
 
-    return wrappers.Request.application(answer)
+    return _Request.application(answer)

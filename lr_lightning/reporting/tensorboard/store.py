@@ -1,21 +1,32 @@
-"""Reads the tab's records through TensorBoard's data provider: whatever loader and log directory it runs with.
+"""The tab's records, through TensorBoard's data provider: whatever loader and log directory it runs with.
 
 Event files are input from anywhere. A record that can't be read, or that a newer version wrote, becomes a note in words
 and leaves the others as they are.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
-from tensorboard.data import provider
 
 from lr_lightning.reporting import records
 from lr_lightning.reporting.tensorboard import check
+from lr_lightning.reporting.tensorboard.names import base, is_lr, prefixes
+from lr_lightning.reporting.tensorboard.read import BROKEN, body_of, kind_and_schema, read, said
+from lr_lightning.reporting.tensorboard.series import (
+    Restart,
+    Series,
+    after_restarts,
+    epoch_starts,
+    live_rows,
+    newest,
+    thin,
+    valid_event,
+)
 
 SCALARS = "scalars"
 _CHECKS = {
@@ -28,8 +39,6 @@ MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
 POINT_BUDGET = 100_000
 """Points in one training picture, over all runs and tags."""
-
-Filter = provider.RunTagFilter
 
 
 @dataclass
@@ -54,24 +63,36 @@ class Store:
         self._where = {"ctx": context, "experiment_id": experiment}
         self._tensors: Any = None
         self._scalars: Any = None
+        self._specs: dict[str, dict[str, Any]] | None = None
+        self._kept: dict[tuple[str, str, int], tuple[Series, list[Restart]]] = {}
 
     def tensors(self) -> dict[str, dict[str, Any]]:
         """Our tensor series by run and tag."""
         if self._tensors is None:
-            self._tensors = self._data.list_tensors(**self._where, plugin_name=records.PLUGIN)
-        return self._tensors or {}
+            self._tensors = self._data.list_tensors(**self._where, plugin_name=records.PLUGIN) or {}
+        found: dict[str, dict[str, Any]] = self._tensors
+        return found
 
     def scalars(self) -> dict[str, dict[str, Any]]:
         """Scalar series by run and tag."""
         if self._scalars is None:
-            self._scalars = self._data.list_scalars(**self._where, plugin_name=SCALARS)
-        return self._scalars or {}
+            self._scalars = self._data.list_scalars(**self._where, plugin_name=SCALARS) or {}
+        found: dict[str, dict[str, Any]] = self._scalars
+        return found
+
+    def begun(self) -> dict[str, float]:
+        """When each run with something to show began, in seconds since the epoch; infinity where unknown."""
+        try:
+            times = {run.run_id: run.start_time for run in self._data.list_runs(**self._where)}
+        except (AttributeError, *BROKEN):
+            times = {}
+        return {run: float(times.get(run) or np.inf) for run in self.views()}
 
     def views(self) -> dict[str, set[str]]:
         """For each run, the views (``range_test``, ``training``, ``search``) that have something to show of it."""
         found: dict[str, set[str]] = {}
         for run, tags in self.tensors().items():
-            kinds = {_meta(series)[0] for series in tags.values()}
+            kinds = {kind_and_schema(series)[0] for series in tags.values()}
             shown = {"range_test": records.RANGE_TEST, "search": records.SEARCH}
             found[run] = {view for view, kind in shown.items() if kind in kinds}
             if kinds & {records.EVENT, records.CURVES}:
@@ -81,54 +102,78 @@ class Store:
                 found.setdefault(run, set()).add("training")
         return found
 
+    def prefixes(self, run: str) -> list[str]:
+        """Prefixes of the run's loggers."""
+        return prefixes(self.scalars().get(run, ()))
+
     def metrics(self) -> dict[str, int]:
         """Scalar tags that a user may want beside the LR, with the number of runs that have them."""
-        counts = Counter(tag for series in self.scalars().values() for tag in series)
         known = {tag for spec in self.curves().values() for tag in spec["lr"]}
-        return {tag: count for tag, count in counts.items() if tag not in known and _is_metric(tag)}
+        counts = Counter(
+            tag
+            for run, series in self.scalars().items()
+            for before in [self.prefixes(run)]
+            for tag in series
+            if tag not in known and _is_metric(base(tag, before))
+        )
+        return dict(counts)
 
-    def curves(self, runs: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-        """What ``LRCurves`` says about its tags, by run."""
-        found, _ = self._read_json(records.CURVES, runs)
-        return {run: next(iter(tags.values())) for run, tags in found.items()}
+    def curves(self) -> dict[str, dict[str, Any]]:
+        """What ``LRCurves`` says about its tags and the state of the run, by run."""
+        if self._specs is None:
+            found, _ = self._read_json(records.CURVES, None)
+            self._specs = {run: next(iter(tags.values()))[0] for run, tags in found.items()}
+        return self._specs
 
     def range_tests(self, runs: Collection[str] | None = None) -> Found:
         """Range tests with ``lrs``, ``losses``, ``smoothed`` and the fields of the result; live ones from scalars."""
         bodies, notes = self._read_json(records.RANGE_TEST, runs, suffix="/record")
-        curves, more = self._read_curves(runs)
-        found = Found(notes=notes + more)
+        curves = self._read_curves(runs, notes)
+        found = Found(notes=notes)
         for run, tags in bodies.items():
-            for tag, body in tags.items():
+            for tag, (body, _) in tags.items():
                 prefix = tag.rsplit("/", 1)[0]
                 curve = curves.get(run, {}).get(f"{prefix}/curve")
-                body.update(_columns(curve) if curve is not None else self._live(run, prefix))
-                body["last_write"] = self.last_write(run, f"{prefix}/")
+                body.update(_columns(curve) if curve is not None else self._live(run, body["live"] or prefix))
+                body["last_write"] = max(self.last_write(run, f"{start}/") for start in (prefix, body["live"]))
                 found.runs[run if prefix == records.RANGE_TEST else f"{run} · {prefix}"] = {**body, "run": run}
         return found
 
     def trainings(self, runs: Collection[str], metrics: Collection[str]) -> Found:
         """LR and the ``metrics`` asked for, with events and epoch starts."""
-        events, notes = self._read_json(records.EVENT, runs)
-        specs = self.curves(runs)
-        found = Found(notes=notes)
+        found = Found()
+        events, found.notes = self._read_json(records.EVENT, runs)
+        specs = self.curves()
         lr_tags = {run: self._lr_tags(run, specs.get(run, {})) for run in runs}
-        every = {tag for tags in lr_tags.values() for tag in tags} | set(metrics) | {"epoch"}
+        epochs = {run: next((tag for tag in self.scalars().get(run, {}) if _is_epoch(tag)), "") for run in runs}
+        tags = {run: [*lr_tags[run], *metrics, epochs[run]] for run in runs}
         share = POINT_BUDGET // max(1, len(runs) * max(1, max(map(len, lr_tags.values()), default=1) + len(metrics)))
-        series = self._read_scalars(runs, every, min(MAX_POINTS, max(100, share)))
+        series = self._read_scalars(tags, min(MAX_POINTS, max(100, share)), found.notes)
         for run in runs:
             own = series.get(run, {})
+            restarts = [restart for tag in lr_tags[run] if tag in own for restart in own[tag][1]]
+            lines = {tag: after_restarts(one, restarts) for tag, (one, _) in own.items()}
+            valid = [
+                (b["step"], b) for b, time in events.get(run, {}).values() if valid_event(b["step"], time, restarts)
+            ]
             found.runs[run] = {
-                "lr": {tag: own[tag] for tag in lr_tags[run] if tag in own},
-                "loss": {tag: own[tag] for tag in metrics if tag in own},
-                "events": sorted(events.get(run, {}).values(), key=lambda event: event["step"]),
-                "epochs": _epoch_starts(own.get("epoch")),
+                "lr": {tag: lines[tag] for tag in lr_tags[run] if tag in lines},
+                "loss": {tag: lines[tag] for tag in metrics if tag in lines},
+                "events": [body for _, body in sorted(valid, key=lambda pair: pair[0])],
+                "epochs": epoch_starts(lines.get(epochs[run])),
+                "status": specs.get(run, {}).get("status", ""),
             }
         return found
 
     def searches(self, runs: Collection[str] | None = None) -> Found:
         """Searches as ``write_search`` recorded them."""
         bodies, notes = self._read_json(records.SEARCH, runs)
-        return Found({run: next(iter(tags.values())) for run, tags in bodies.items()}, notes)
+        return Found({run: next(iter(tags.values()))[0] for run, tags in bodies.items()}, notes)
+
+    def last_write(self, run: str, prefix: str = "") -> float:
+        """Time (seconds since the epoch) of the newest record or scalar of ``run`` under ``prefix``; 0 without any."""
+        series = [*self.tensors().get(run, {}).items(), *self.scalars().get(run, {}).items()]
+        return max((item.max_wall_time or 0.0 for tag, item in series if tag.startswith(prefix)), default=0.0)
 
     def _lr_tags(self, run: str, spec: dict[str, Any]) -> list[str]:
         listed = spec.get("lr") or ()
@@ -136,41 +181,38 @@ class Store:
 
     def _read_json(
         self, kind: str, runs: Collection[str] | None, suffix: str = ""
-    ) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
-        """The newest record of each tag of ``kind``, by run and tag, with notes on those that can't be read."""
+    ) -> tuple[dict[str, dict[str, tuple[dict[str, Any], float]]], list[str]]:
+        """The newest record of each tag of ``kind`` with its time, by run and tag, and notes on unreadable ones."""
         tags, notes = self._tags(kind, runs, suffix)
-        found: dict[str, dict[str, dict[str, Any]]] = {}
-        for run, tag, datum in self._newest(tags):
+        found: dict[str, dict[str, tuple[dict[str, Any], float]]] = {}
+        for run, tag, points in read(self._reader("read_tensors", records.PLUGIN, 10), tags, notes):
+            newest_one = max(points, key=lambda point: point.wall_time)  # two processes: the later one is right
             try:
-                body = json.loads(bytes(datum.numpy.item()))
-                if not isinstance(body, dict):
-                    raise ValueError(f"expected an object, got {type(body).__name__}")
-            except (ValueError, TypeError, AttributeError) as error:
-                notes.append(f"{run}: the record {tag} can't be read ({error}).")
-                continue
-            found.setdefault(run, {})[tag] = _CHECKS[kind](body)
-        return found, notes
+                found.setdefault(run, {})[tag] = (_CHECKS[kind](body_of(newest_one)), newest_one.wall_time)
+            except BROKEN as error:
+                notes.append(f"{run}: the record {tag} can't be read ({said(error)}).")
+        return {run: own for run, own in found.items() if own}, notes
 
-    def _read_curves(self, runs: Collection[str] | None) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def _read_curves(self, runs: Collection[str] | None, notes: list[str]) -> dict[str, dict[str, Any]]:
         tags, _ = self._tags(records.RANGE_TEST, runs, "/curve")
         found: dict[str, dict[str, Any]] = {}
-        notes = []
-        for run, tag, datum in self._newest(tags):
-            array = np.asarray(datum.numpy)
+        for run, tag, points in read(self._reader("read_tensors", records.PLUGIN, 10), tags, notes):
+            array = np.asarray(points[-1].numpy)
             if array.ndim == 2 and array.shape[1] >= 2 and array.dtype.kind in "fiu":
                 found.setdefault(run, {})[tag] = array.astype(float)
             else:
                 notes.append(f"{run}: the curve {tag} has the shape {array.shape}, not [N, 3].")
-        return found, notes
+        return found
 
     def _tags(self, kind: str, runs: Collection[str] | None, suffix: str) -> tuple[dict[str, list[str]], list[str]]:
         found: dict[str, list[str]] = {}
         notes = []
+        wanted = None if runs is None else set(runs)
         for run, tags in self.tensors().items():
-            if runs is not None and run not in runs:
+            if wanted is not None and run not in wanted:
                 continue
             for tag, series in tags.items():
-                own, schema = _meta(series)
+                own, schema = kind_and_schema(series)
                 if own != kind or not tag.endswith(suffix):
                     continue
                 if schema > records.SCHEMA:
@@ -182,82 +224,44 @@ class Store:
                 found.setdefault(run, []).append(tag)
         return found, notes
 
-    def _newest(self, tags: dict[str, list[str]]) -> Iterable[tuple[str, str, Any]]:
-        if not tags:
-            return
-        wanted = Filter(runs=list(tags), tags=list({tag for own in tags.values() for tag in own}))
-        data = self._data.read_tensors(**self._where, plugin_name=records.PLUGIN, downsample=10, run_tag_filter=wanted)
-        for run, own in (data or {}).items():
-            for tag, points in own.items():
-                if points and tag in tags.get(run, ()):
-                    yield run, tag, points[-1]
+    def _reader(self, method: str, plugin: str, points: int) -> Any:
+        return partial(getattr(self._data, method), **self._where, plugin_name=plugin, downsample=points)
 
     def _read_scalars(
-        self, runs: Collection[str], tags: Collection[str], points: int
-    ) -> dict[str, dict[str, tuple[Any, Any]]]:
-        wanted = Filter(runs=list(runs), tags=list(tags))
-        data = self._data.read_scalars(**self._where, plugin_name=SCALARS, downsample=points, run_tag_filter=wanted)
+        self, tags: dict[str, list[str]], points: int, notes: list[str]
+    ) -> dict[str, dict[str, tuple[Series, list[Restart]]]]:
+        """Series by run and tag; what this store has read before isn't read again."""
+        have = self.scalars()
+        wanted = {run: [tag for tag in own if tag in have.get(run, ())] for run, own in tags.items()}
+        missing = {run: [t for t in own if (run, t, points) not in self._kept] for run, own in wanted.items()}
+        for run, tag, data in read(self._reader("read_scalars", SCALARS, points), missing, notes):
+            series, restarts = newest(data)
+            self._kept[run, tag, points] = (thin(series, points), restarts)
         return {
-            run: {
-                tag: (np.array([d.step for d in series], dtype=float), np.array([d.value for d in series], dtype=float))
-                for tag, series in own.items()
-            }
-            for run, own in (data or {}).items()
+            run: {tag: self._kept[run, tag, points] for tag in own if (run, tag, points) in self._kept}
+            for run, own in wanted.items()
         }
 
     def _live(self, run: str, prefix: str) -> dict[str, Any]:
-        """A running or killed test, joined from its live scalars by step."""
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}
-        own = self._read_scalars([run], list(tags.values()), MAX_POINTS).get(run, {})
-        columns = {name: dict(zip(*own.get(tag, ((), ())), strict=True)) for name, tag in tags.items()}
-        steps = sorted(set(columns["lr"]) & set(columns["loss"]))
-        smoothed = [columns["loss_smoothed"].get(step, np.nan) for step in steps]
-        while smoothed and np.isnan(smoothed[-1]):
-            smoothed.pop()
-        lrs, losses = ([float(columns[name][step]) for step in steps] for name in ("lr", "loss"))
-        return {"lrs": lrs, "losses": losses, "smoothed": [float(value) for value in smoothed]}
-
-    def last_write(self, run: str, prefix: str = "") -> float:
-        """Time (seconds since the epoch) of the newest record or scalar of ``run`` under ``prefix``; 0 without any."""
-        series = [*self.tensors().get(run, {}).items(), *self.scalars().get(run, {}).items()]
-        return max((item.max_wall_time for tag, item in series if tag.startswith(prefix)), default=0.0)
+        own = self._read_scalars({run: list(tags.values())}, MAX_POINTS, []).get(run, {})
+        return live_rows({name: own[tag][0] for name, tag in tags.items() if tag in own})
 
 
-def is_lr(tag: str) -> bool:
-    """Whether a scalar tag is an LR as ``LRCurves`` and ``LearningRateMonitor`` name it."""
-    return tag.startswith("lr-") and not tag.endswith(("-momentum", "-weight_decay"))
+def _is_epoch(tag: str) -> bool:
+    return tag == "epoch" or tag.endswith("-epoch")
 
 
 def _is_metric(tag: str) -> bool:
+    """Whether a tag, less its logger's prefix, may stand beside an LR."""
     live = re.fullmatch(r".*/(lr|loss|loss_smoothed)", tag) and tag.startswith(records.RANGE_TEST)
-    return not (live or tag.startswith(("lr-", "final/")) or tag in ("epoch", "hp_metric"))
-
-
-def _meta(series: Any) -> tuple[str, int]:
-    """Kind and schema of a series; unreadable metadata has no kind."""
-    try:
-        content = json.loads(series.plugin_content or b"{}")
-        return str(content.get("kind", "")), int(content.get("schema", 0))
-    except (ValueError, TypeError, AttributeError):
-        return "", 0
+    return not (live or is_lr(tag) or tag.startswith(("lr-", "final/")) or tag in ("epoch", "hp_metric"))
 
 
 def _columns(array: Any) -> dict[str, list[float]]:
     keep = np.isfinite(array[:, 0]) & (array[:, 0] > 0)
     array = array[keep]
     smoothed = array[:, 2] if array.shape[1] > 2 else array[:0, 0]
-    while len(smoothed) and np.isnan(smoothed[-1]):
-        smoothed = smoothed[:-1]
+    finite = np.flatnonzero(np.isfinite(smoothed))
+    smoothed = smoothed[: finite[-1] + 1] if len(finite) else smoothed[:0]
     return {"lrs": array[:, 0].tolist(), "losses": array[:, 1].tolist(), "smoothed": smoothed.tolist()}
-
-
-def _epoch_starts(series: tuple[Any, Any] | None) -> tuple[list[float], list[float]] | None:
-    """First logged step of each epoch, from scalars that Lightning or ``LRCurves`` logged."""
-    if series is None or not len(series[0]):
-        return None
-    first: dict[float, float] = {}
-    for step, epoch in zip(*series, strict=True):
-        if np.isfinite(epoch):
-            first[float(epoch)] = min(step, first.get(float(epoch), step))
-    pairs = sorted(first.items())
-    return [float(step) for _, step in pairs], [epoch for epoch, _ in pairs]

@@ -1,176 +1,140 @@
-"""One payload a view: the figure as plotly JSON, a table, and notes in words. The tab and the HTML export share it."""
+"""One payload a view: the figure as plotly's plain data, a table, and notes in words. Tab and HTML export share it."""
 
+import base64
 import json
-import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lr_lightning.reporting import figures
-from lr_lightning.reporting.figures import search as _search
+import numpy as np
+
 from lr_lightning.reporting.figures import style
+from lr_lightning.reporting.records import clean
+from lr_lightning.reporting.tensorboard import tables
+from lr_lightning.reporting.tensorboard.names import ColorBook, base, labels, natural
 from lr_lightning.reporting.tensorboard.store import Store
 
 VIEWS = ("range_test", "training", "search")
-LEGEND_RUNS = 12
-"""Runs up to which a legend is drawn; beyond, the run picker has the colours."""
-STALE_SECONDS = 120.0
-"""A running test that hasn't written for so long is called cut off; a run that has is asked for again."""
-
+CHOICES = {"x": ("step", "epoch", "time"), "scale": ("auto", "linear", "log")}
 Payload = dict[str, Any]
 
 
-def overview(store: Store) -> Payload:
-    """What there is: runs with their colours and views, metrics, and the metrics to show first."""
+def options_of(given: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """What a request asks for, with the defaults for what it doesn't say or says wrongly.
+
+    Args:
+        given: Words by name: ``dark``, ``peers`` (``1`` or ``0``), ``clip`` (``1``, the default, or ``0``), ``x``,
+            ``scale``, and ``smooth``, a number.
+        metrics: Tags of the metrics to draw.
+    """
+    chosen = {name: given[name] if given.get(name) in words else words[0] for name, words in CHOICES.items()}
+    try:
+        smooth = min(max(float(given.get("smooth", 0.0)), 0.0), 0.999)
+    except (TypeError, ValueError):
+        smooth = 0.0
+    flags = {name: str(given.get(name, "0")) in ("1", "True") for name in ("dark", "peers")}
+    clip = str(given.get("clip", "1")) not in ("0", "False")
+    # NaN compares false with everything.
+    return {**chosen, **flags, "clip": clip, "smooth": smooth if smooth == smooth else 0.0, "metrics": list(metrics)}
+
+
+def overview(store: Store, book: ColorBook | None = None, dark: bool = False) -> Payload:
+    """What there is: runs with their colours, labels and views, metrics, and the metrics to show first."""
     views = store.views()
+    colors = run_colors(store, book, dark)
     names = sorted(views, key=natural)
+    shown = labels(names)
     return {
         "runs": [
-            {"name": name, "color": style.color(index), "views": sorted(views[name])}
-            for index, name in enumerate(names)
+            {"name": name, "label": shown[name], "color": colors[name], "views": sorted(views[name])} for name in names
         ],
         "metrics": sorted(store.metrics()),
         "chosen": default_metrics(store),
     }
 
 
-def payload(store: Store, view: str, runs: Sequence[str], options: Mapping[str, Any]) -> Payload:
+def run_colors(store: Store, book: ColorBook | None, dark: bool) -> dict[str, str]:
+    """The colour of each run; see :class:`ColorBook`."""
+    slots = (book or ColorBook()).assign(store.begun())
+    return {run: style.color(slot, dark) for run, slot in slots.items()}
+
+
+def payload(
+    store: Store,
+    view: str,
+    runs: Sequence[str],
+    options: Mapping[str, Any],
+    book: ColorBook | None = None,
+) -> Payload:
     """One view of ``runs``.
 
     Args:
         store: Where to read.
         view: One of :data:`VIEWS`.
         runs: Names of the runs to show.
-        options: ``dark``, ``peers`` (flags), ``x`` (``step`` or ``epoch``), ``metrics`` (tags).
+        options: See :func:`options_of`; what is missing has its default.
+        book: Remembers the colours; without one they are those of a TensorBoard started now.
 
     Returns:
-        ``figure`` (a plotly Figure), ``table`` (``head``, ``rows``), ``notes`` and ``live``: whether to ask again soon.
+        ``figure`` (``data`` and ``layout``), ``table`` (``head``, ``rows``), ``notes`` and ``live``: whether to ask
+        again soon.
 
     Raises:
         ValueError: If ``view`` is unknown.
     """
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
-    colors = {name: style.color(index) for index, name in enumerate(sorted(store.views(), key=natural))}
-    build = {"range_test": _range_test, "training": _training, "search": _search_view}[view]
-    result = build(store, runs, options, colors)
-    figure = result["figure"]
-    figure.update_layout(height=None, autosize=True, uirevision=view)
-    if len(runs) > LEGEND_RUNS:
-        figure.update_layout(showlegend=False)
+    wanted = options_of(options, options.get("metrics") or ())
+    if not runs and store.views():
+        figure = style.empty("No run is chosen: tick one at the left.", wanted["dark"])
+        return {"figure": figure, "table": {"head": tables.HEADS[view], "rows": []}, "notes": [], "live": False}
+    build = {"range_test": tables.range_test, "training": tables.training, "search": tables.search}[view]
+    result = build(store, sorted(runs, key=natural), wanted, run_colors(store, book, wanted["dark"]))
+    result["figure"]["layout"]["uirevision"] = f"{view} {wanted['x']} {wanted['scale']} {wanted['clip']}"
+    result["notes"] = result["notes"][: tables.MOST_NOTES]
     return result
 
 
 def to_json(result: Payload) -> str:
-    """The payload as JSON; what JSON has no word for becomes null."""
+    """The payload as JSON; arrays as bytes, what JSON has no word for as null."""
+    figure = result["figure"]
+    for trace in figure["data"]:
+        for key in ("x", "y"):
+            if isinstance(trace.get(key), (list, tuple)):
+                trace[key] = clean(trace[key])
     rest = {key: value for key, value in result.items() if key != "figure"}
-    return f'{{"figure":{result["figure"].to_json()},"rest":{json.dumps(rest, allow_nan=False)}}}'
+    whole = {"figure": figure, "rest": rest}
+    try:
+        return json.dumps(whole, default=_packed, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # some range or size beyond what a float holds: without it plotly.js chooses one
+        return json.dumps(clean({"figure": _lists(figure), "rest": rest}), allow_nan=False, separators=(",", ":"))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _packed(value: Any) -> Any:
+    """An array as plotly.js takes it: base64 of its bytes, whole numbers in four bytes each."""
+    if not isinstance(value, np.ndarray):
+        return clean(value)
+    if value.dtype == np.float64 and len(value) and np.all(np.isfinite(value)) and np.all(np.abs(value) < 2**31):
+        whole: Any = value.astype(np.int32)
+        value = whole if np.array_equal(whole, value) else value
+    kind = {"float64": "f8", "float32": "f4", "int32": "i4"}.get(str(value.dtype))
+    if kind is None:
+        return clean(value.tolist())
+    return {"dtype": kind, "bdata": base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()}
 
 
 def default_metrics(store: Store) -> list[str]:
     """The training loss and the validation loss, as far as their names tell; of several, what most runs have."""
     counts = store.metrics()
+    before = sorted({prefix for run in store.scalars() for prefix in store.prefixes(run)}, key=len, reverse=True)
     losses = sorted((tag for tag in counts if "loss" in tag.lower()), key=lambda tag: (-counts[tag], tag))
-    validation = [tag for tag in losses if tag.lower().startswith("val")]
+    validation = [tag for tag in losses if base(tag, before).lower().startswith("val")]
     training = [tag for tag in losses if tag not in validation]
     return [*training[:1], *validation[:1]] or sorted(counts)[:1]
-
-
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts ``version_10`` after ``version_9``."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.findall(r"[0-9]+|[^0-9]+", name)]
-
-
-def _range_test(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Mapping[str, str]) -> Payload:
-    found = store.range_tests(runs)
-    tests = {name: found.runs[name] for name in sorted(found.runs, key=natural)}
-    own = {name: colors.get(test["run"], style.color(0)) for name, test in tests.items()}
-    figure = figures.range_test_figure(tests, bool(options.get("peers")), dark=bool(options.get("dark")), colors=own)
-    rows, live = [], False
-    for name, test in tests.items():
-        running = test.get("status") == "running"
-        fresh = time.time() - test["last_write"] < STALE_SECONDS
-        live = live or (running and fresh)
-        status = ("running" if fresh else "cut off before its end") if running else str(test.get("status", ""))
-        zone = (test.get("zones") or {}).get("descending")
-        rows.append(
-            {
-                "color": own[name],
-                "cells": [
-                    name,
-                    style.number(test.get("suggestion")),
-                    _range(test.get("interval")),
-                    _range(zone),
-                    f"{len(test['lrs'])}",
-                    status,
-                    str(test.get("reason", "")),
-                ],
-            }
-        )
-    head = ["run", "suggested LR", "interval", "descending zone", "points", "status", "why"]
-    return {"figure": figure, "table": {"head": head, "rows": rows}, "notes": found.notes, "live": live}
-
-
-def _training(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Mapping[str, str]) -> Payload:
-    metrics = list(options.get("metrics") or ())
-    found = store.trainings(sorted(runs, key=natural), metrics)
-    x = "epoch" if options.get("x") == "epoch" else "step"
-    notes = list(found.notes)
-    unplaced = [name for name, run in found.runs.items() if run["lr"] and not run["epochs"]]
-    if x == "epoch" and unplaced:
-        notes.append(f"No epochs are logged for {', '.join(unplaced[:5])}: drawn over steps.")
-    title = metrics[0] if len(metrics) == 1 else "loss"
-    figure = figures.training_figure(found.runs, x=x, loss=title, dark=bool(options.get("dark")), colors=colors)
-    rows = [
-        {
-            "color": colors.get(name, style.color(0)),
-            "cells": [
-                name,
-                str(event.get("kind", "")),
-                str(event.get("step", "")),
-                str(event.get("epoch", "")),
-                f"{style.number(event.get('old_lr'))} → {style.number(event.get('new_lr'))}",
-                str(event.get("source", "")),
-                str(event.get("reason", "")),
-            ],
-        }
-        for name, run in found.runs.items()
-        for event in run["events"][:200]
-    ]
-    head = ["run", "event", "step", "epoch", "LR", "by", "why"]
-    live = any(time.time() - store.last_write(run) < STALE_SECONDS for run in runs)
-    return {"figure": figure, "table": {"head": head, "rows": rows[:500]}, "notes": notes, "live": live}
-
-
-def _search_view(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Mapping[str, str]) -> Payload:
-    found = store.searches(runs)
-    names = sorted(found.runs, key=natural)
-    notes = list(found.notes)
-    if len(names) > 1:
-        notes.append(f"Shown: {names[-1]}. Choose one search at a time; {len(names)} are chosen.")
-    search = found.runs[names[-1]] if names else {}
-    figure = figures.search_figure(search, dark=bool(options.get("dark")))
-    winner = _search.best(search)
-    rows = [
-        {
-            "color": style.ROUND_COLORS[int(trial["round"]) % len(style.ROUND_COLORS)],
-            "cells": [
-                str(trial["round"]),
-                style.number(trial["lr"]),
-                style.number(trial["score"]),
-                str(trial["status"]) + (" · best" if trial is winner else ""),
-            ],
-        }
-        for trial in search.get("trials", ())
-    ]
-    live = search.get("status") == "running"
-    return {
-        "figure": figure,
-        "table": {"head": ["round", "LR", "score", "status"], "rows": rows},
-        "notes": notes,
-        "live": live,
-    }
-
-
-def _range(bounds: Sequence[float] | None) -> str:
-    return "–" if not bounds else f"{style.number(bounds[0])} … {style.number(bounds[1])}"

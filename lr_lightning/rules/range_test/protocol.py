@@ -11,19 +11,33 @@ Lightning callback, :func:`lr_lightning.range_test`, :class:`~lr_lightning.LRSea
   ``num_batches`` steps, not over an epoch, and the losses of one cycle are comparable with those of the next.
 - Losses are looked at every :data:`WINDOW` steps. :func:`~lr_lightning.rules.range_test.analyze.analyze` cuts the curve
   where a look after each step would have ended it, so that the window's length never moves the answer.
+- Where the training's LR will decay and the budget allows it, trials follow
+  (:mod:`~lr_lightning.rules.range_test.trials`).
 - No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lr_lightning.rules.checks import MOST_STEPS, check_count
+from lr_lightning.rules.checks import MOST_STEPS, check_count, shown
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.trials import (
+    MOST_TRIALS,
+    Trials,
+    conclude,
+    for_decay,
+    next_lr,
+    tail_length,
+    trial_length,
+    trial_lrs,
+    with_trials,
+)
 
 MIN_LR = 1e-7
 """As fast.ai's finder: low enough for the sweep's start to be flat under Adam too."""
@@ -38,9 +52,20 @@ NUM_STEPS = 100
 CYCLED_BATCHES = 8
 """Batches that a sweep cycles through: fewer are learnt by heart, more blur the curve. A choice."""
 
+TRIAL_BATCHES, JUDGED_BATCHES = 32, 8
+"""Batches that trials train on, in cycles where they are longer, and other ones that judge them. All are kept in host
+memory for the time of the test; a choice between that and losses that know their batches."""
+
 WINDOW = 10
 """Steps between two looks at the losses: a host sync and, over ranks, a collective each. A choice: a tenth of the
 ladder is the most that a diverging sweep goes on for nothing."""
+
+BUDGET = 0.03
+"""Share of a planned training that a range test may take: what is left after the sweep goes to trials. A choice."""
+
+SECOND_LOOK = 3
+"""A sweep that shows no descent is taken again with so many times its steps: three times as many found one on each of
+the benchmark's tasks (``recipes/benchmarks/handsoff``) where a first one didn't."""
 
 MOST_REPEATS = 1000
 """More sweeps are a slip of the finger."""
@@ -104,6 +129,8 @@ class SweepSettings:
             :class:`~lr_lightning.rules.range_test.readings.ReadingRule`.
         repeats: Sweeps in all, each on batches of its own.
         num_batches: Batches that a sweep cycles through; None goes through the data instead.
+        budget: Most optimizer steps of sweeps and trials together, never less than the sweeps take: a float is a share
+            of the planned training, an int a number of steps. 0: no trials.
 
     Raises:
         ValueError: If a value is out of its range; the message quotes it.
@@ -119,6 +146,7 @@ class SweepSettings:
     rule: Any = "share"
     repeats: int = 1
     num_batches: int | None = CYCLED_BATCHES
+    budget: float | int = BUDGET
     lrs: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -127,10 +155,11 @@ class SweepSettings:
         check_count("repeats", self.repeats, 1, MOST_REPEATS)
         if self.num_batches is not None:
             check_count("num_batches", self.num_batches, 1, MOST_STEPS)
+        check_budget(self.budget)
 
     def record(self) -> Mapping[str, Any]:
         """The settings as plain types, for the records in event files."""
-        names = ("min_lr", "max_lr", "num_steps", "spacing", "repeats", "num_batches")
+        names = ("min_lr", "max_lr", "num_steps", "spacing", "repeats", "num_batches", "budget")
         return {**{name: getattr(self, name) for name in names}, "rule": self.rule.name}
 
 
@@ -143,6 +172,7 @@ class Training:
         momentum: The optimizers' largest momentum or first beta.
         train_steps: Optimizer steps that the training will take, if known.
         decays: Whether a schedule, formula or plateau decay will lower the LR.
+        adaptive: Whether the optimizers divide gradients by their size, as Adam does.
 
     >>> Training(batches=3).decays
     True
@@ -152,6 +182,25 @@ class Training:
     momentum: float | None = None
     train_steps: int | None = None
     decays: bool = True
+    adaptive: bool = True
+
+
+def check_budget(budget: float | int) -> None:
+    """Refuse what is neither a share of a training nor a number of steps.
+
+    Raises:
+        ValueError: Then; the message quotes it.
+
+    >>> check_budget(0.03), check_budget(500)
+    (None, None)
+    """
+    share = isinstance(budget, float) and 0.0 <= budget <= 1.0
+    steps = isinstance(budget, int) and not isinstance(budget, bool) and 0 <= budget <= MOST_STEPS
+    if not share and not steps:
+        raise ValueError(
+            f"budget must be a float from 0 to 1 (a share of the training) or an integer from 0 to {MOST_STEPS} "
+            f"(steps), got {shown(budget)}"
+        )
 
 
 def range_test(settings: SweepSettings, training: Training) -> Asks:
@@ -169,21 +218,25 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     ...     end.value.status, end.value.losses
     ('too_few_points', (1.0, 0.9, 0.8, 0.7))
     """
+    rule = replace(settings.rule, schedule=_schedule(settings.rule, training))
     sweeps = []
     for repeat in range(settings.repeats):
-        sweeps.append((yield from _sweep(settings, repeat)))
-    lrs = settings.lrs[: max(map(len, sweeps))]
-    return analyze(
-        lrs,
-        sweeps[0],
-        rule=replace(settings.rule, schedule=_schedule(settings.rule, training)),
-        planned=settings.num_steps,
-        spacing=settings.spacing,
-        cycle=int(max(1, min(settings.num_batches or 1, training.batches))),
-        repeats=sweeps[1:],
-        momentum=training.momentum,
-        train_steps=training.train_steps,
-    )
+        first = repeat * (settings.num_batches or 0)
+        sweeps.append((yield from _sweep(f"sweep {repeat}", settings.lrs, first, settings.num_batches)))
+    result = _read(settings, training, rule, sweeps)
+    # Where no loss differs from another, the LR has no effect; where the driver stopped, it could go no further.
+    if result.status == "no_descent" and result.coverage.share == 1 and len(set(result.losses)) > 1:
+        again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
+        slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
+        spent = result.steps
+        result = _read(again, training, rule, [slow])
+        words = f"{result.reason} (a sweep of {settings.num_steps} steps showed no descent)"
+        result = replace(result, steps=result.steps + spent, reason=words)
+    if result.suggestion is None or rule.name != "share":
+        return result
+    result = for_decay(result, training.adaptive, rule.schedule)
+    found = None if rule.schedule == "constant" else (yield from _trials(settings, training, result))
+    return result if found is None else with_trials(result, found)
 
 
 def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTestResult:
@@ -205,21 +258,64 @@ def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTest
         losses = take(steps)
 
 
-def _sweep(settings: SweepSettings, repeat: int) -> Generator[Steps, Sequence[float], list[float]]:
+def _read(
+    settings: SweepSettings, training: Training, rule: ReadingRule, sweeps: Sequence[Sequence[float]]
+) -> RangeTestResult:
+    return analyze(
+        settings.lrs[: max(map(len, sweeps))],
+        sweeps[0],
+        rule=rule,
+        planned=settings.num_steps,
+        spacing=settings.spacing,
+        cycle=int(max(1, min(settings.num_batches or 1, training.batches))),
+        repeats=sweeps[1:],
+        momentum=training.momentum,
+        train_steps=training.train_steps,
+    )
+
+
+def _sweep(
+    series: str, lrs: Sequence[float], first: int, cycle: int | None
+) -> Generator[Steps, Sequence[float], list[float]]:
     """The losses over the ladder, up to the window in which they diverged."""
     losses: list[float] = []
-    while len(losses) < settings.num_steps:
-        window = settings.lrs[len(losses) : len(losses) + WINDOW]
-        found = yield Steps(
-            series=f"sweep {repeat}",
-            index=len(losses),
-            lrs=window,
-            origin=None if losses else START,
-            first=repeat * (settings.num_batches or 0),
-            cycle=settings.num_batches,
-        )
+    while len(losses) < len(lrs):
+        window = tuple(lrs[len(losses) : len(losses) + WINDOW])
+        found = yield Steps(series, len(losses), window, None if losses else START, first, cycle)
         losses += map(float, found)
-        if len(found) < len(window) or stop_index(losses, planned=settings.num_steps) is not None:
+        if len(found) < len(window) or stop_index(losses, planned=len(lrs)) is not None:
+            break
+    return losses
+
+
+def _trials(
+    settings: SweepSettings, training: Training, result: RangeTestResult
+) -> Generator[Steps, Sequence[float], Trials | None]:
+    """Trials around the sweep's answer, as many as the evidence asks for and the budget allows; None if for none."""
+    budget, steps = settings.budget, training.train_steps or 0
+    left = (int(budget * steps) if isinstance(budget, float) else budget) - result.steps
+    length, center = trial_length(left), result.suggestion
+    if not length or center is None:
+        return None
+    seen: dict[float, list[float]] = {}
+    bounds = settings.min_lr, settings.max_lr
+    while left >= length and len(seen) < MOST_TRIALS and (lr := next_lr(seen, center, length, bounds)) is not None:
+        seen[lr] = yield from _trial(f"trial {len(seen)}", lr, length)
+        left -= len(seen[lr])
+    return conclude(seen, center, length)
+
+
+def _trial(series: str, lr: float, length: int) -> Generator[Steps, Sequence[float], list[float]]:
+    """Losses of a trial; cut short where they aren't finite any more."""
+    lrs, losses = trial_lrs(lr, length), list[float]()
+    tail = length - tail_length(length)
+    while len(losses) < length:
+        at = len(losses)
+        window = lrs[at : min(at + WINDOW, tail if at < tail else length)]
+        batches = (0, TRIAL_BATCHES) if at < tail else (TRIAL_BATCHES, JUDGED_BATCHES)
+        found = yield Steps(series, at, window, None if losses else START, *batches)
+        losses += map(float, found)
+        if len(found) < len(window) or not all(map(math.isfinite, found)):
             break
     return losses
 

@@ -74,7 +74,8 @@ class RangeTestResult:
         momentum: Largest momentum (or first beta) of the optimizer, or None if unknown.
         schedules: Suggestions by the training's schedule: ``decay`` (something lowers the LR) and, if its length is
             known, ``constant``.
-        steps: Optimizer steps spent, all sweeps together.
+        trials: Short trials under a decaying LR: ``lr``, ``steps`` and ``loss`` of each (infinity: it diverged).
+        steps: Optimizer steps spent, sweeps and trials together.
         cycle: How many batches the sweep cycled through.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
@@ -100,6 +101,7 @@ class RangeTestResult:
     batch_size: int | None = None
     momentum: float | None = None
     schedules: Mapping[str, float] = field(default_factory=dict)
+    trials: tuple[Mapping[str, float], ...] = ()
     steps: int = 0
     cycle: int = 1
 
@@ -156,6 +158,7 @@ class RangeTestResult:
             batch_size=saved.optional("batch_size", saved.count),
             momentum=saved.optional("momentum", saved.number),
             schedules=saved.named_floats("schedules"),
+            trials=tuple(_trial(saved, trial) for trial in saved.items("trials")),
         )
 
     def save(self, path: str | Path) -> None:
@@ -203,6 +206,12 @@ def _pair(saved: Saved, key: str) -> tuple[float, float]:
     if len(found) != 2:
         raise saved.refuse(key, "two LRs", found)
     return found[0], found[1]
+
+
+def _trial(saved: Saved, trial: Any) -> dict[str, float]:
+    if isinstance(trial, Mapping):
+        trial = {key: _float(value) for key, value in trial.items()}
+    return Saved(saved.owner, {"trials": trial}).named_floats("trials")
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 BELOW = 30.0
+"""How far below the suggestion a search begins. Chosen: a range test reads the start of a training, and the best LR of
+a long one lies up to a decade and a half lower."""
 ABOVE = 10.0
+"""How far above it a search ends, where nothing diverged earlier. Chosen."""
+_SURVIVED = 3.0
+"""How much higher than a whole training a ramp survives, that spends few steps at each LR. Chosen."""
 
 
 def bracket(result: Mapping[str, Any], low: float, high: float) -> tuple[float, float, str]:
@@ -31,7 +36,7 @@ def bracket(result: Mapping[str, Any], low: float, high: float) -> tuple[float, 
     above = suggestion * ABOVE
     diverging = (result.get("zones") or {}).get("diverging")
     if diverging:
-        above = min(above, max(3.0 * diverging[0], 3.0 * suggestion))
+        above = min(above, _SURVIVED * max(diverging[0], suggestion))
     new_low, new_high = max(low, suggestion / BELOW), min(high, above)
     if new_low >= new_high:
         return low, high, f"the range test suggests {suggestion:g}, outside of the range: no bracket"

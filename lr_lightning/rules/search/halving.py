@@ -34,7 +34,7 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
     check_number("eta", eta, LEAST_ETA)
     found: list[int] = []
     at = float(first)
-    while at < last:
+    while round(at) < last:
         if not found or round(at) > found[-1]:
             found.append(round(at))
         at *= eta
@@ -111,4 +111,5 @@ def diverged(value: float, first: float, best: float, mode: str = "min", factor:
     if not math.isfinite(value):
         return True
     sign = 1.0 if mode == "min" else -1.0
+    # Half of the start is a choice: losses of a healthy start vary by a tenth, a diverging one doubles within steps.
     return sign * (value - first) > factor * max(sign * (first - best), 0.5 * abs(first))

@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 
 LENGTHS = (0.12, 0.2, 0.33, 0.55, 0.9, 1.5)
-"""Correlation lengths tried, as fractions of the range of an axis."""
+"""Correlation lengths tried, as fractions of the range of an axis: from half of the first round's spacing to beyond the
+range, 1.65 apart (a likelihood of five points hardly tells nearer ones apart)."""
 NOISES = (1e-4, 1e-3, 1e-2, 0.04, 0.15, 0.5)
-"""Noise variances tried, as fractions of the variance of the signal."""
+"""Noise variances tried, as fractions of the variance of the signal: from none to half as much noise as signal, beyond
+which no search of some fifteen trials could find anything."""
 _MAX_GRID = 600
+"""Fits of the process a round takes at most: one axis has 36 pairs of length and noise, two have 216, three would have
+1,296 and so take every second length."""
 _MOST = 16
+"""Pairs of the grid that are kept whatever their weight: with several axes many explain the trials nearly alike."""
 
 
 @dataclass(frozen=True)
@@ -187,5 +192,6 @@ def _samples(
     """Joint samples of the deviation from the mean at the candidates, shape (count, candidates)."""
     half = np.linalg.solve(factor, cross.T)
     covariance = _kernel(candidates, candidates, lengths) - half.T @ half
+    # 1e-6 of the amplitude: neighbours on the grid are so alike that rounding makes their covariance indefinite.
     root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(candidates)))
     return np.asarray(np.sqrt(scale) * (random.standard_normal((count, len(candidates))) @ root.T))

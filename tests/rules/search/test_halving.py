@@ -61,3 +61,67 @@ def test_a_stopped_trial_is_compared_at_what_it_would_have_reached() -> None:
     assert finished(1.6, others) == pytest.approx(0.9)
     assert finished(1.6, []) == 1.6
     assert finished(-1.6, [(-1.0, -3.0)]) == pytest.approx(-3.6)
+
+
+def test_rungs_at_the_least_settings_and_bad_ones():
+    assert rungs(1, 1.1, 4) == (1, 2, 3)
+    assert rungs(2, 3, 2) == ()
+    with pytest.raises(ValueError, match="first must be an integer of at least 1, got 0"):
+        rungs(0, 2.0, 10)
+
+
+def test_the_reason_counts_in_words():
+    peers = [float(at) for at in range(40)]
+    told = [judge(place - 0.5, peers, eta=50).split()[0] for place in (2, 3, 4, 11, 12, 13, 21, 22, 23)]
+    assert told == ["3rd", "4th", "5th", "12th", "13th", "14th", "22nd", "23rd", "24th"]
+    assert judge(19.5, peers, eta=50).startswith("21st of 41 at this point, the best 1 go on")
+    assert judge(9.5, peers, eta=50).startswith("11th")
+    assert judge(0.5, peers, eta=50).startswith("2nd of 41")
+
+
+def test_one_of_many_always_goes_on_and_few_are_never_stopped():
+    assert judge(0.0, [1.0, 2.0, 3.0], eta=1000) == ""
+    assert judge(9.0, [1.0, 2.0], eta=2) == ""
+    assert judge(9.0, [1.0, 2.0, 3.0], eta=2).startswith("4th of 4")
+    assert judge(2.0, [2.0, 2.0, 2.0], eta=4) == "", "equals share the best place"
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, True), (3.0, False)])
+def test_how_much_of_the_gain_may_be_lost_is_a_setting(factor, expected):
+    assert diverged(4.0, first=2.0, best=1.0, factor=factor) is expected
+
+
+def test_the_median_gain_of_the_others_is_added():
+    others = [(1.0, 0.9), (1.0, 0.5), (1.0, 0.1), (1.0, 0.2)]
+    assert finished(2.0, others) == pytest.approx(2.0 - 0.5)
+    assert finished(2.0, [(1.0, math.inf), (1.0, 0.4)]) == pytest.approx(1.4)
+
+
+def test_a_bracket_that_would_be_empty_is_none():
+    assert bracket({"suggestion": 30.0, "zones": {}}, 1e-3, 1.0) == (
+        1e-3,
+        1.0,
+        "the range test suggests 30, outside of the range: no bracket",
+    )
+    low, high, why = bracket({"suggestion": 0.1, "zones": {"diverging": [0.05, 1.0]}}, 1e-6, 10.0)
+    assert (low, high) == pytest.approx((0.1 / 30, 0.3))
+    assert why == "the range test suggests 0.1: 0.00333 to 0.3"
+    assert bracket({}, 1e-3, 1.0)[2] == "no bracket from the range test (no suggestion)"
+
+
+def test_places_from_a_hundred_on_are_counted_too():
+    peers = [float(at) for at in range(130)]
+    assert [judge(place - 1.5, peers, eta=200).split()[0] for place in (101, 111, 112, 113, 121)] == [
+        "101st",
+        "111th",
+        "112th",
+        "113th",
+        "121st",
+    ]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(3.9, False), (4.0, False), (4.1, True), (-4.0, False)])
+def test_without_a_gain_half_of_the_start_may_be_lost(value, expected):
+    # No gain yet: 4.0 may become 6.0; a start of -4.0 may become -2.0.
+    assert diverged(value + 2.0, first=4.0, best=4.0) is expected
+    assert diverged(value - 6.0, first=-4.0, best=-4.0) is expected

@@ -1,0 +1,40 @@
+"""All schedulers of a fit: those that Lightning was told of, and those that a module steps by itself."""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from lr_lightning.callbacks._traces import MACHINERY
+from lr_lightning.optim import foreign
+from lr_lightning.optim.foreign import is_scheduler
+from lr_lightning.optim.schedulers import flat, schedulers_of
+from lr_lightning.optim.snapshot import reachable
+
+
+def all_schedulers(trainer: Trainer) -> list[Any]:
+    """Schedulers of the trainer's optimizers: Lightning's first, then others that module or datamodule hold."""
+    configured = [config.scheduler for config in trainer.lr_scheduler_configs]
+    roots = {"module": trainer.lightning_module, "datamodule": getattr(trainer, "datamodule", None)}
+    held = [value for value in reachable(roots, MACHINERY) if is_scheduler(value, trainer.optimizers)]
+    nested = {id(inner) for one in (*configured, *held) for inner in flat(getattr(one, "_schedulers", ()))}
+    known = nested | set(map(id, configured))
+    return configured + [one for one in held if id(one) not in known]
+
+
+def follow_again(trainer: Trainer) -> None:
+    """In a resumed fit, go on with what was done to schedulers that aren't known."""
+    if trainer.global_step > 0:
+        foreign.follow_again(trainer.optimizers, all_schedulers(trainer))
+
+
+def warn_of_strays(trainer: Trainer) -> None:
+    """Say once that somebody else has set the LR of an optimizer whose scheduler isn't known."""
+    for optimizer in trainer.optimizers:
+        if foreign.has_strayed(optimizer):
+            names = {type(one).__name__ for one in foreign.foreign(schedulers_of(optimizer, all_schedulers(trainer)))}
+            rank_zero_warn(
+                f"the learning rate isn't what {' and '.join(sorted(names)) or 'its scheduler'} and the changes by "
+                "LRRangeTest and PlateauDecay make it: somebody else has set it, and their changes may be lost"
+            )
+            foreign.forget(optimizer)

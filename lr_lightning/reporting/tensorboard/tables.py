@@ -1,0 +1,155 @@
+"""The three views: which figure, which rows of the table, and what is to be said."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lr_lightning.reporting.figures import range_test as range_test_figure
+from lr_lightning.reporting.figures import search as search_figure
+from lr_lightning.reporting.figures import style
+from lr_lightning.reporting.figures import training as training_figure
+from lr_lightning.reporting.tensorboard.names import natural
+from lr_lightning.reporting.tensorboard.store import Store
+
+STALE_SECONDS = 120.0
+"""A running test that hasn't written for so long is called cut off; a run that has is asked for again."""
+LEGEND_RUNS = 1
+"""Runs up to which a legend is drawn: the names of more stand at the left, with their colours."""
+MOST_ROWS = 500
+MOST_NOTES = 20
+HEADS = {
+    "range_test": ["run", "suggested LR", "interval", "descending zone", "points", "status", "why"],
+    "training": ["run", "event", "step", "epoch", "LR", "by", "why"],
+    "search": ["trial", "round", "LR", "score", "status", "took", "why"],
+}
+
+Colors = Mapping[str, str]
+View = dict[str, Any]
+
+
+def range_test(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Colors) -> View:
+    """Range tests: one row a test."""
+    found = store.range_tests(runs)
+    tests = {name: found.runs[name] for name in sorted(found.runs, key=natural)}
+    own = {name: colors.get(test["run"], style.color(0)) for name, test in tests.items()}
+    figure = range_test_figure.draw(tests, peers=bool(options["peers"]), dark=bool(options["dark"]), colors=own)
+    rows, live = [], False
+    for name, test in tests.items():
+        running = test["status"] == "running"
+        fresh = time.time() - test["last_write"] < STALE_SECONDS
+        live = live or (running and fresh)
+        status = ("running" if fresh else "cut off before its end") if running else test["status"]
+        cells = [
+            name,
+            style.number(test["suggestion"]),
+            style.span(test["interval"]),
+            style.span(test["zones"].get("descending")),
+            f"{len(test['lrs'])}",
+            status,
+            test["reason"],
+        ]
+        rows.append({"color": own[name], "run": test["run"], "cells": cells})
+    _quiet_legend(figure, len(tests))
+    table, answer = (
+        {"head": HEADS["range_test"], "rows": rows},
+        _found(next(iter(tests.values()))) if len(tests) == 1 else "",
+    )
+    return {"figure": figure, "table": table, "notes": found.notes, "live": live, "answer": answer}
+
+
+def _found(test: Mapping[str, Any]) -> str:
+    if test["suggestion"] is None:
+        return ""  # the picture says why
+    inside = f" (interval {style.span(test['interval'])})" if test["interval"] else ""
+    return f"LR {style.number(test['suggestion'])}{inside}: {test['reason']}"
+
+
+def training(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Colors) -> View:
+    """Training: one row an event."""
+    found = store.trainings(runs, options["metrics"])
+    notes = list(found.notes)
+    unplaced = [name for name, run in found.runs.items() if run["lr"] and not run["epochs"]]
+    if options["x"] == "epoch" and unplaced:
+        notes.append(f"No epochs are logged for {_some(unplaced)}: drawn over steps.")
+    figure = training_figure.draw(found.runs, options, colors)
+    said = figure["layout"].get("meta") or {}
+    for name, step in list((said.get("lost") or {}).items())[:MOST_NOTES]:
+        notes.append(f"{name}: the loss is NaN or infinite from step {step:,.0f} on (cross).")
+    if clipped := said.get("clipped"):
+        notes.append(f"{_some(clipped)} left the picture: switch “ignore outliers” off to see everything.")
+    rows = [
+        {"color": colors.get(name, style.color(0)), "run": name, "cells": _event_cells(name, event)}
+        for name, run in found.runs.items()
+        for event in run["events"][:200]
+    ]
+    if len(rows) > MOST_ROWS:
+        notes.append(f"The table has the first {MOST_ROWS} of {len(rows):,} events.")
+    _quiet_legend(figure, len([run for run in found.runs.values() if run["lr"] or run["loss"]]))
+    live = any(_writes(store, name, run) for name, run in found.runs.items())
+    table = {"head": HEADS["training"], "rows": rows[:MOST_ROWS]}
+    return {"figure": figure, "table": table, "notes": notes, "live": live}
+
+
+def _writes(store: Store, name: str, run: Mapping[str, Any]) -> bool:
+    """Whether a run writes still: ``LRCurves`` says when it ends, of others the time of the last write tells."""
+    return run["status"] not in ("done", "stopped") and time.time() - store.last_write(name) < STALE_SECONDS
+
+
+def _event_cells(name: str, event: Mapping[str, Any]) -> list[str]:
+    return [
+        name,
+        event["kind"],
+        str(event["step"]),
+        str(event["epoch"]),
+        f"{style.number(event['old_lr'])} → {style.number(event['new_lr'])}",
+        event["source"],
+        event["reason"],
+    ]
+
+
+def search(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Colors) -> View:
+    """A search: one row a trial; the newest name where several are chosen."""
+    found = store.searches(runs)
+    names = sorted(found.runs, key=natural)
+    notes = list(found.notes)
+    if len(names) > 1:
+        notes.append(f"Shown: {names[-1]}. Choose one search at a time; {len(names)} are chosen.")
+    record = found.runs[names[-1]] if names else {}
+    figure = search_figure.draw(record, dark=bool(options["dark"]))
+    trials = record.get("trials", ())
+    winner = search_figure.best(record)
+    rows = []
+    for number, trial in enumerate(trials[-MOST_ROWS:], max(0, len(trials) - MOST_ROWS)):
+        index = trial.get("index")
+        where = str(int(index)) if index is not None else str(number)
+        status = trial["status"] + (" · best of the tried" if trial is winner else "")
+        cells = [
+            where,
+            str(trial["round"]),
+            style.number(trial["lr"]),
+            style.number(trial["score"]),
+            status,
+            search_figure.duration(trial.get("seconds")),
+            str(trial.get("reason") or ""),
+        ]
+        # The trial's own logs lie below the search's folder, under its number.
+        rows.append({"color": search_figure.color_of(trial["round"]), "run": f"{names[-1]}/{where}", "cells": cells})
+    if len(trials) > MOST_ROWS:
+        notes.append(f"The table has the last {MOST_ROWS} of {len(trials):,} trials.")
+    answer = ""
+    if record.get("best") and record["best"]["lr"]:
+        best = f"LR {style.number(record['best']['lr'])}, expected score {style.number(record['best']['score'])}"
+        answer = f"{best} (interval {style.span(record.get('interval'))}): {record['reason']}"
+    live = record.get("status") == "running" and time.time() - store.last_write(names[-1]) < STALE_SECONDS
+    table = {"head": HEADS["search"], "rows": rows}
+    return {"figure": figure, "table": table, "notes": notes, "live": live, "answer": answer}
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(style.short(name, 60) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _quiet_legend(figure: dict[str, Any], count: int) -> None:
+    if count > LEGEND_RUNS:
+        figure["layout"]["showlegend"] = False

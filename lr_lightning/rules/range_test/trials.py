@@ -1,0 +1,243 @@
+"""Short trials around a sweep's reading: which LR to try next, and what the trials say.
+
+A trial takes ``length`` steps from the starting weights, with an LR that falls linearly to zero: it reaches what a
+decayed training reaches, where a constant LR's noise would count against high LRs. It sees batches that are new to
+it, so its losses are those of batches not trained on, and every trial sees the same ones, so two trials differ in the
+LR alone. It is judged by the mean of its last quarter.
+
+The first trial is at what the sweep suggests, the second at twice that; then the better side is climbed in factors of
+two, until the best has a worse neighbour on each side. Clear evidence ends the search early. The answer lies halfway,
+in log LR, between the sweep's and the trials': either errs by about a factor of two, the trials towards LRs that get
+unstable later on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lr_lightning.rules.range_test.result import RangeTestResult
+
+HEADROOM = {True: 1.25, False: 2.5}
+"""By how much a decayed training's best LR lies above the one that a sweep reads, for optimizers that divide gradients
+by their size and for others; measured on the choosing half of ``recipes/benchmarks/handsoff``, rounded. A constant LR
+has to be low enough for its noise, a peak that decays only for stability. SGD's step shrinks with the gradient, so its
+sweep has fallen long before it gets unstable; Adam's doesn't."""
+
+STEP = 2.0
+"""Factor between two trials: the loss of a decayed training seldom differs by more than some percent over one."""
+
+TAIL = 0.25
+"""A trial is judged by this last part of its losses: its LR is small by then, and there are enough of them to pair."""
+
+SHORTEST, LONGEST = 25, 50
+"""Steps of a trial. Fewer tell nothing of momentum's effect; 100 chose no better (``recipes/benchmarks/handsoff``)."""
+
+EXPECTED = 3
+"""Trials that bracket the best at the first go; each step of a climb takes one more."""
+
+MOST_TRIALS = 10
+"""A climb this long has left a thousandfold behind: the sweep's reading is no guide, or nothing gets worse."""
+
+SURE = 2.0
+"""Standard errors of a paired difference beyond which one LR is worse than another."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What trials say.
+
+    Attributes:
+        suggestion: The LR chosen; None if each trial diverged.
+        interval: The LRs that can't be told apart from it.
+        trials: Losses over the steps, by LR.
+
+    >>> Trials(None, None, {}).steps
+    0
+    """
+
+    suggestion: float | None
+    interval: tuple[float, float] | None
+    trials: Mapping[float, Sequence[float]]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that they took."""
+        return sum(map(len, self.trials.values()))
+
+    def rows(self) -> list[tuple[float, Sequence[float], float]]:
+        """LR, losses and score of each trial, by LR."""
+        length = max(map(len, self.trials.values()), default=0)
+        return [(lr, losses, score(losses, length)) for lr, losses in sorted(self.trials.items())]
+
+
+def trial_length(budget: int) -> int:
+    """Steps a trial for so many steps in all; 0 if they don't suffice for two.
+
+    >>> trial_length(49), trial_length(60), trial_length(120), trial_length(10_000)
+    (0, 25, 40, 50)
+    """
+    if budget < 2 * SHORTEST:
+        return 0
+    return min(max(budget // EXPECTED, SHORTEST), LONGEST)
+
+
+def trial_lrs(lr: float, length: int) -> tuple[float, ...]:
+    """LRs of a trial's steps: linear from ``lr`` towards zero.
+
+    >>> trial_lrs(1.0, 4)
+    (1.0, 0.75, 0.5, 0.25)
+    """
+    return tuple(lr * (1 - i / length) for i in range(length))
+
+
+def tail_length(length: int) -> int:
+    """Steps at a trial's end that it is judged by.
+
+    >>> tail_length(50)
+    12
+    """
+    return max(1, round(length * TAIL))
+
+
+def score(losses: Sequence[float], length: int) -> float:
+    """Mean of a trial's last quarter; infinity if it broke off or isn't finite.
+
+    >>> score([4.0, 3.0, 2.0, 1.0], 4), score([4.0, 3.0], 4)
+    (1.0, inf)
+    """
+    if len(losses) < length or not all(map(math.isfinite, losses)):
+        return math.inf
+    return float(np.mean(_tail(losses, length)))
+
+
+def next_lr(
+    trials: Mapping[float, Sequence[float]], center: float, length: int, bounds: tuple[float, float]
+) -> float | None:
+    """The LR to try next; None once the best has a neighbour on each side that is worse, or lies at a bound.
+
+    Args:
+        trials: Losses of the trials so far, by LR; those of this function's earlier answers.
+        center: Where to begin: the sweep's reading.
+        length: Steps a trial.
+        bounds: No LR outside.
+
+    >>> next_lr({}, 0.1, 2, (0, 1)), next_lr({0.1: [1.0, 1.0]}, 0.1, 2, (0, 1))
+    (0.1, 0.2)
+    >>> next_lr({0.1: [1.0, 1.0], 0.2: [2.0, 2.0]}, 0.1, 2, (0, 1))
+    0.05
+    >>> next_lr({0.05: [2.0, 2.0], 0.1: [1.0, 1.0], 0.2: [2.0, 2.0]}, 0.1, 2, (0, 1)) is None
+    True
+    """
+    if not trials:
+        return center
+    lrs = sorted(trials)
+    best = min(lrs, key=lambda lr: (score(trials[lr], length), lr))
+    if not math.isfinite(score(trials[best], length)):
+        return _within(lrs[0] / STEP**2, bounds)
+    if best == lrs[-1] and (up := _within(best * STEP, bounds)):
+        return up
+    return _within(best / STEP, bounds) if best == lrs[0] else None
+
+
+def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int) -> Trials:
+    """What the trials say, halfway towards the sweep's answer but never more than a step from their own.
+
+    Their own is the vertex of the parabola through the best trial and its neighbours. The interval spans it, the
+    sweep's answer and the LRs whose trial isn't worse than the best one's by more than two standard errors of their
+    paired difference, and a step beyond: no nearer LR was tried, and short trials err by about as much.
+
+    Args:
+        trials: Losses, by LR.
+        center: The sweep's answer.
+        length: Steps a trial.
+
+    >>> found = conclude({0.1: [1.1, 1.1], 0.2: [1.0, 1.0], 0.4: [1.1, 1.1]}, 0.1, 2)
+    >>> round(found.suggestion, 3), [round(lr, 3) for lr in found.interval]
+    (0.141, [0.05, 0.4])
+    """
+    scores = {lr: score(trials[lr], length) for lr in sorted(trials)}
+    finite = [lr for lr in scores if math.isfinite(scores[lr])]
+    if not finite:
+        return Trials(None, None, trials)
+    best = min(finite, key=lambda lr: (scores[lr], lr))
+    lowest = best * STEP ** _vertex(scores, best)
+    chosen = lowest * min(max(math.sqrt(center / lowest), 1 / STEP), STEP)
+    tied = [lr for lr in finite if not _worse(trials[lr], trials[best], length)]
+    ends = (chosen, lowest, *tied, *([center] if abs(math.log(center / lowest, STEP)) <= 2 else []))
+    return Trials(chosen, (min(ends) / STEP, max(ends) * STEP), trials)
+
+
+def _vertex(scores: Mapping[float, float], best: float) -> float:
+    """Steps from the best LR to the parabola's lowest point, at most half a one; 0 at an end or beside a divergence."""
+    lrs = list(scores)
+    at = lrs.index(best)
+    if not 0 < at < len(lrs) - 1:
+        return 0.0
+    below, here, above = (scores[lr] for lr in lrs[at - 1 : at + 2])
+    bend = below - 2 * here + above
+    return float(np.clip((below - above) / (2 * bend), -0.5, 0.5)) if math.isfinite(bend) and bend > 0 else 0.0
+
+
+def _worse(losses: Sequence[float], best: Sequence[float], length: int) -> bool:
+    gap = np.asarray(_tail(losses, length)) - np.asarray(_tail(best, length))
+    return float(gap.mean()) > SURE * float(gap.std()) / math.sqrt(len(gap))
+
+
+def _tail(losses: Sequence[float], length: int) -> Sequence[float]:
+    return losses[length - tail_length(length) : length]
+
+
+def _within(lr: float, bounds: tuple[float, float]) -> float | None:
+    return lr if bounds[0] <= lr <= bounds[1] else None
+
+
+def for_decay(result: RangeTestResult, adaptive: bool, schedule: str = "decay") -> RangeTestResult:
+    """A sweep's result, with its reading raised by :data:`HEADROOM` for a training whose LR decays.
+
+    Args:
+        result: With a suggestion.
+        adaptive: Whether the optimizer divides gradients by their size, as Adam does.
+        schedule: With ``"constant"`` the suggestion stays the one for constant LR.
+
+    >>> from lr_lightning.rules.range_test.analyze import analyze
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> result = analyze(lrs, losses)
+    >>> round(for_decay(result, adaptive=False).suggestion / result.suggestion, 6)
+    2.5
+    """
+    reading = result.schedules["decay"]
+    raised = min(reading * HEADROOM[adaptive], result.lrs[-1])
+    result = replace(result, schedules={**result.schedules, "decay": raised})
+    if schedule == "constant":
+        return result
+    low, high = result.interval or (reading, reading)
+    reason = (
+        f"{result.reason}; {raised:.2g}, {raised / reading:.2g} times the reading, as the peak of an LR that decays"
+    )
+    return replace(result, suggestion=raised, interval=(low, max(high, high * raised / reading)), reason=reason)
+
+
+def with_trials(result: RangeTestResult, found: Trials) -> RangeTestResult:
+    """The result with what the trials say in place of the sweep's answer, where they say something.
+
+    >>> from lr_lightning.rules.range_test.analyze import analyze
+    >>> import math
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> found = Trials(0.03, (0.02, 0.05), {0.03: [1.0, 0.9]})
+    >>> result = with_trials(analyze(lrs, losses), found)
+    >>> result.suggestion, result.steps
+    (0.03, 53)
+    """
+    taken = tuple({"lr": lr, "steps": float(len(losses)), "loss": loss} for lr, losses, loss in found.rows())
+    result = replace(result, trials=taken, steps=result.steps + found.steps)
+    count = f"{len(taken)} trial{'s' * (len(taken) > 1)} ({found.steps} steps)"
+    if found.suggestion is None:
+        return replace(result, reason=f"{result.reason}; {count} diverged, the sweep's answer stands")
+    reason = f"{result.reason}; {count} under a decay chose {found.suggestion:.2g}"
+    schedules = {**result.schedules, "decay": found.suggestion}
+    return replace(result, suggestion=found.suggestion, interval=found.interval, schedules=schedules, reason=reason)

@@ -1,0 +1,166 @@
+"""Trials after a sweep: what they ask for, what they may cost, and that they find the best LR of a decayed run."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.interval import constant_factor
+from lr_lightning.rules.range_test.protocol import (
+    JUDGED_BATCHES,
+    START,
+    TRIAL_BATCHES,
+    SweepSettings,
+    Training,
+    carry_out,
+    range_test,
+)
+from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.trials import HEADROOM, LONGEST, SHORTEST, conclude, for_decay, next_lr
+
+CURVATURES = np.array([1.0, 0.1])
+DECAYING = Training(train_steps=100_000, decays=True, adaptive=False)
+
+
+class Quadratic:
+    """Takes the steps that are asked for on ``sum(h x^2) / 2``: plain gradient descent, each loss in closed form."""
+
+    def __init__(self, scale=1.0):
+        self.scale, self.x, self.asked = scale, np.ones(2), []
+
+    def take(self, steps):
+        self.asked.append(steps)
+        if steps.origin == START:
+            self.x = np.ones(2)
+        losses = []
+        for lr in steps.lrs:
+            losses.append(float(np.minimum(self.scale * (CURVATURES * self.x**2).sum() / 2, 1e30)))
+            self.x = np.clip(self.x - lr * self.scale * CURVATURES * self.x, -1e20, 1e20)
+        return losses
+
+    def trials(self):
+        return [s for s in self.asked if s.series.startswith("trial")]
+
+
+def run(driver, training=DECAYING, **settings):
+    return carry_out(range_test(SweepSettings(**settings), training), driver.take)
+
+
+def reached(lr, length=LONGEST):
+    """Mean loss in the last quarter of a run on the quadratic under a linear decay from ``lr``: products."""
+    shrinks = np.cumprod([1 - lr * (1 - i / length) * CURVATURES for i in range(length)], axis=0)
+    losses = (CURVATURES * shrinks**2).sum(1) / 2
+    return float(losses[length - round(length / 4) - 1 : -1].mean())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_best_of_the_trials_is_the_best_of_all_decayed_runs_to_a_step(scale):
+    result = run(Quadratic(scale), min_lr=1e-6 / scale, max_lr=100 / scale)
+    tried = {trial["lr"]: trial["loss"] for trial in result.trials}
+    best = min(tried, key=tried.get)
+    grid = np.geomspace(1e-3, 100, 400)
+    oracle = grid[np.argmin([reached(lr) for lr in grid])] / scale
+    assert 1 / 2 <= best / oracle <= 2
+    assert best / 3 <= result.suggestion <= best * 3
+    assert result.interval[0] <= best <= result.interval[1]
+    assert "trials" in result.reason
+
+
+def test_every_trial_starts_anew_and_is_judged_on_batches_it_has_not_trained_on():
+    driver = Quadratic()
+    run(driver)
+    by_name = {}
+    for steps in driver.trials():
+        by_name.setdefault(steps.series, []).append(steps)
+    assert len(by_name) >= 3
+    for parts in by_name.values():
+        assert [s.origin for s in parts] == [START] + [None] * (len(parts) - 1)
+        assert [s.index for s in parts] == list(np.cumsum([0] + [len(s.lrs) for s in parts[:-1]]))
+        last, lrs = parts[-1], [lr for s in parts for lr in s.lrs]
+        assert (last.first, last.cycle) == (TRIAL_BATCHES, JUDGED_BATCHES)
+        trained_on = {b for s in parts for b in s.batches if s.first == 0}
+        assert trained_on.isdisjoint(last.batches)
+        assert lrs == pytest.approx([lrs[0] * (1 - i / len(lrs)) for i in range(len(lrs))])
+    assert len({tuple(tuple(s.batches) for s in parts) for parts in by_name.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "train_steps", "most"),
+    [(0.03, 600, 0), (0.03, 4000, 120), (0.03, 8000, 240), (0.1, 3000, 300), (400, None, 400), (0, 10**6, 0)],
+)
+def test_trials_keep_within_the_budget_and_the_sweep_never_takes_less(budget, train_steps, most):
+    driver = Quadratic()
+    result = run(driver, Training(train_steps=train_steps, decays=True, adaptive=False), budget=budget)
+    swept = sum(len(s.lrs) for s in driver.asked if s.series == "sweep 0")
+    assert result.steps == sum(len(s.lrs) for s in driver.asked)
+    assert swept <= result.steps <= max(swept, most)
+    assert bool(result.trials) == (most - swept >= 2 * SHORTEST)
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_without_trials_the_reading_is_raised_for_a_decay_and_kept_for_a_constant_lr(adaptive):
+    decayed = run(Quadratic(), Training(decays=True, adaptive=adaptive))
+    constant = run(Quadratic(), Training(decays=False, adaptive=adaptive, train_steps=100_000))
+    reading = analyze(constant.lrs, constant.losses, planned=100, cycle=8).suggestion
+    assert decayed.suggestion == pytest.approx(HEADROOM[adaptive] * reading)
+    assert constant.suggestion == pytest.approx(constant_factor(100_000) * reading)
+    assert constant.schedules["decay"] == pytest.approx(decayed.suggestion)
+    assert not constant.trials
+    assert "peak" in decayed.reason
+
+
+def test_the_classic_readings_are_given_as_they_are():
+    result = run(Quadratic(), rule="valley")
+    assert not result.trials
+    assert result.suggestion == result.suggestions()["valley"]
+
+
+def test_a_sweep_without_a_descent_is_taken_again_more_slowly():
+    class Late(Quadratic):
+        """Nothing moves on a fast ladder."""
+
+        def take(self, steps):
+            losses = super().take(steps)
+            return losses if steps.series != "sweep 0" else [1.0 + i % 3 / 100 for i in range(len(losses))]
+
+    driver = Late()
+    result = run(driver, Training(decays=True), max_lr=100.0)
+    assert result.status == "ok"
+    assert result.num_steps == 300
+    assert "100 steps showed no descent" in result.reason
+    assert result.steps == sum(len(s.lrs) for s in driver.asked)
+
+
+def test_diverging_trials_leave_the_sweeps_answer():
+    class Brittle(Quadratic):
+        def take(self, steps):
+            losses = super().take(steps)
+            return [math.nan] * len(losses) if steps.series.startswith("trial") else losses
+
+    driver = Brittle()
+    result = run(driver, budget=150)
+    assert result.suggestion == for_decay(run(Quadratic(), budget=0), adaptive=False).suggestion / HEADROOM[False]
+    assert all(math.isinf(trial["loss"]) for trial in result.trials)
+    assert "diverged" in result.reason
+    assert RangeTestResult.from_dict(result.to_dict()) == result
+
+
+def test_the_search_goes_down_from_a_divergence_and_stops_at_the_bounds():
+    assert next_lr({0.1: [math.inf, math.inf]}, 0.1, 2, (1e-3, 1)) == 0.1 / 4
+    assert next_lr({0.1: [math.inf, math.inf]}, 0.1, 2, (0.05, 1)) is None
+    assert next_lr({0.1: [2.0, 2.0], 0.2: [1.0, 1.0]}, 0.1, 2, (1e-3, 0.3)) is None
+
+
+def test_a_tie_widens_the_interval():
+    noise = np.random.default_rng(0).normal(size=(3, 40))
+    clear = conclude({lr: list(v + n) for lr, v, n in zip((1, 2, 4), (9, 0, 9), 0.1 * noise, strict=True)}, 2, 40)
+    tied = conclude({lr: list(v + n) for lr, v, n in zip((1, 2, 4), (0, 0, 0), noise, strict=True)}, 2, 40)
+    assert clear.interval == pytest.approx((1, 4), rel=1e-2)
+    assert tied.interval == pytest.approx((0.5, 8), rel=1e-2)
+
+
+@pytest.mark.parametrize("budget", [-1, 1.5, True, "0.03", math.nan])
+def test_a_budget_that_is_none_is_refused(budget):
+    with pytest.raises(ValueError, match="budget must be"):
+        SweepSettings(budget=budget)
