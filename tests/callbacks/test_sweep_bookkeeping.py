@@ -55,10 +55,15 @@ def test_each_pass_through_the_data_is_an_epoch_of_its_own_for_the_sampler():
             return DataLoader(dataset, 16, sampler=Epochs(dataset))
 
     Epochs.said.clear()
-    fit(LRRangeTest(**RANGE, at_epochs=[1], sandbox={"num_batches": None}), Sampled(), max_epochs=2)
-    assert Epochs.said == [0, 1, 2, 3, 4, 5]  # the fit's two epochs, and the four passes after the sweep's first
+    test = LRRangeTest(**RANGE, at_epochs=[1], sandbox={"num_batches": None})
+    fit(test, Sampled(), max_epochs=2)
+    passes = (test.result.steps - 1) // 8
+    assert passes >= 3
+    # The fit's two epochs, then the passes after the sweep's first; a loader holds its sampler in more than one place.
+    assert list(dict.fromkeys(Epochs.said)) == list(range(2 + passes))
 
 
+@pytest.mark.filterwarnings("ignore:Found 1 module")
 def test_modes_that_a_step_changes_come_back_and_frozen_parts_stay_frozen():
     modes = []
 

@@ -34,7 +34,6 @@ class Driver:
         box, accumulate = self._box, self._box.trainer.accumulate_grad_batches
         if steps.origin is not None:
             self._states[steps.origin]()
-            self._probe.begin()
             box.use(steps.first * accumulate, (steps.cycle or 0) * accumulate, steps.index * accumulate)
         losses = take_steps(box, self._probe, steps.lrs)
         if steps.keep is not None:

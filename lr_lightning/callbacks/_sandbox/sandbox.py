@@ -61,6 +61,7 @@ class Sandbox:
     Attributes:
         passes: How often the training data were started anew.
         val_loader: The fit's combined validation loader, or None.
+        on_put_back: Called when a state has been put back.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Sandbox:
     ) -> None:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
         self._fits_own, self.val_loader, self.passes = fits_own, val_loader, 0
+        self.on_put_back: Callable[[], None] = lambda: None
         self._kept: list[Any] = []
         self._first, self._count, self._position, self._taken = 0, 0, 0, 0
         # Before the first fetch: an iterable may train the model, or play with it.
@@ -137,6 +139,7 @@ class Sandbox:
     def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
         snapshot.restore()
         self._open_loop()
+        self.on_put_back()
         reset_rng()
 
     def _open_loop(self) -> None:
@@ -243,6 +246,7 @@ def sandbox(
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         _swap(undo, trainer, probe, how.kept(trainer.callbacks))
         running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot)
+        running.on_put_back = getattr(probe, "begin", running.on_put_back)
         undo.callback(warn_of_traces, running.start, data)
         undo.callback(data.restore)
         undo.callback(running.rewind)

@@ -48,7 +48,6 @@ class ShortTrials:
     def run(self, box: Sandbox, probe: Probe, lr: float) -> ShortTrial:
         """One trial from the sandbox's present state."""
         one = ShortTrial()
-        probe.begin()
 
         losses: list[float] = []
         while len(losses) < self.steps and one.status == "completed":
