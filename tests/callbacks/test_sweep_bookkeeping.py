@@ -73,7 +73,7 @@ def test_modes_that_a_step_changes_come_back_and_frozen_parts_stay_frozen():
             self.frozen, self.drop = nn.Dropout(0.5).eval(), nn.Dropout(0.5)
 
         def training_step(self, batch, batch_idx):
-            modes.append((self.training, self.frozen.training, self.drop.training))
+            modes.append((self.global_step, self.training, self.frozen.training, self.drop.training))
             if self.global_step == 5:
                 self.drop.eval()
             return super().training_step(batch, batch_idx)
@@ -88,6 +88,5 @@ def test_modes_that_a_step_changes_come_back_and_frozen_parts_stay_frozen():
 
     test = LRRangeTest(**RANGE, evaluate="val")
     fit(test, Freezes(), num_sanity_val_steps=0)
-    swept, after = modes[: test.result.steps], modes[test.result.steps :]
-    assert swept == [(True, False, i <= 5) for i in range(len(swept))]
-    assert after == [(True, False, i <= 5) for i in range(8)]
+    assert modes == [(step, True, False, step <= 5) for step, *_ in modes]
+    assert [step for step, *_ in modes[test.result.steps :]] == list(range(8))
