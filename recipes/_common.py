@@ -53,19 +53,25 @@ def train(lr: float, epochs: int, optimizer: Any = torch.optim.AdamW, seed: int 
 
 
 def arguments(description: str | None, epochs: int, seeds: int | None = None, **more: Any) -> argparse.Namespace:
-    """``--epochs``, ``--out`` and, where there are several, ``--seeds``; ``more`` holds options of one recipe alone."""
+    """``--epochs``, ``--save`` and, where there are several, ``--seeds``; ``more``: options of one recipe alone."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=epochs, help="epochs of each training (default: %(default)s)")
     if seeds is not None:
         parser.add_argument("--seeds", type=int, default=seeds, help="repetitions (default: %(default)s)")
     for name, (default, text) in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the picture (default: recipes/images)")
+    parser.add_argument(
+        "--save", type=Path, nargs="?", const=IMAGES, metavar="FOLDER",
+        help="save the picture, there or in recipes/images; without it none is written",
+    )  # fmt: skip
     return parser.parse_args()
 
 
-def save(figure: Any, folder: Path, name: str) -> None:
-    """Write a matplotlib figure as PNG and say where."""
+def save(figure: Any, folder: Path | None, name: str) -> None:
+    """Write a matplotlib figure as PNG and say where; without a folder nothing is written."""
+    if folder is None:
+        print("picture: not saved; add --save")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
     print(f"picture: {folder / f'{name}.png'}")

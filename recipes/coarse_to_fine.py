@@ -166,7 +166,7 @@ def main() -> None:
         table(regrets, title)
         draw_search(left, lrs, losses, tried, title)
         draw_regret(right, regrets, title)
-    save(figure, options.out, "coarse_to_fine")
+    save(figure, options.save, "coarse_to_fine")
 
 
 if __name__ == "__main__":

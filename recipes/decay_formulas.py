@@ -184,7 +184,7 @@ def main() -> None:
     lr = find_lr(data)
     losses, curves = measure(data, lr, options.epochs, options.seeds)
     show(losses)
-    save(draw(losses, curves, lr), options.out, "decay_formulas")
+    save(draw(losses, curves, lr), options.save, "decay_formulas")
 
 
 if __name__ == "__main__":

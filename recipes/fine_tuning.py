@@ -268,7 +268,7 @@ def main() -> None:
     draw_lrs(left, table["thaw later, 1 : 0.3 : 0.1, test again", SHOTS[0]][0], "thaw later, 1 : 0.3 : 0.1, test again")
     draw_tests(middle, table, "thaw later, 1 : 0.3 : 0.1, test again")
     draw_errors(right, table)
-    save(figure, options.out, "fine_tuning")
+    save(figure, options.save, "fine_tuning")
 
 
 if __name__ == "__main__":

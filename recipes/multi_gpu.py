@@ -117,7 +117,7 @@ def main() -> None:
     )
     if trainer.is_global_zero:
         compare(everyone)
-        save(draw(everyone), options.out, "multi_gpu")
+        save(draw(everyone), options.save, "multi_gpu")
         print(f"curves: lr-lightning review {logger.save_dir}")
 
 

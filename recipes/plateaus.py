@@ -222,7 +222,7 @@ def main() -> None:
     draw_scene(local, "local minimum", steps)
     draw_crossings(dots, steps // 2, options.seeds)
     draw_noise_floor(floor, lrs, options.epochs, options.seeds)
-    save(figure, options.out, "plateaus")
+    save(figure, options.save, "plateaus")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def main() -> None:
         axes.text(lr, 0.98, names, rotation=90, fontsize=7, transform=axes.get_xaxis_transform(), ha="right", va="top")
     axes.set(xlabel="learning rate", ylabel="training loss", ylim=(0, 2 * max(result.losses[:10])))
     axes.legend(fontsize=8, loc="upper left")
-    save(figure, options.out, "range_test")
+    save(figure, options.save, "range_test")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main() -> None:
     right.set(xlabel="step", ylabel="training loss", title="Training at each", ylim=(0, top))
     left.legend(fontsize=8)
     right.legend(fontsize=8)
-    save(figure, options.out, "three_learning_rates")
+    save(figure, options.save, "three_learning_rates")
 
 
 if __name__ == "__main__":

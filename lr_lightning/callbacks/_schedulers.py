@@ -1,6 +1,8 @@
 """All schedulers of a fit: those that Lightning was told of, and those that a module steps by itself."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -11,9 +13,38 @@ from lr_lightning.optim.foreign import is_scheduler
 from lr_lightning.optim.schedulers import flat, schedulers_of
 from lr_lightning.optim.snapshot import reachable
 
+_T = TypeVar("_T")
+
+
+_memo: list[list[Any]] | None = None  # of the run under way
+
+
+def searched_once(run: Callable[..., _T]) -> Callable[..., _T]:
+    """Search for schedulers once in a call: a search goes through all that the module holds."""
+
+    @functools.wraps(run)
+    def wrapper(*args: Any, **kwargs: Any) -> _T:
+        global _memo
+        _memo = []
+        try:
+            return run(*args, **kwargs)
+        finally:
+            _memo = None
+
+    return wrapper
+
 
 def all_schedulers(trainer: Trainer) -> list[Any]:
     """Schedulers of the trainer's optimizers: Lightning's first, then others that module or datamodule hold."""
+    if _memo:
+        return list(_memo[0])
+    found = _search(trainer)
+    if _memo is not None:
+        _memo.append(found)
+    return list(found)
+
+
+def _search(trainer: Trainer) -> list[Any]:
     configured = [config.scheduler for config in trainer.lr_scheduler_configs]
     roots = {"module": trainer.lightning_module, "datamodule": getattr(trainer, "datamodule", None)}
     held = [value for value in reachable(roots, MACHINERY) if is_scheduler(value, trainer.optimizers)]

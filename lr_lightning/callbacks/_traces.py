@@ -8,19 +8,13 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lr_lightning.optim.snapshot import Kept
+from lr_lightning.optim.snapshot import Kept, in_words
 
 MACHINERY: tuple[type, ...] = (Trainer, Callback, Logger, Strategy, Accelerator, Profiler, LightningOptimizer)
 """A snapshot doesn't go into these: a sandbox swaps or mutes them."""
-_NAMED = 12  # a warning names as many traces at most
 
 
 def warn_of_traces(*kept: Kept) -> None:
     """Name in one warning what isn't as it was before the test; to be called when all is put back."""
-    found = [trace for one in kept for trace in one.left()]
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        rank_zero_warn(
-            "All that a range test can put back is as it was before the steps it took; these it can't put back: "
-            f"{', '.join(found[:_NAMED])}{more}"
-        )
+    if words := in_words([trace for one in kept for trace in one.left()]):
+        rank_zero_warn(words)

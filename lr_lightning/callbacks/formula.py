@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
@@ -99,7 +100,7 @@ class LRFormula(Callback):
         self._per_step = self.interval == "step"
         self._metric_names = sorted({name for formula in self.formulas.values() for name in formula.metrics})
         self._schedules: dict[str, Schedule] = {}
-        self._warned = False
+        self._fits = Fits()
         self._reset()
 
     def _reset(self) -> None:
@@ -109,9 +110,9 @@ class LRFormula(Callback):
         self._metrics: dict[str, float] = {}  # in force
         self._next_metrics: dict[str, float] = {}  # logged before a checkpoint, but not yet read by then
         self._next_due = False
-        self._due = self._warming = self._read = False
+        self._due = self._warming = self._read = self._warned = False
         self._announced = True
-        self._loaded = self._doubted = False
+        self._doubted = False
         self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
         self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
@@ -137,10 +138,11 @@ class LRFormula(Callback):
         return "" if "" in self.formulas else None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that this release of Lightning has what is read from it."""
+        """Check that this release of Lightning has what is read from it; forget an earlier training."""
         if stage == "fit":
             _internals.require(trainer, "LRFormula", _internals.STEP)
-            self._loaded = False  # a checkpoint's state comes after this
+            if self._fits.begins_anew(trainer):
+                self._reset()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse impossible set-ups, compute the whole run, and note every group's base LR."""
@@ -148,9 +150,8 @@ class LRFormula(Callback):
             raise FormulaError(
                 f"optimizer={self.optimizer}: the module has {len(trainer.optimizers)} optimizers (from 0)"
             )
+        self._fits.begin()
         step = logging_step(trainer)
-        if step == 0 and not self._loaded:  # a checkpoint of the first step has step 0 here
-            self._reset()
         self._take_optimizers(trainer)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
@@ -328,7 +329,7 @@ class LRFormula(Callback):
         saved = Saved("LRFormula", state_dict)
         found, formulas = restored(saved), saved.child("formulas").state
         vars(self).update(found)
-        self._loaded = True
+        self._fits.give()
         for name, formula in self.formulas.items():
             if (before := formulas.get(name)) != str(formula):
                 rank_zero_info(f"LRFormula: goes on as {str(formula)!r}, before the checkpoint it was {before!r}")

@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lr_lightning.callbacks._plateau import log, settings, source
+from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._plateau import company, horizon, log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
+from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.callbacks._plateau.motion import Gate
+from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._sandbox import internals as _internals
-from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
 from lr_lightning.optim import decisions, param_groups
 from lr_lightning.optim.decisions import DecisionWriter
@@ -110,17 +110,23 @@ class PlateauDecay(Callback):
         self._rule = plateau.configure(asked, mode=mode, factor=factor, cooldown=cooldown, interval=interval, **own)
         self.eps = None if eps is None else least_change(self._rule.name, eps)
         self.factor = float(factor)
-        self.warmup = settings.checked_warmup(warmup)
+        self._own = {"_rule": self._rule, "factor": self.factor, "eps": self.eps}
+        self.warmup = settings.checked_warmup(warmup, self.feed)
         self.min_lr = settings.checked_floors(min_lr)
         self.optimizer = settings.checked_indices(optimizer)
-        self._best = settings.best_weights(restore_best, mode, monitor, interval)
+        self._restore = settings.checked_restore(restore_best, interval)
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
+        self._fits = Fits()
         self._begin()
 
     def _begin(self) -> None:
+        """The attributes of a new training; a checkpoint's settings may have held in an earlier one."""
+        vars(self).update(self._own)
+        self._best = BestWeights(self.mode, self._restore, self.monitor) if self._restore else None
         self.history: list[dict[str, Any]] = []
-        self.factor_so_far = 1.0
+        self.factor_so_far = self._inherited = 1.0
+        self._planned: float | None = None
         self._state = self._rule.start()
         self._gate = Gate()
         self._train_losses = source.TrainLosses()
@@ -129,11 +135,12 @@ class PlateauDecay(Callback):
         self._group_counts: list[int] = []
         self._schedule_lr: float | None = None
         self._window = source.LossWindow(self.feed.read_every or 1)
-        self._seen = self._validated = self._loaded = False
+        self._presence = Presence(self.monitor, self.interval)
+        self._begun = False
+        self._pending: float | None = None
         self._warned: set[str] = set()
         self._told: tuple[str, ...] = ()
-        self._available: dict[str, list[str]] = {}
-        self._step_value = source.StepValue(self.monitor)
+        self._value = source.Value(self.monitor)
 
     @property
     def rule(self) -> Rule:
@@ -157,34 +164,58 @@ class PlateauDecay(Callback):
         arguments, state = settings.of_torch(scheduler)
         callback = cls(monitor, **{**arguments, **others})
         callback._state = callback._rule.load(state)
+        callback._fits.give()
         return callback
 
     # Hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that this release of Lightning has what is read from it."""
+        """Check that this release of Lightning has what is read from it; forget an earlier training."""
         if stage == "fit":
             _internals.require(trainer, "PlateauDecay", (*_internals.STEP, *_internals.METRICS))
+            if self._fits.begins_anew(trainer):
+                self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         follow_again(trainer)
-        groups = settings.check_live(trainer, self.optimizer, self.min_lr)
+        groups = settings.check_live(trainer, self.optimizer, self.min_lr, self._group_counts)
         if self._best:
             self._best.check(trainer)
-        if not self._loaded:
-            if trainer.global_step > 0 and math.isfinite(trainer.num_training_batches):
+        given = self._fits.begin()
+        open_end = horizon.why_open(trainer, self.feed.horizon)
+        settings.check_warmup_has_an_end(self.warmup, open_end)
+        before, self._planned = self._planned, self._end(trainer)
+        if given and self._begun:
+            log.tell_of_length(self.monitor, before, self._planned)
+        if not self._begun:
+            self._start(trainer, groups)
+        self._begun = True
+        log.tell_of_open_end(self.monitor, self._rule, open_end, self._warned)
+        if self._pending is not None:
+            value, self._pending = self._pending, None
+            self._observe(trainer, pl_module, value, self._batches)
+
+    def _start(self, trainer: Trainer, groups: list[int]) -> None:
+        """The first fit of a training, or one from a checkpoint without this callback's state."""
+        if trainer.global_step > 0:
+            self._inherited = company.inherited(trainer, self)
+            log.tell_of_no_state(self.monitor, trainer.global_step, self._inherited)
+            if math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
-            self._group_counts = groups
-            self._window.size = self.feed.read_every or source.reading_interval(
-                self._end(trainer), trainer.accumulate_grad_batches
-            )
-        self._loaded = True
+        decisions.mark(self._optimizers(trainer))
+        self._group_counts = groups
+        size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
+        self._window = source.LossWindow(self.feed.read_every or size)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take what the module or a later callback logged when the last epoch ended."""
+        self._late(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Give param groups that were added since the last batch the factor so far."""
-        factor = partial(self._total_factor, trainer)
-        self._group_counts = decisions.join(self._optimizers(trainer), self._group_counts, factor)
+        """Give param groups and optimizers that are new since the last batch the factor so far."""
+        factor, floors = company.factor_of(trainer, PlateauDecay), partial(self._floors, trainer)
+        decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -200,25 +231,35 @@ class PlateauDecay(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the metric if this validation produced it."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.state.fn != "fit":
             return
-        self._validated = True
-        self._take(trainer, pl_module, "validation end")
+        if not trainer.sanity_checking:
+            self._presence.validated = True
+            self._take(trainer, pl_module)
+        self._presence.refuse(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the metric if this training epoch produced it; complain if nobody ever did."""
-        self._take(trainer, pl_module, "training epoch end")
-        if not self._seen and (self._validated or not trainer.enable_validation):
-            why = log.missing(self.monitor, self.interval, self._available, trainer.enable_validation)
-            raise MisconfigurationException(why)
+        """Take the metric if this training epoch produced it."""
+        self._take(trainer, pl_module)
+        self._presence.ended = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if the metric never came because validation never ran."""
-        if not self._seen and trainer.current_epoch > 0 and not trainer.fast_dev_run and not trainer.interrupted:
-            log.warn_of_missing(self.monitor, self.interval, self._available)
+        """Take what came last; refuse a metric that never came.
+
+        Raises:
+            MisconfigurationException: If it didn't, though there were validations or none are to come.
+        """
+        self._late(trainer, pl_module)
+        self._presence.at_end(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Average a half-filled window over ranks: the checkpoint is rank 0's, but every rank resumes from it."""
+        """Average a half-filled window over ranks, keep a value that is logged and not yet taken.
+
+        The checkpoint is rank 0's, but every rank resumes from it.
+        """
+        waiting = self._value.waiting(trainer) if self.interval == "epoch" else None
+        if waiting is not None and not trainer.sanity_checking:
+            checkpoint["callbacks"][self.state_key]["pending"] = source.reduced(trainer, waiting)
         if trainer.world_size > 1 and self.interval == "step":
             means = self._window.means(trainer.strategy)
             saved = checkpoint["callbacks"][self.state_key]["window"]
@@ -226,19 +267,24 @@ class PlateauDecay(Callback):
 
     # Values
 
-    def _take(self, trainer: Trainer, pl_module: LightningModule, moment: str) -> None:
-        fresh = _sandbox.fresh_metrics(trainer)
-        self._available[moment] = sorted(fresh)
-        if self.interval == "epoch" and self.monitor in fresh:
-            self._seen = True
-            self._observe(trainer, pl_module, source.reduced(trainer, fresh[self.monitor]), self._batches)
+    def _take(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = self._value.of_epoch(trainer) if self.interval == "epoch" else None
+        if value is not None:
+            self._presence.seen = True
+            self._observe(trainer, pl_module, source.reduced(trainer, value), self._batches)
+
+    def _late(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After everybody's end of a training epoch."""
+        if self._presence.ended:
+            self._take(trainer, pl_module)
+            self._presence.after_epoch(trainer)
 
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
         parts = trainer.accumulate_grad_batches  # 1 in manual optimization
         ends = (batch_idx + 1) % parts == 0 or trainer.is_last_batch
-        value, scale = self._step_value.of(trainer, outputs)
+        value, scale = self._value.of_step(trainer, outputs)
         if value is not None:
-            self._seen = True
+            self._presence.seen = True
             self._window.add(value, scale, ends)
         elif ends:
             self._window.end_step()
@@ -298,14 +344,14 @@ class PlateauDecay(Callback):
 
     def _end(self, trainer: Trainer) -> float | None:
         """Where the run is planned to end, in batches."""
-        if self.feed.horizon == "unknown" or any(isinstance(c, EarlyStopping) for c in trainer.callbacks):
-            return None
-        return source.planned_batches(trainer, self._batches)
+        planned = not horizon.why_open(trainer, self.feed.horizon)
+        self._planned = horizon.planned_batches(trainer, self._batches) if planned else None
+        return self._planned
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)
-        schedulers = all_schedulers(trainer)
-        written = self._writer.apply(decision, self._optimizers(trainer), schedulers, self.min_lr, eps)
+        chosen, schedulers = self._optimizers(trainer), all_schedulers(trainer)
+        written = self._writer.apply(decision, chosen, schedulers, self._floors(trainer), eps)
         if not written:
             if "min_lr" not in self._warned:
                 rank_zero_info(f"PlateauDecay: {decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")
@@ -336,9 +382,9 @@ class PlateauDecay(Callback):
             chosen = [chosen[index] for index in self.optimizer]
         return [param_groups.unwrap(optimizer) for optimizer in chosen]
 
-    def _total_factor(self, trainer: Trainer, torch_optimizer: Any) -> float:
-        others = [c for c in trainer.callbacks if isinstance(c, PlateauDecay)]
-        return math.prod(c.factor_so_far for c in others if torch_optimizer in c._optimizers(trainer))
+    def _floors(self, trainer: Trainer, only: Any = None) -> float | list[float]:
+        """``min_lr`` for the param groups that there are now, of all optimizers watched or of one."""
+        return settings.floors(self.min_lr, self._group_counts, self._optimizers(trainer), self._warned, only)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on: plain types, and weights with ``restore_best="memory"``."""
@@ -350,4 +396,5 @@ class PlateauDecay(Callback):
         Raises:
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
-        vars(self).update(_plateau_state.attributes(self, state_dict), _loaded=True)
+        vars(self).update(_plateau_state.attributes(self, state_dict))
+        self._fits.give()

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
@@ -24,7 +25,7 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.validation import Validation
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, warn_of_strays
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.other_loggers import publish
@@ -120,7 +121,7 @@ class LRRangeTest(Callback):
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
-        self._fresh_wrapper = True
+        self._fits, self._fresh_wrapper = Fits(), True
 
     @property
     def state_key(self) -> str:
@@ -143,8 +144,9 @@ class LRRangeTest(Callback):
         done, previous = saved.counts("done"), saved.optional("previous_lr", saved.number)
         result = None if saved["result"] is None else RangeTestResult.from_dict(saved["result"])
         results = [RangeTestResult.from_dict(one) for one in saved.items("earlier")]
-        self._done, self.previous_lr, self.result, self._resumed = done, previous, result, True
+        self._done, self.previous_lr, self.result = done, previous, result
         self.results = [*results, result] if result else results
+        self._fits.give()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the test."""
@@ -153,14 +155,14 @@ class LRRangeTest(Callback):
         _internals.require(trainer, type(self).__name__)
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
         self._pending = 0 in self.settings.at_epochs
+        if self._fits.begins_anew(trainer):
+            self._done, self.results = [], []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether this fit gets tests."""
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
-        at_start = trainer.global_step == 0
+        self._resumed, at_start = self._fits.begin(), trainer.global_step == 0
         follow_again(trainer)
-        if at_start and not self._resumed:
-            self._done, self.results = [], []
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
         due = 0 in self.settings.at_epochs and 0 not in self._done
         self._pending = self._may_run and (due if at_start else self.sandbox.rerun_on_resume)
@@ -208,6 +210,7 @@ class LRRangeTest(Callback):
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
 
+    @searched_once
     def run(self, trainer: Trainer) -> RangeTestResult:
         """Run a test now and apply the LR found if ``apply``; for hooks of your own, e.g. after unfreezing layers.
 

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
@@ -24,7 +25,7 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again
+from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -121,6 +122,10 @@ class LRSearch(Callback):
         self.num_steps, self.range_test, self.apply, self.num_batches = num_steps, range_test, apply, num_batches
         self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
         self.progress_bar, self.name = progress_bar, name
+        self._fits = Fits()
+        self._begin()
+
+    def _begin(self) -> None:
         self.plan: Plan | None = None
         self.trials: list[Trial] = []
         self.costs: list[int] = []
@@ -149,7 +154,8 @@ class LRSearch(Callback):
         lrs = {key: saved.optional(key, saved.number) for key in ("best_lr", "previous_lr")}
         steps, trials = saved.count("steps"), [_trial(saved, trial) for trial in saved.items("trials")]
         self.best_lr, self.previous_lr = lrs["best_lr"], lrs["previous_lr"]
-        self.steps, self.trials, self._resumed = steps, trials, bool(trials)
+        self.steps, self.trials = steps, trials
+        self._fits.give()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check Lightning's internals and go first, so that no other callback sees the LR before the search."""
@@ -157,11 +163,14 @@ class LRSearch(Callback):
             return
         _internals.require(trainer, "LRSearch")
         trainer.callbacks = [self, *(c for c in trainer.callbacks if c is not self)]
+        if self._fits.begins_anew(trainer):
+            self._begin()
         self._pending = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only a fit that starts anew is searched."""
         follow_again(trainer)
+        self._resumed = self._fits.begin() and bool(self.trials)
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
@@ -182,6 +191,7 @@ class LRSearch(Callback):
         """Forget what belongs to this fit."""
         self._pending = self._resumed = False
 
+    @searched_once
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""
         optimizers, schedulers = trainer.optimizers, all_schedulers(trainer)

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from lr_lightning.callbacks._fits import Fits
 from lr_lightning.rules.checks import check_choice, check_count, check_name
 from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.halving import diverged, judge, rungs
@@ -48,8 +49,21 @@ class TrialPruner(Callback):
         rungs(first, eta, 1)
         check_count("least", least, 1)
         self.monitor, self.mode, self.first, self.eta, self.least = monitor, mode, first, eta, least
+        self._fits = Fits()
+        self._begin()
+
+    def _begin(self) -> None:
         self.reason = ""
         self._values: list[float] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget an earlier training."""
+        if stage == "fit" and self._fits.begins_anew(trainer):
+            self._begin()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Metrics of a checkpoint were for this fit alone."""
+        self._fits.begin()
 
     def state_dict(self) -> dict[str, Any]:
         """The metrics so far: a resumed trial is judged at the rungs that remain."""
@@ -62,6 +76,7 @@ class TrialPruner(Callback):
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
         self._values = Saved("TrialPruner", state_dict).floats("values")
+        self._fits.give()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""

@@ -67,9 +67,12 @@ def preview(
     notes = [warning for schedule in schedules.values() if (warning := schedule.check(base_lr))]
     curves = {name: schedule.curve(base_lr, metrics or {}) for name, schedule in schedules.items()}
     if html is not None:
+        from lr_lightning.reporting.figures.page import page
+
         Path(html).parent.mkdir(parents=True, exist_ok=True)
-        page = figure(named, epochs=epochs, steps_per_epoch=steps_per_epoch, base_lr=base_lr, metrics=metrics)
-        page.write_html(html, include_plotlyjs=True)
+        drawn = figure(named, epochs=epochs, steps_per_epoch=steps_per_epoch, base_lr=base_lr, metrics=metrics)
+        told = f"{epochs} epochs of {steps_per_epoch:,} steps from base LR {base_lr:g}"
+        Path(html).write_text(page(drawn, "Learning-rate formulas", told), encoding="utf-8")
     columns = max(40, min(width or shutil.get_terminal_size((100, 24)).columns, 160))
     lines = list(_plot(curves, columns, max(4, height), horizon, _can_encode(_MARKS)))
     return "\n".join([*lines, *(f"warning: {note}" for note in notes)])

@@ -55,7 +55,7 @@ def review(
 
     Raises:
         FileNotFoundError: If ``logdir`` is no directory.
-        ValueError: If ``port`` is no port.
+        ValueError: If ``port`` is no port, or there is nothing to export.
         OSError: If TensorBoard can't be started there.
     """
     check_count("port", port, 0, 65535)
@@ -63,7 +63,7 @@ def review(
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {str(logdir)!r}: give the directory that the logger wrote to")
     if export is not None:
-        Path(export).write_text(page(folder), encoding="utf-8")
+        Path(export).write_text(page(folder), encoding="utf-8", errors="replace")  # a folder's name may be no UTF-8
         return str(export)
     url = f"{launch(folder, port)}#{PLUGIN}"
     print(url, flush=True)
@@ -121,7 +121,11 @@ def wait() -> None:
 
 
 def page(logdir: Path) -> str:
-    """One self-contained HTML page with a section for each view that has something to show."""
+    """One self-contained HTML page with a section for each view that has something to show.
+
+    Raises:
+        ValueError: If nothing has.
+    """
     from plotly.offline import get_plotlyjs
 
     from lr_lightning.reporting.tensorboard import views
@@ -136,7 +140,9 @@ def page(logdir: Path) -> str:
             result = views.payload(store, view, chosen, {"metrics": views.default_metrics(store)})
             name = f"{title}: {chosen[0]}" if view == "search" else title
             sections.append(_section(name, result))
-    body = "\n".join(sections) or "<p>Nothing to show: no range test, learning rate or search in these logs.</p>"
+    if not sections:
+        raise ValueError(f"nothing to show: no range test, learning rate or search in the logs under {str(logdir)!r}")
+    body = "\n".join(sections)
     return _PAGE.format(title=f"Learning rates: {html.escape(logdir.resolve().name)}", plotly=get_plotlyjs(), body=body)
 
 
@@ -158,7 +164,8 @@ def _section(title: str, result: dict[str, Any]) -> str:
     from lr_lightning.reporting.figures import CONFIG, figure_of
 
     figure, table = figure_of(result["figure"]), result["table"]
-    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in result["notes"])
+    notes = f"<p><b>{html.escape(result['answer'])}</b></p>" if result.get("answer") else ""
+    notes += "".join(f'<p class="note">{html.escape(note)}</p>' for note in result["notes"])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table["head"])
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in table["rows"])
     plot = to_html(figure, full_html=False, include_plotlyjs=False, config=CONFIG)

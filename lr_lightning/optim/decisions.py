@@ -157,14 +157,46 @@ def unchanged(optimizers: Sequence[Any]) -> LRChange:
     return LRChange(0, 0, lr, lr)
 
 
-def join(optimizers: Sequence[Any], known: list[int], factor_of: Callable[[Any], float]) -> list[int]:
-    """Give param groups that were added since ``known`` was counted the factor so far; returns the new counts."""
-    counts = [len(one.param_groups) for one in optimizers]
-    if counts != known:
-        for place, one in enumerate(optimizers):
-            for group in one.param_groups[known[place] if place < len(known) else 0 :]:
-                param_groups.apply_factor(group, factor_of(one))
-    return counts
+def mark(optimizers: Sequence[Any]) -> None:
+    """Give every param group a plateau factor, 1 where it has none: what has none later has joined since.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> mark([optimizer])
+    >>> optimizer.param_groups[0]["lr_factor"]
+    1.0
+    """
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group.setdefault(param_groups.LR_FACTOR, 1.0)
+
+
+def join(
+    optimizers: Sequence[Any],
+    schedulers: Callable[[], Sequence[Any]],
+    factor_of: Callable[[Any], float],
+    floors_of: Callable[[Any], float | Sequence[float]],
+) -> None:
+    """Give what has joined since :func:`mark` the factor so far: param groups, and optimizers in place of others.
+
+    Args:
+        optimizers: Torch optimizers.
+        schedulers: Gives all schedulers: those of a new optimizer were built with its full LR.
+        factor_of: An optimizer's factor so far.
+        floors_of: An optimizer's floors, for the factor of a new one.
+    """
+    for optimizer in optimizers:
+        groups = optimizer.param_groups
+        new = [group for group in groups if param_groups.LR_FACTOR not in group]
+        if not new:
+            continue
+        factor = factor_of(optimizer)
+        if len(new) == len(groups) and factor != 1.0:
+            param_groups.decay([optimizer], schedulers(), factor, floors_of(optimizer))
+        elif factor != 1.0:
+            for group in new:
+                param_groups.apply_factor(group, factor)
+        mark([optimizer])
 
 
 def schedule_lr(optimizers: Sequence[Any]) -> float:

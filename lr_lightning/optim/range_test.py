@@ -1,9 +1,10 @@
 """The range test for plain PyTorch: the same protocol and rules as the Lightning callback, in a small loop."""
 
-import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -11,39 +12,33 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lr_lightning.optim.batches import can_copy, copy_batch
-from lr_lightning.optim.param_groups import adaptive, momentum, reference_lr, set_lr, unwrap
+from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
-from lr_lightning.optim.snapshot import Snapshot
+from lr_lightning.optim.snapshot import Kept, Snapshot, in_words
+from lr_lightning.optim.stepping import LossFunction, Stepper, loss_of_batch, needs_closure
 from lr_lightning.rules.checks import check_count, check_flag, shown
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
 from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.range_test.result import RangeTestResult
 
-LossFunction = Callable[[nn.Module, Any], Tensor]
-
-
-_GENERATORS = ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator")
+VALIDATION_BATCHES = 4
+"""Batches of ``val_loader`` that are read before each step; the callback's default is as small (a choice)."""
 
 
 class State:
-    """Model, optimizer and the process's random numbers; :meth:`restore` may be called many times."""
+    """Model, optimizer, scaler, a loss with state, and the process's random numbers; to be restored many times."""
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self._snapshot, self._random = Snapshot(model, [optimizer]), rng_state()
+    def __init__(self, model: nn.Module, optimizer: Any, loss_fn: Callable[..., Tensor], scaler: Any = None) -> None:
+        # What a plain function writes down is the script's own notes.
+        others = {} if isinstance(loss_fn, FunctionType) else {"loss_fn": loss_fn}
+        others = others if scaler is None else {**others, "scaler": scaler}
+        self.snapshot, self._random = Snapshot(model, [optimizer], others=others), rng_state()
 
     def restore(self) -> None:
         """Put everything back, in place."""
-        self._snapshot.restore()
+        self.snapshot.restore()
         self._random()
-
-
-def loader_generators(loader: Any) -> list[torch.Generator]:
-    """The random generators that a DataLoader and its samplers own."""
-    found = (
-        functools.reduce(lambda owner, name: getattr(owner, name, None), p.split("."), loader) for p in _GENERATORS
-    )
-    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
 class Loop:
@@ -52,36 +47,52 @@ class Loop:
     Args:
         model: The model, in the mode it trains in.
         optimizer: Its optimizer; all groups keep their ratio to the first one's LR.
-        loss_fn: ``loss_fn(model, batch)`` gives the scalar training loss.
+        loss_fn: The training loss of a batch, or a criterion.
         loader: An iterable of batches that can be started anew (a DataLoader, a list).
+        accumulate: Batches of the loader to an optimizer step.
+        val_loader: Whose loss is read in place of the training loss, or None.
+        step: How the other settings of a step are: arguments of :class:`~lr_lightning.optim.stepping.Stepper`.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction, loader: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: LossFunction,
+        loader: Iterable[Any],
+        accumulate: int = 1,
+        val_loader: Iterable[Any] | None = None,
+        **step: Any,
+    ) -> None:
         if isinstance(loader, Iterator):  # asking iter() would draw a seed from torch's generator
             raise ValueError(
                 "loader must be an iterable that can be started anew, such as a DataLoader, got an iterator"
             )
-        self.model, self.optimizer, self.loss_fn = model, unwrap(optimizer), loss_fn
-        self.states = {protocol.START: State(model, self.optimizer)}
-        self.generators = [(g, g.get_state()) for g in loader_generators(loader)]
-        reference = reference_lr([self.optimizer])
-        self.ratios = [float(group["lr"]) / reference for group in self.optimizer.param_groups]
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.accumulate, self.stepper = accumulate, Stepper(model, optimizer, loss_of_batch(loss_fn), **step)
+        loaders = {"loader": loader} if val_loader is None else {"loader": loader, "val_loader": val_loader}
+        self.data, self.states = Kept(loaders, data=True), {protocol.START: self._state()}
+        # Peak over peak: what a scheduler has made of the LRs before the test doesn't matter.
+        reference = reference_lr([optimizer])
+        self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
+        if val_loader is not None:
+            self.stepper.evaluate_on = list(itertools.islice(iter(val_loader), VALIDATION_BATCHES))
         self._loader, self._copies = loader, True
         self._iterator, self._batches = iter(loader), list[Any]()
 
     def fetch(self, count: int) -> int:
-        """Keep the first ``count`` batches, or all that there are; returns how many a sweep cycles through.
+        """Keep the batches of the first ``count`` steps, or all; returns how many steps a sweep cycles through.
 
         Raises:
             ValueError: If there is none.
         """
-        self._batches += itertools.islice(self._iterator, max(0, count - len(self._batches)))
+        self._batches += itertools.islice(self._iterator, max(0, count * self.accumulate - len(self._batches)))
         if not self._batches:
             raise ValueError("loader is empty: a range test needs at least one batch")
         self._copies = self._copies and can_copy(self._batches[0])
         if not self._copies:  # those that were looked at would be missing in the order
             self._iterator = iter(self._loader)
-        return len(self._batches) if self._copies else 1
+        return max(1, len(self._batches) // self.accumulate) if self._copies else 1
 
     def take(self, steps: Steps) -> list[float]:
         """One optimizer step at each LR; the losses before them."""
@@ -92,15 +103,20 @@ class Loop:
         numbers = steps.batches or ()
         losses = [self._step(lr, number) for lr, number in zip(steps.lrs, numbers, strict=True)]
         if steps.keep is not None:
-            self.states[steps.keep] = State(self.model, self.optimizer)
+            self.states[steps.keep] = self._state()
         return torch.stack(losses).tolist()
 
     def close(self) -> None:
-        """Put everything back, the loader's generators included."""
+        """Put everything back, the loader's own state included, and name in a warning what can't be."""
         self._iterator = iter(())
-        self.states[protocol.START].restore()
-        for generator, state in self.generators:
-            generator.set_state(state)
+        start = self.states[protocol.START]
+        start.restore()
+        self.data.restore()
+        if words := in_words([*start.snapshot.left(), *self.data.left()]):
+            warnings.warn(words, stacklevel=3)
+
+    def _state(self) -> State:
+        return State(self.model, self.optimizer, self.loss_fn, self.stepper.scaler)
 
     def _batch(self, number: int) -> Any:
         """A copy, for a step may change its batch in place; what can't be copied is fetched anew, the next in order."""
@@ -115,18 +131,14 @@ class Loop:
     def _step(self, lr: float, number: int) -> Tensor:
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
             set_lr(group, lr * ratio)
-        self.optimizer.zero_grad()
-        loss = self.loss_fn(self.model, self._batch(number))
-        torch.autograd.backward(loss)
-        before = loss.detach().clone().reshape(())
-        self.optimizer.step()
-        return before
+        places = range(number * self.accumulate, (number + 1) * self.accumulate)
+        return self.stepper([self._batch(place) for place in places])
 
 
 def range_test(
     model: nn.Module,
     optimizer: Optimizer,
-    loss_fn: LossFunction,
+    loss_fn: Callable[..., Tensor],
     loader: Iterable[Any],
     *,
     min_lr: float = protocol.MIN_LR,
@@ -139,6 +151,10 @@ def range_test(
     batch_size: int | None = None,
     train_steps: int | None = None,
     decays: bool = True,
+    val_loader: Iterable[Any] | None = None,
+    accumulate_grad_batches: int = 1,
+    scaler: Any = None,
+    autocast: torch.dtype | None = None,
 ) -> RangeTestResult:
     """Find a learning rate; model, optimizer, random numbers and loader are afterwards as before, bit by bit.
 
@@ -149,14 +165,17 @@ def range_test(
     >>> batches = [(torch.randn(8, 4), torch.randn(8, 1)) for _ in range(4)]
     >>> def loss(model, batch):
     ...     return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
-    >>> result = range_test(model, optimizer, loss, batches)
+    >>> result = range_test(model, optimizer, loss, batches)  # or torch.nn.MSELoss() in place of loss
     >>> result.status, optimizer.param_groups[0]["lr"]
     ('ok', 0.1)
 
     Args:
         model: The model, in the mode it trains in.
         optimizer: Its optimizer. The ladder holds for the first group; the others keep their ratio to it.
-        loss_fn: ``loss_fn(model, batch)`` gives the scalar training loss.
+        loss_fn: ``loss_fn(model, batch)`` gives the scalar training loss. A module, or a function whose first arguments
+            are named ``input`` and ``target``, is taken for a criterion of the model's output and the target
+            (``nn.MSELoss()``) on batches ``(input, target)``; which it is taken for is logged (logger
+            ``lr_lightning.optim.stepping``, level INFO).
         loader: An iterable of batches that can be started anew (a DataLoader, a list).
         min_lr: First LR of the ladder.
         max_lr: Last LR of the ladder.
@@ -171,6 +190,10 @@ def range_test(
         batch_size: Samples per step, for the record.
         train_steps: Optimizer steps of the run to come, if known; see ``budget`` and ``decays``.
         decays: Whether a schedule will lower the LR. If not, the suggestion is the one for constant LR.
+        val_loader: Read the loss of its first batches, in evaluation mode, in place of the training loss.
+        accumulate_grad_batches: Batches of the loader to an optimizer step; its loss is their mean.
+        scaler: The GradScaler of the training to come; its state is put back as well.
+        autocast: Type of the forward pass, such as ``torch.bfloat16``, on the model's device.
 
     Returns:
         The result. Apply it with
@@ -184,9 +207,15 @@ def range_test(
     for name, value in (("batch_size", batch_size), ("train_steps", train_steps)):
         if value is not None:
             check_count(name, value, 1)
+    check_count("accumulate_grad_batches", accumulate_grad_batches, 1)
     _check_parties(model, optimizer, loss_fn, loader)
-    loop = Loop(model, optimizer, loss_fn, loader)
+    _check_step(optimizer, val_loader, scaler, autocast)
+    loop = Loop(
+        model, optimizer, loss_fn, loader, accumulate_grad_batches, val_loader, scaler=scaler, autocast=autocast
+    )
     try:
+        if val_loader is not None and not loop.stepper.evaluate_on:
+            raise ValueError("val_loader is empty: reading the validation loss needs at least one batch")
         largest = max(map(momentum, loop.optimizer.param_groups))
         batches = loop.fetch(protocol.CYCLED_BATCHES)
         divides = any(map(adaptive, loop.optimizer.param_groups))
@@ -205,3 +234,18 @@ def _check_parties(model: object, optimizer: object, loss_fn: object, loader: ob
         raise ValueError(f"loss_fn must be a function of model and batch, got {shown(loss_fn)}")
     if isinstance(loader, (str, bytes)) or not isinstance(loader, Iterable):
         raise ValueError(f"loader must be an iterable of batches, such as a DataLoader, got {shown(loader)}")
+
+
+def _check_step(optimizer: Any, val_loader: Any, scaler: Any, autocast: Any) -> None:
+    if scaler is not None:
+        if not all(hasattr(scaler, name) for name in ("scale", "step", "update")):
+            raise ValueError(f"scaler must be a GradScaler or None, got {shown(scaler)}")
+        if needs_closure(unwrap(optimizer)):
+            raise ValueError(f"a GradScaler can't step {type(unwrap(optimizer)).__name__}, which needs a closure")
+    if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
+        raise ValueError(f"autocast must be a floating-point torch.dtype or None, got {shown(autocast)}")
+    one_shot = isinstance(val_loader, (str, bytes, Iterator))
+    if val_loader is not None and (one_shot or not isinstance(val_loader, Iterable)):
+        raise ValueError(
+            f"val_loader must be an iterable of batches that can be started anew, or None, got {shown(val_loader)}"
+        )

@@ -1,13 +1,19 @@
 """How a range test's result shows itself in a notebook: a picture with a headline, a short table, plain text."""
 
 import html
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from lr_lightning.reporting.figures import CONFIG
+
 
 def mimebundle(result: Any) -> dict[str, Any]:
-    """Everything that a front end may choose from; the picture comes in the form that plotly gives this front end.
+    """Everything that a front end may choose from.
+
+    The interactive picture comes as plotly's own data, which the front end draws, so no other package is asked. A front
+    end that can't, and a notebook exported as a page, has a static picture above the table.
 
     Args:
         result: A ``RangeTestResult``.
@@ -19,25 +25,14 @@ def mimebundle(result: Any) -> dict[str, Any]:
     >>> sorted(mimebundle(analyze([1e-3, 1e-2], [1.0, 0.9])))[-2:]
     ['text/html', 'text/plain']
     """
+    from lr_lightning.reporting.figures.static_svg import range_test_svg
+
     rows = table(result)
-    bundle = {"text/plain": as_text(rows), "text/html": as_html(rows)}
-    for kind, data in _picture(result).items():
-        if kind == "text/html":
-            bundle[kind] += data
-        elif kind != "text/plain":
-            bundle[kind] = data
+    picture = range_test_svg(result) if result.lrs else ""
+    bundle: dict[str, Any] = {"text/plain": as_text(rows), "text/html": picture + as_html(rows)}
+    if result.lrs and find_spec("plotly") is not None:
+        bundle["application/vnd.plotly.v1+json"] = {**json.loads(headed(result).to_json()), "config": CONFIG}
     return bundle
-
-
-def _picture(result: Any) -> dict[str, Any]:
-    if find_spec("plotly") is None or not result.lrs:
-        return {}
-    try:
-        return dict(headed(result)._repr_mimebundle_() or {})
-    except (
-        Exception
-    ):  # plotly's renderer is the user's choice and may lack what it needs; the table is shown either way
-        return {}
 
 
 def table(result: Any) -> list[tuple[str, str]]:

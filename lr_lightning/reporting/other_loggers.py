@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from lr_lightning.reporting.events import guard
-from lr_lightning.reporting.figures import CONFIG, range_test_figure
+from lr_lightning.reporting.figures import range_test_figure
+from lr_lightning.reporting.figures.page import range_test_page
 from lr_lightning.reporting.hparams import found
 from lr_lightning.reporting.range_test_writer import curve_rows
 from lr_lightning.reporting.records import CURVE_COLUMNS, clean
@@ -50,8 +51,7 @@ def _to_wandb(logger: Any, result: Any, tag: str, step: int) -> None:
 def _to_mlflow(logger: Any, result: Any, tag: str, step: int) -> None:
     """The curve as metrics with the ladder's index as step, the findings as tags, picture and record as artifacts."""
     client, run = logger.experiment, logger.run_id
-    page = range_test_figure(result).to_html(include_plotlyjs=True, config=CONFIG)
-    client.log_text(run, page, f"{tag}.html")
+    client.log_text(run, range_test_page(result), f"{tag}.html")
     client.log_dict(run, clean(result.to_dict()), f"{tag}.json")
     for key, value in {**_findings(result), "step": step}.items():
         client.set_tag(run, f"{tag}.{key}", str(value))

@@ -161,10 +161,10 @@ class RangeTestWriter:
         with whole_or_none(folder / f"{stem}.json") as path:
             result.save(path)
         if self._html:
-            from lr_lightning.reporting.figures import CONFIG, range_test_figure
+            from lr_lightning.reporting.figures.page import range_test_page
 
             with whole_or_none(folder / f"{stem}.html") as path:
-                range_test_figure(result).write_html(path, include_plotlyjs=True, config=CONFIG)
+                path.write_text(range_test_page(result), encoding="utf-8")
 
 
 def curve_rows(result: Any) -> list[tuple[float, float, float]]:

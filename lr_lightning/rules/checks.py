@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 MOST_STEPS = 1_000_000
@@ -14,6 +15,7 @@ MOST_LR = 1e30
 
 _LONGEST = 200
 _MOST_DECADES = 30
+_ALIKE = 0.7  # of words: "los" and "loss" .86, "valid" and "val" .75, "auc" and "acc" .67; a choice
 
 
 def shown(value: object) -> str:
@@ -123,6 +125,37 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
+
+
+def likely_meant(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one surely stands for; None where it may well be another name.
+
+    Written with other signs or in another case, or with one word that is nearly the same. Words of one or two letters,
+    and those that differ in a digit alone, are different names: ``val_f1`` and ``val_f2``, ``loss_d`` and ``loss_g``.
+
+    >>> likely_meant("val_los", ["val_loss", "val_acc"]), likely_meant("val/loss", ["val_loss"])
+    ('val_loss', 'val_loss')
+    >>> likely_meant("val_auc", ["val_acc"]), likely_meant("val_top1", ["val_top5"]), likely_meant("fid", ["val_loss"])
+    (None, None, None)
+    """
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    best: tuple[float, str] | None = None
+    for other in known:
+        theirs = [word for word in re.split(r"[\W_]+", other.lower()) if word]
+        if "".join(words) == "".join(theirs):
+            return other
+        differ = [(a, b) for a, b in zip(words, theirs, strict=False) if a != b]
+        if len(words) == len(theirs) and len(differ) == 1 and (near := _likeness(*differ[0])) >= _ALIKE:
+            best = max(best or (0.0, ""), (near, other))
+    return best[1] if best else None
+
+
+def _likeness(one: str, other: str) -> float:
+    """Of two words, 0 to 1; 0 where they differ in digits alone, or are short."""
+    plain = [re.sub(r"\d", "", word) for word in (one, other)]
+    if plain[0] == plain[1] or max(len(one), len(other)) < 3:
+        return 0.0
+    return 1.0 if sorted(one) == sorted(other) else difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def check_flag(name: str, value: object) -> bool:

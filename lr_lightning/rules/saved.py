@@ -51,6 +51,10 @@ class Saved:
             raise self.refuse(key, "a finite number" + ("" if least is None else f" of at least {least:g}"), value)
         return float(value)
 
+    def value(self, key: str) -> float:
+        """A number; NaN and infinity are numbers here."""
+        return self._float(key, self[key])
+
     def optional(self, key: str, read: Callable[[str], T]) -> T | None:
         """None, or what ``read``, another method, makes of it."""
         return None if self[key] is None else read(key)

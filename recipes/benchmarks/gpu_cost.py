@@ -1,10 +1,9 @@
-"""On a GPU: what a range test costs in time and memory, how often it waits for the device, what callbacks cost."""
+"""On a GPU: what a range test costs in time and memory, and how often callbacks wait for the device."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import random
 import statistics
 import tempfile
 import time
@@ -18,12 +17,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.profiler import ProfilerActivity, profile
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, PlateauDecay
-from recipes.benchmarks import callbacks_cost, range_test_cost
+from recipes.benchmarks import range_test_cost
 from recipes.benchmarks.gpu_models import SIZES, TINY, Size, Synthetic
 from recipes.benchmarks.gpu_run import Run
 from recipes.benchmarks.harness import bare_trainer, spread
 
-STEP = 5000.0  # µs of the step that the callbacks' share is given of
 ROUNDS = {"20M": 5, "350M": 3, "1.3B": 2}
 FIRST_ROUND = 20  # seconds below which a model isn't begun
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
@@ -150,10 +148,6 @@ def _warned_of_waiting(run: Run) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def _low(steps: int) -> dict[str, Any]:
-    return {"min_lr": range_test_cost.LOW, "max_lr": range_test_cost.HIGH, "num_steps": steps, "apply": False}
-
-
 def syncs(run: Run) -> dict[str, Any]:
     """Copies to the host and waits for the device in ten steps: the slope from a short fit to a long one."""
     lengths = (3, 6) if run.rehearsal else (20, 60)
@@ -161,10 +155,10 @@ def syncs(run: Run) -> dict[str, Any]:
     longer = (3, 6) if run.rehearsal else (64, 192)
     others = lambda: [  # noqa: E731
         LRFormula("base_lr / (1 + 0.0001 * step)", interval="step"),
-        PlateauDecay("train_loss", interval="step", read_every=64, verbose=False),
+        PlateauDecay("train_loss", interval="step", rule={"read_every": 64}, verbose=False),
         LRCurves(hparams=False),
     ]
-    tested = lambda n: lambda: [LRRangeTest(**_low(n), progress_bar=False)]  # noqa: E731
+    tested = lambda n: lambda: [LRRangeTest(num_steps=n, **range_test_cost.EXACTLY)]  # noqa: E731
     cases: dict[str, tuple[tuple[int, int], Callable[[int], Any]]] = {
         "bare steps": (lengths, lambda n: (n, list, False)),
         "steps of a range test": (lengths, lambda n: (1, tested(n), False)),
@@ -181,60 +175,4 @@ def syncs(run: Run) -> dict[str, Any]:
     ]
     head = ("ten steps", "copies to the host", "waits", "warned of", "values read", "in the longer fit")
     run.table("Waiting for the device, per ten steps", head, rows)
-    return found
-
-
-class Turns(callbacks_cost.TakeTurns):
-    """Wall time, the device's work included."""
-
-    device = "cpu"
-
-    def now(self) -> float:
-        """Once the device is done."""
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-CHOSEN = (
-    callbacks_cost.BARE,
-    "LearningRateMonitor(step)",
-    "LRRangeTest, done",
-    "LRFormula, per step",
-    "PlateauDecay(val_loss)",
-    "PlateauDecay(train_loss, step)",
-    "LRCurves",
-    "all four, formula per step",
-    "all four, formula and decay per step",
-)
-
-
-def callbacks(run: Run) -> dict[str, Any]:
-    """Each callback's and all callbacks' time per step, in turns in one fit of a GPT of 20 million parameters."""
-    random.seed(0)
-    everything = callbacks_cost.variants()
-    chosen = {name: everything[name] for name in CHOSEN}
-    size = TINY if run.rehearsal else Size(6, 512, 8, 256, 256, 8)  # some 5 ms a step, bound by the host
-    every = 2 if run.rehearsal else 50
-    # Three turns warm up; the number of the others is what fits if a step takes 7 ms.
-    turns = 2 if run.rehearsal else max(4, min(10, int((run.left() - 8) / (len(chosen) * every * 0.007)) - 3))
-    clock = Turns(chosen)
-    clock.device = run.device
-    with tempfile.TemporaryDirectory() as root:
-        each = {id(one): one for variant in chosen.values() for one in variant.callbacks}
-        settings = {"max_epochs": 1, "log_every_n_steps": every, "precision": size.precision, **run.accelerator}
-        trainer = bare_trainer(
-            [clock, *each.values()], logger=TensorBoardLogger(root, default_hp_metric=False), **settings
-        )
-        trainer.fit(Synthetic(size, run.device, (turns + 4) * len(chosen) * every))
-    measured = [turn for turn in clock.turns[3:] if len(turn) == len(chosen)]
-    base = statistics.median(turn[callbacks_cost.BARE] for turn in measured) * 1e6
-    found: dict[str, Any] = {"bare_us": base, "turns": len(measured), "us": {}}
-    rows = []
-    for name in chosen:
-        costs = [1e6 * (turn[name] - turn[callbacks_cost.BARE]) for turn in measured]
-        middle = found["us"][name] = statistics.median(costs)
-        rows.append((name, spread(costs, 1), f"{1 + middle / base:.4f}", f"{100 * middle / STEP:+.2f} %"))
-    head = ("in the Trainer", "µs a step over bare", "ratio", "of a 5 ms step")
-    run.table(f"Wall time over a bare step of {base:.0f} µs, {len(measured)} turns of {every} steps", head, rows)
     return found

@@ -86,8 +86,6 @@ class GPT(nn.Module):
 class Synthetic(L.LightningModule):
     """A GPT on random tokens, made where it will be trained: making a billion weights on the host takes a while."""
 
-    logs = False  # for the callbacks' turns
-
     def __init__(self, size: Size, device: str, batches: int) -> None:
         super().__init__()
         self.size, self.batches, self.lr = size, batches, 1e-3

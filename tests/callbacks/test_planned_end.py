@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning.callbacks._formula_setup import horizon_of
-from lr_lightning.callbacks._plateau.source import planned_batches
+from lr_lightning.callbacks._plateau.horizon import planned_batches
 
 BATCHES = 10
 

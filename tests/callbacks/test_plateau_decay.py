@@ -113,9 +113,9 @@ def test_train_loss_costs_one_read_a_window(monkeypatch):
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_missing_metric_lists_the_others_and_when(interval):
     with pytest.raises(MisconfigurationException) as error:
-        fit(Scripted(FLAT), PlateauDecay("val_los", interval=interval), max_epochs=2)
+        fit(Scripted(FLAT), PlateauDecay("accuracy", interval=interval), max_epochs=2)
     text = str(error.value)
-    assert "monitor='val_los'" in text
+    assert "monitor='accuracy'" in text
     assert "at validation end: val_loss" in text
     assert "at training epoch end: epoch_metric" in text
 

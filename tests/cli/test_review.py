@@ -29,8 +29,10 @@ def test_one_page_with_everything_and_nothing_from_outside(tmp_path):
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']?(?:http|//)", page)
 
 
-def test_an_empty_log_directory_says_so(tmp_path):
-    assert "Nothing to show" in review.page(tmp_path)
+def test_an_empty_log_directory_is_an_error_in_words(tmp_path, capsys):
+    assert review.review_command([str(tmp_path), "--export", str(tmp_path / "page.html")]) == 2
+    assert "nothing to show: no range test, learning rate or search" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_directory_is_an_error_in_words(tmp_path, capsys):

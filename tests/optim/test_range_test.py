@@ -109,7 +109,8 @@ def test_leaving_out_the_restore_would_be_seen(monkeypatch):
     model, optimizer = build()
     before = state(model, optimizer)
     monkeypatch.setattr("lr_lightning.optim.range_test.State.restore", lambda self: None)
-    range_test(model, optimizer, loss_fn, data())
+    with pytest.warns(UserWarning, match=r"module\.0\.weight \(a tensor its content didn't come back\)"):
+        range_test(model, optimizer, loss_fn, data())
     assert not same(before, state(model, optimizer))
 
 
@@ -242,3 +243,54 @@ def test_batches_that_cannot_be_copied_are_fetched_anew():
     result = range_test(*build(), reads, Streams())
     assert result.ok
     assert result.cycle == 1
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda step: step / 100),
+        lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=10),
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(o, [0.2, 0.02], total_steps=50, cycle_momentum=False),
+    ],
+    ids=["from zero", "linear", "one-cycle"],
+)
+def test_what_a_scheduler_has_made_of_the_lrs_does_not_matter(schedule):
+    def losses(schedule):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+        groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": model[2].parameters(), "lr": 0.01}]
+        optimizer = torch.optim.SGD(groups, lr=0.1)
+        keep = schedule(optimizer)
+        x = torch.randn(64, 4)
+        batches = [(part, part.sum(1, keepdim=True)) for part in x.split(16)]
+        loss = lambda model, batch: nn.functional.mse_loss(model(batch[0]), batch[1])  # noqa: E731
+        found = range_test(model, optimizer, loss, batches, num_steps=40, budget=0).losses
+        del keep
+        return found
+
+    assert losses(schedule) == losses(lambda optimizer: None)
+
+
+def test_a_loader_with_state_comes_back_and_one_that_can_not_is_named():
+    class Loader:
+        def __init__(self, stream):
+            self.rng, self.passes, self.stream = torch.Generator().manual_seed(0), 0, stream
+
+        def __iter__(self):
+            self.passes += 1
+            for _ in range(4):
+                next(self.stream)
+                x = torch.randn(8, 4, generator=self.rng)
+                yield x, x.sum(1, keepdim=True)
+
+    def run(stream):
+        model, loader = nn.Linear(4, 1), Loader(stream)
+        before = loader.rng.get_state()
+        loss = lambda model, batch: nn.functional.mse_loss(model(batch[0]), batch[1])  # noqa: E731
+        range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, loader, num_steps=20, budget=0)
+        assert loader.passes == 0
+        assert torch.equal(loader.rng.get_state(), before)
+
+    run(iter(range(100)))
+    with pytest.warns(UserWarning, match=r"loader\.stream \(a generator went on\)"):
+        run(one for one in range(100))

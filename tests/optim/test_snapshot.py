@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from lr_lightning.optim.snapshot import Kept, Snapshot
 
@@ -147,7 +148,7 @@ def test_structure_comes_back():
     weight = model[0].weight
     model.append(nn.Linear(2, 2))
     optimizer.add_param_group({"params": model[1].parameters()})
-    torch.nn.utils.prune.l1_unstructured(model[0], "weight", 0.5)
+    prune.l1_unstructured(model[0], "weight", 0.5)
     torch.nn.utils.parametrizations.spectral_norm(model[1])
     model[0].register_forward_hook(lambda *_: None)
     model[0].bias.register_hook(lambda gradient: gradient * 0)
@@ -270,3 +271,20 @@ def test_a_walk_is_linear_in_what_is_reachable():
     kept.restore()
     assert held.boxes[3] == {"a": [3]}
     assert len(held.files) == 10**6
+
+
+NOT_TO_BE_COPIED = {  # one number each, seen as 2**48 of them
+    "a buffer": lambda m, o, wide: m.register_buffer("wide", wide),
+    "a hidden buffer": lambda m, o, wide: m.register_buffer("wide", wide, persistent=False),
+    "state of the optimizer": lambda m, o, wide: o.state[m.weight].update(wide=wide),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TO_BE_COPIED)
+def test_no_copy_without_memory_for_all_of_it(name):
+    """A test that went on with half a copy could not put the training back."""
+    module = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    NOT_TO_BE_COPIED[name](module, optimizer, torch.zeros(1).expand(2**48))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        Snapshot(module, [optimizer])

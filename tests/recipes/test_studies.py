@@ -24,11 +24,18 @@ FAST = {
 def test_it_runs_and_draws(tmp_path, name, monkeypatch, capsys):
     says, arguments = FAST[name]
     monkeypatch.setenv("MPLBACKEND", "agg")
-    monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", *arguments, "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", *arguments, "--save", str(tmp_path)])
     with warnings.catch_warnings():
         runpy.run_path(str(ROOT / "recipes" / f"{name}.py"), run_name="__main__")
     assert says in capsys.readouterr().out
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_a_run_overwrites_no_picture(tmp_path, capsys):
+    from recipes import _common
+
+    _common.save(None, None, "range_test")  # what a study does without --save
+    assert "not saved" in capsys.readouterr().out
 
 
 def test_every_preset_is_shown():
@@ -39,7 +46,7 @@ def test_every_preset_is_shown():
 
 
 def test_two_processes_decide_alike_and_end(tmp_path):
-    command = [sys.executable, "-m", "recipes.multi_gpu", "--epochs", "2", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "recipes.multi_gpu", "--epochs", "2", "--save", str(tmp_path)]
     ours = {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **ours}, capture_output=True, text=True, timeout=300, check=False

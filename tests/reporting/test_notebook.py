@@ -17,12 +17,13 @@ trainer.fit(DigitsCNN(), datamodule=DigitsData())
 """
 WITHOUT = """
 import sys
-sys.modules["plotly"] = None  # as if it weren't installed
+sys.modules["plotly"] = sys.modules["nbformat"] = None  # as if they weren't installed
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.ladder import ladder
 lrs = list(ladder(1e-5, 10.0, 30))
 shown = analyze(lrs, [2.0 - i / 30 for i in range(30)], planned=30)._repr_mimebundle_()
 assert set(shown) == {"text/plain", "text/html"}, set(shown)
+assert "<svg" in shown["text/html"]
 assert not {"torch", "lightning"} & set(sys.modules)
 print(shown["text/plain"])
 """
@@ -42,6 +43,7 @@ def test_a_fit_and_its_result_in_a_real_kernel(tmp_path):
     suggested = f"{float(cells[2].outputs[0].text):.4g}"
     assert f"suggested LR     {suggested}" in shown.data["text/plain"]
     assert "<table>" in shown.data["text/html"]
+    assert "<svg" in shown.data["text/html"], "a picture for exported pages, which draw no plotly"
     figure = shown.data["application/vnd.plotly.v1+json"]
     assert len(figure["data"][0]["x"]) > 10
     assert suggested in figure["layout"]["title"]["text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -60,6 +61,8 @@ class BestWeights:
         path = checkpoint.best_model_path if checkpoint is not None else ""
         if not path:
             return ""
+        if "://" not in path and not os.path.exists(path):
+            return f"no best checkpoint is left at {path}, the weights stay"
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(loaded["state_dict"])
         return f"back to the weights of {path}"

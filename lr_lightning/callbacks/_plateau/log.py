@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -11,11 +12,17 @@ from lr_lightning.callbacks._plateau.source import LOSS_NAMES
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.optim.param_groups import LRChange
 from lr_lightning.reporting.events import LREvent, write_event
+from lr_lightning.rules.checks import likely_meant
 from lr_lightning.rules.plateau import diagnosis
+from lr_lightning.rules.plateau.configure import Rule
 from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.plateau.patience import PatienceState
+from lr_lightning.rules.plateau.trend import TrendRule
 
 NONFINITE_ROW = 5
 """Non-finite values in a row that are told of. A choice."""
+EPOCHS = ("validation end", "training epoch end")
+"""When values of epochs are logged."""
 CORRELATED = 0.55
 """Lag-1 correlation that is told of: white noise of 100 observations shows it in .2 to .5 % of runs (measured)."""
 
@@ -47,19 +54,37 @@ def say(monitor: str, words: str) -> None:
     rank_zero_info(f"PlateauDecay({monitor}): {words}")
 
 
-def missing(monitor: str, interval: str, available: dict[str, list[str]], validates: bool = True) -> str:
+def missing(monitor: str, interval: str, logged: Mapping[str, Sequence[str]], validates: bool = True) -> str:
     """What to say when the metric never came: what is logged, and when."""
-    logged = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in available.items())
+    known = "; ".join(f"at {when}: {', '.join(names) or 'none'}" for when, names in logged.items())
     if interval == "step" and monitor not in LOSS_NAMES:
-        logged += f"; interval='step' also takes {' or '.join(LOSS_NAMES)}, the loss that is trained on"
+        known += f"; interval='step' also takes {' or '.join(LOSS_NAMES)}, the loss that is trained on"
     if not validates:
-        logged += "; this fit has no validation (no val_dataloader, or limit_val_batches=0)"
-    return f"PlateauDecay(monitor={monitor!r}, interval={interval!r}) never got its metric. Logged {logged}"
+        known += "; this fit has no validation (no val_dataloader, or limit_val_batches=0)"
+    return f"PlateauDecay(monitor={monitor!r}, interval={interval!r}) never got its metric. Logged {known}"
 
 
-def warn_of_missing(monitor: str, interval: str, available: dict[str, list[str]]) -> None:
-    """At the end of a fit whose validation never ran."""
-    rank_zero_warn(f"{missing(monitor, interval, available)}; no validation ran, and the LR was never decayed")
+def why_never(monitor: str, interval: str, logged: Mapping[str, Sequence[str]], all_known: bool) -> str:
+    """Why the metric can't come, in words: its name is misspelt, or it is logged at other times; empty: it may come.
+
+    Args:
+        monitor: The metric.
+        interval: ``"epoch"`` or ``"step"``.
+        logged: What has been logged so far, and when.
+        all_known: Whether a training epoch is over, so that what is logged at steps has been seen.
+    """
+    names = {name for some in logged.values() for name in some}
+    if monitor not in names:
+        if interval == "step" and monitor in LOSS_NAMES:
+            return ""
+        meant = likely_meant(monitor, names)
+        return f"did you mean {meant!r}?" if meant else ""
+    at_steps = monitor in logged["training steps"]
+    if interval == "epoch" and at_steps and not any(monitor in logged[when] for when in EPOCHS):
+        return f"{monitor!r} is logged per step alone: log it with on_epoch=True, or take interval='step'" * all_known
+    if interval == "step" and not at_steps:
+        return f"{monitor!r} is logged per epoch alone: log it with on_step=True, or take interval='epoch'" * all_known
+    return ""
 
 
 def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, epoch: int, step: int) -> dict[str, Any]:
@@ -82,6 +107,7 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
     if state.nonfinite_row == NONFINITE_ROW:
         rank_zero_warn(
             f"PlateauDecay: {monitor} was not finite {NONFINITE_ROW} times in a row; such values are no evidence"
+            + (", but infinite ones count as torch counts them" if isinstance(state, PatienceState) else "")
         )
     correlation = decision.evidence.get("correlation", 0.0)
     if correlation > CORRELATED and "correlation" not in warned:
@@ -90,6 +116,29 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
             f"PlateauDecay: the noise of {monitor} is strongly correlated from one observation to the next "
             f"(lag 1: {correlation:.2f}): each tells less, and decays come later"
         )
+
+
+def tell_of_open_end(monitor: str, rule: Rule, why: str, told: set[str]) -> None:
+    """Once, that a run's end counts as unknown, where that changes what the rule does."""
+    if not why or not isinstance(rule, TrendRule) or "open end" in told:
+        return
+    told.add("open end")
+    window = "" if isinstance(rule.window, int) else f"; windows are {rule.open_window:g} of the run so far"
+    say(monitor, f"{why}, so the end counts as unknown: no endgame{window}")
+
+
+def tell_of_length(monitor: str, before: float | None, now: float | None) -> None:
+    """After a resume: that the run is planned to end elsewhere than before."""
+    # max_steps are reckoned in batches by those so far, so small differences mean nothing.
+    same = before == now or (before is not None and now is not None and math.isclose(before, now, rel_tol=0.1))
+    if not same:
+        old, new = (f"{end:,.0f} batches" if end is not None else "an unknown end" for end in (before, now))
+        say(monitor, f"the run is planned to {new}, before the checkpoint to {old}: windows and endgame follow")
+
+
+def tell_of_no_state(monitor: str, step: int, factor: float) -> None:
+    """After a resume from a checkpoint that a trainer without this callback wrote."""
+    say(monitor, f"the checkpoint has no state of it; it starts at step {step:,}, with an LR factor of {factor:.4g}")
 
 
 def why_unchanged(min_lr: float | list[float], eps: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._plateau.motion import Gate
+from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._plateau.source import LossWindow, TrainLosses
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.optim.motion import WeightPath
@@ -28,12 +29,16 @@ def of(callback: Any) -> dict[str, Any]:
         "eps": callback.eps,
         "state": callback._state.to_dict(),
         "factor_so_far": callback.factor_so_far,
+        "inherited": callback._inherited,
+        "planned": callback._planned,
         "history": [dict(entry) for entry in callback.history],
         "batches": callback._batches,
         "group_counts": list(callback._group_counts),
         "schedule_lr": callback._schedule_lr,
         "window": callback._window.state_dict(),
-        "seen": callback._seen,
+        "begun": callback._begun,
+        "seen": callback._presence.seen,
+        "pending": callback._pending,
         "warned": sorted(callback._warned),
         "told": list(callback._told),
         "best": callback._best.state_dict() if callback._best is not None else None,
@@ -58,17 +63,22 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "factor": factor,
         "_state": rule.load(saved["state"]) if theirs.name == rule.name else rule.start(),
         "factor_so_far": saved.number("factor_so_far"),
+        "_inherited": saved.number("inherited"),
+        "_planned": saved.optional("planned", saved.number),
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
         "_schedule_lr": saved.optional("schedule_lr", saved.number),
         "_window": LossWindow.from_state(saved.child("window")),
-        "_seen": saved.flag("seen"),
+        "_begun": saved.flag("begun"),
+        "_pending": saved.optional("pending", saved.value),
         "_warned": set(saved.texts("warned")),
         "_told": tuple(saved.texts("told")),
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
+    found["_presence"] = Presence(callback.monitor, callback.interval)
+    found["_presence"].seen = saved.flag("seen")
     found["_gate"] = Gate()
     found["_gate"].path = WeightPath.from_state(saved.child("gate"))
     found["_writer"] = DecisionWriter(factor).loaded(saved.child("writer"))

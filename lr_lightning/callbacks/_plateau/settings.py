@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lr_lightning.callbacks._plateau.best_weights import BestWeights
 from lr_lightning.optim.param_groups import unwrap
+from lr_lightning.optim.schedulers import flat
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, check_number, nearest, shown
 from lr_lightning.rules.plateau.configure import rule_classes
 from lr_lightning.rules.plateau.patience import PatienceState
@@ -60,11 +61,25 @@ def checked_monitor(monitor: object) -> str:
     return check_name("monitor", monitor, "the name of a metric")
 
 
-def checked_warmup(warmup: Any) -> int | float:
-    """The warm-up as a number of batches (int) or a share of the run (float)."""
+def checked_warmup(warmup: Any, feed: Feed) -> int | float:
+    """The warm-up as a number of batches (int) or a share of the run (float), whose end may be planned then."""
     if isinstance(warmup, float):
-        return check_number("warmup", warmup, 0.0, 1.0)
+        if check_number("warmup", warmup, 0.0, 1.0) and feed.horizon == "unknown":
+            raise ValueError(f"warmup={warmup} is a share of the run, but horizon='unknown'; give a number of batches")
+        return warmup
     return check_count("warmup", warmup, 0)
+
+
+def check_warmup_has_an_end(warmup: int | float, open_end: str) -> None:
+    """Refuse a share of a run whose end isn't planned.
+
+    Raises:
+        MisconfigurationException: The message says why it isn't.
+    """
+    if isinstance(warmup, float) and warmup and open_end:
+        raise MisconfigurationException(
+            f"warmup={warmup} is a share of the run, whose end isn't planned: {open_end}; give a number of batches"
+        )
 
 
 def checked_floors(min_lr: Any) -> float | list[float]:
@@ -89,19 +104,19 @@ def checked_indices(optimizer: Any) -> list[int] | None:
     return indices
 
 
-def best_weights(restore_best: Any, mode: str, monitor: str, interval: str) -> BestWeights | None:
-    """The keeper of the best weights that ``restore_best`` asks for."""
+def checked_restore(restore_best: Any, interval: str) -> str:
+    """Where ``restore_best`` takes weights from: ``"memory"``, ``"checkpoint"``, or "" for nowhere."""
     check_choice("restore_best", restore_best, (False, True, "memory", "checkpoint"))
     if restore_best is False:
-        return None
+        return ""
     if interval == "step":
         raise ValueError("restore_best needs interval='epoch': the best value of single steps is noise")
-    return BestWeights(mode, "checkpoint" if restore_best == "checkpoint" else "memory", monitor)
+    return "checkpoint" if restore_best == "checkpoint" else "memory"
 
 
 def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments, and the patience rule's state, that go on where a ReduceLROnPlateau stands."""
-    wanted = ("min_lrs", "best", "num_bad_epochs", "cooldown_counter", "last_epoch", *_OF_TORCH)
+    wanted = ("min_lrs", "best", "num_bad_epochs", "cooldown_counter", "last_epoch", "mode_worse", *_OF_TORCH)
     if lacking := [name for name in wanted if not hasattr(scheduler, name)]:
         raise ValueError(f"scheduler must be a ReduceLROnPlateau, got {shown(scheduler)}: no {lacking[0]}")
     floors = [float(x) for x in scheduler.min_lrs]
@@ -115,24 +130,78 @@ def of_torch(scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     state = {
         **PatienceState().to_dict(),
         "seen": int(scheduler.last_epoch),
-        "best": best if math.isfinite(best) else None,
+        "best": None if best == scheduler.mode_worse else best,
         "bad": int(scheduler.num_bad_epochs),
         "cooldown": int(scheduler.cooldown_counter),
     }
     return arguments, state
 
 
-def check_live(trainer: Any, optimizer: list[int] | None, min_lr: float | list[float]) -> list[int]:
+def check_live(
+    trainer: Any, optimizer: list[int] | None, min_lr: float | list[float], known: Sequence[int] = ()
+) -> list[int]:
     """Check what only a live trainer can tell; returns the number of param groups of each optimizer watched.
 
+    Args:
+        trainer: The trainer, during its fit.
+        optimizer: Indices of the optimizers watched; None: all.
+        min_lr: Floors.
+        known: How many groups there were when the training began, of a resumed one.
+
     Raises:
-        MisconfigurationException: If there is no such optimizer, or not one floor for each param group.
+        MisconfigurationException: If there is no such optimizer, not one floor for each param group, or a
+            ReduceLROnPlateau that cuts the same LR.
     """
     count = len(trainer.optimizers)
     if optimizer and max(optimizer) >= count:
         raise MisconfigurationException(f"optimizer={max(optimizer)} is not there: the module has {count} optimizers")
     chosen = trainer.optimizers if optimizer is None else [trainer.optimizers[index] for index in optimizer]
+    _refuse_rivals(trainer, [unwrap(one) for one in chosen])
     groups = [len(unwrap(one).param_groups) for one in chosen]
-    if not isinstance(min_lr, float) and len(min_lr) != sum(groups):
-        raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(groups)} param groups")
-    return groups
+    begun_with = list(known) or groups
+    if not isinstance(min_lr, float) and len(min_lr) != sum(begun_with):
+        raise MisconfigurationException(f"min_lr has {len(min_lr)} values for {sum(begun_with)} param groups")
+    return begun_with
+
+
+def floors(
+    min_lr: float | list[float], known: Sequence[int], optimizers: Sequence[Any], told: set[str], only: Any = None
+) -> float | list[float]:
+    """``min_lr`` for the param groups that there are: groups added later get the last floor of their optimizer.
+
+    Args:
+        min_lr: One floor, or one for each of the groups that the training began with.
+        known: How many those were, of each optimizer.
+        optimizers: The optimizers watched.
+        told: What was warned of.
+        only: Of this optimizer alone.
+    """
+    if isinstance(min_lr, float):
+        return min_lr
+    found: list[float] = []
+    for place, one in enumerate(optimizers):
+        start = sum(known[:place])
+        own, count = min_lr[start : start + known[place]], len(one.param_groups)
+        if count > len(own) and "floors" not in told:
+            told.add("floors")
+            rank_zero_warn(
+                f"PlateauDecay: min_lr has {len(min_lr)} values; param groups added later get the last one of their "
+                f"optimizer, {own[-1]:g}"
+            )
+        if only is None or only is one:
+            found += [own[min(index, len(own) - 1)] for index in range(count)]
+    return found
+
+
+def _refuse_rivals(trainer: Any, watched: list[Any]) -> None:
+    for scheduler in flat(config.scheduler for config in trainer.lr_scheduler_configs):
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            continue
+        for optimizer in watched:
+            if unwrap(scheduler.optimizer) is optimizer:
+                kind = type(scheduler).__name__
+                raise MisconfigurationException(
+                    f"PlateauDecay and the scheduler {kind} from configure_optimizers both cut the LR of "
+                    f"{type(optimizer).__name__}: keep one of them. PlateauDecay(monitor, mode={scheduler.mode!r}, "
+                    f"factor={scheduler.factor}, patience={scheduler.patience}) decides as that {kind} does"
+                )

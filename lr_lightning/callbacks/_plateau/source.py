@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox import metrics
 from lr_lightning.rules.checks import MOST_STEPS
 from lr_lightning.rules.saved import Saved
 
@@ -136,27 +135,44 @@ class TrainLosses:
         return losses
 
 
-class StepValue:
-    """What ``interval="step"`` observes: the loss that is trained on, or a metric that this step logged.
+class Value:
+    """What is observed, each value once: the loss that is trained on, or a metric of steps or of epochs.
+
+    A metric that is logged now and then keeps its storage until it is logged again.
 
     Args:
-        monitor: The metric; one of ``LOSS_NAMES`` is the loss.
+        monitor: The metric; with ``interval="step"`` one of ``LOSS_NAMES`` is the loss.
     """
 
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor
-        self._last: Tensor | None = None
+        self._last: Any = None
 
-    def of(self, trainer: Any, outputs: Any) -> tuple[Tensor | None, float]:
+    def of_step(self, trainer: Any, outputs: Any) -> tuple[Tensor | None, float]:
         """The value that this batch gave, if it did, and what undoes a division by the number of micro-batches."""
         if self._monitor in LOSS_NAMES:
             # Lightning has divided the loss by the number of micro-batches.
             return loss_of(outputs), float(trainer.accumulate_grad_batches)
-        value = _sandbox.fresh_metrics(trainer).get(self._monitor)
-        if value is not None and self._last is not None and value.data_ptr() == self._last.data_ptr():
-            return None, 1.0  # a metric that is logged now and then keeps its storage until it is logged again
-        self._last = value if value is not None else self._last
-        return value, 1.0
+        return self._take(metrics.step_metrics(trainer).get(self._monitor)), 1.0
+
+    def of_epoch(self, trainer: Any) -> Any:
+        """The metric's value if it has been logged anew, else None."""
+        return self._take(metrics.epoch_metrics(trainer).get(self._monitor))
+
+    def waiting(self, trainer: Any) -> Any:
+        """The same, without taking it."""
+        value = metrics.epoch_metrics(trainer).get(self._monitor)
+        return None if value is None or self._seen(value) else value
+
+    def _take(self, value: Any) -> Any:
+        if value is None or self._seen(value):
+            return None
+        self._last = value
+        return value
+
+    def _seen(self, value: Any) -> bool:
+        both = isinstance(value, Tensor) and isinstance(self._last, Tensor)
+        return value.data_ptr() == self._last.data_ptr() if both else value is self._last
 
 
 def loss_of(outputs: Any) -> Tensor | None:
@@ -167,30 +183,12 @@ def loss_of(outputs: Any) -> Tensor | None:
 
 def reduced(trainer: Any, value: Any) -> float:
     """``value`` averaged over ranks, so that metrics logged without ``sync_dist`` give every rank the same number."""
-    number = float(value)
+    number = float(value.mean() if isinstance(value, Tensor) else value)
     if trainer.world_size == 1:
         return number
     kind = torch.float32 if trainer.strategy.root_device.type == "mps" else torch.float64
     tensor = torch.tensor(number, device=trainer.strategy.root_device, dtype=kind)
     return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
-
-
-def planned_batches(trainer: Any, batches: int) -> float | None:
-    """The batches that the run is planned to have in all, or ``None`` where nobody planned its end.
-
-    Args:
-        trainer: The trainer, during its fit.
-        batches: Batches so far; with ``global_step`` they tell how many batches an optimizer step takes.
-    """
-    ends = []
-    if trainer.max_steps not in (None, -1):
-        steps = trainer.global_step
-        ratio = batches / steps if steps and batches else float(trainer.accumulate_grad_batches)
-        ends.append(trainer.max_steps * ratio)
-    per_epoch = trainer.num_training_batches
-    if trainer.max_epochs not in (None, -1) and math.isfinite(per_epoch):
-        ends.append(float(trainer.max_epochs * per_epoch))
-    return min(ends) if ends and min(ends) > 0 else None
 
 
 def reading_interval(end: float | None, accumulate: int) -> int:

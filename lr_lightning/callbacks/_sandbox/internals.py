@@ -12,7 +12,16 @@ TESTED = "2.5.0 and 2.6.6"
 """Releases of Lightning that the tests were run with."""
 
 STEP = ("trainer.fit_loop.epoch_loop._batches_that_stepped",)
-METRICS = ("trainer._results", "trainer._logger_connector._first_loop_iter")
+METRICS = (
+    "trainer._results",
+    "trainer._logger_connector._first_loop_iter",
+    "trainer.fit_loop.epoch_loop._results",
+    "trainer.fit_loop.epoch_loop.val_loop._results",
+    *(
+        f"lightning.pytorch.trainer.connectors.logger_connector.result.{name}"
+        for name in ("_Metadata.forked_name", "_ResultCollection.metrics")
+    ),
+)
 METRIC_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics")
 STEP_COUNTERS = (("automatic_optimization", "optim_progress"), ("manual_optimization", "optim_step_progress"))
 CONNECTOR = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")

@@ -43,18 +43,6 @@ def logging_step(trainer: Trainer) -> int:
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
-def fresh_metrics(trainer: Trainer) -> dict[str, Any]:
-    """The callback metrics that the loop now running or just ended has produced, by name.
-
-    ``trainer.callback_metrics`` also holds the metrics of loops that ended long ago.
-    """
-    results = trainer._results
-    if results is None:
-        return {}
-    connector = trainer._logger_connector
-    return dict(results.metrics(connector._first_loop_iter is not None)["callback"])
-
-
 class Sandbox:
     """Handle on a running sandbox.
 

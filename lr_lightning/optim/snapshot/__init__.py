@@ -4,7 +4,7 @@
 ``watched``) remember one object each, ``snapshot`` puts them together.
 """
 
-from lr_lightning.optim.snapshot.snapshot import Kept, Snapshot, reachable, reshard
+from lr_lightning.optim.snapshot.snapshot import Kept, Snapshot, in_words, reachable, reshard
 from lr_lightning.optim.snapshot.tensors import local
 
-__all__ = ["Kept", "Snapshot", "local", "reachable", "reshard"]
+__all__ = ["Kept", "Snapshot", "in_words", "local", "reachable", "reshard"]

@@ -23,6 +23,10 @@ STATE_BYTES, DATA_BYTES = 256 << 20, 4 << 20
 _ENGINE_COUNTERS = ("global_steps", "global_samples", "micro_steps", "skipped_steps")
 
 
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def reshard(module: nn.Module) -> None:
     """Free FSDP2's gathered parameters.
 
@@ -77,6 +81,9 @@ class Kept:
             try:
                 keeper = self._tensor(value, mode)
             except Exception as error:
+                # Without these nothing is as before; and where memory has run out, another place for copies helps.
+                if mode & OWNED or _out_of_memory(error):
+                    raise
                 self._failed[path(place)] = f"can't be copied: {type(error).__name__}: {error}"
                 continue
             keeper.place = place
@@ -144,6 +151,20 @@ class Kept:
             if why:
                 found.setdefault(path(keeper.place), f"{keeper.what} {why}".strip())
         return [f"{where} ({why})" for where, why in found.items()]
+
+
+_NAMED = 12  # in one warning
+
+
+def in_words(traces: list[str]) -> str:
+    """A warning that names what couldn't be put back; empty if all could."""
+    if not traces:
+        return ""
+    more = f" and {len(traces) - _NAMED} more" if len(traces) > _NAMED else ""
+    return (
+        "All that a range test can put back is as it was before the steps it took; these it can't put back: "
+        f"{', '.join(traces[:_NAMED])}{more}"
+    )
 
 
 def reachable(roots: Mapping[str, Any], machinery: tuple[type, ...] = ()) -> list[Any]:

@@ -63,9 +63,10 @@ def _room(low: float, high: float) -> float:
 
 def _core(values: Any) -> tuple[float, float]:
     """Lowest and highest value, less tails that would stretch the rest too much."""
-    low, high = (float(value) for value in np.quantile(values, [TAIL, 1 - TAIL]))
+    ordered = np.sort(values)
+    tail = int(TAIL * (len(ordered) - 1))
+    least, low, high, most = (float(ordered[at]) for at in (0, tail, -1 - tail, -1))
     room = JUMP * max(high - low, 1e-12)
-    least, most = float(values.min()), float(values.max())
     return (least if high - least <= room else low), (most if most - low <= room else high)
 
 

@@ -74,15 +74,20 @@ class _Painter:
         first = True
         for panel in self.panels:
             for index, tag in enumerate(tag for tag in panel.tags if tag in (run.get("loss") or {})):
-                own = color if not self.single or index == 0 else style.color(index + 2, self.dark)
+                own = color if not self.single or index == 0 else self._other(color, index)
                 dash = "solid" if self.single else DASHES[panel.tags.index(tag) % len(DASHES)]
                 self._line(name, run, tag, run["loss"][tag], panel.axis, own, dash, first)
                 first = False
         for index, (tag, series) in enumerate((run.get("lr") or {}).items()):
-            own = color if not self.single or index == 0 else style.color(index + 2, self.dark)
+            own = color if not self.single or index == 0 else self._other(color, index)
             self._line(name, run, tag, series, "y2", own, "solid" if self.single else DASHES[index % 4], first)
             first = False
         self.traces += event_trace(name, run, color, self.place, self.dark)
+
+    def _other(self, color: str, index: int) -> str:
+        """A colour for a single run's further lines, from the first of the palette: they are the furthest apart."""
+        others = [other for other in (style.color(n, self.dark) for n in range(8)) if other != color]
+        return others[(index - 1) % len(others)]
 
     def _line(
         self, name: str, run: Mapping[str, Any], tag: str, series: Any, axis: str, color: str, dash: str, first: bool
@@ -247,4 +252,4 @@ def _explain_dashes(figure: Spec, panels: Sequence[Panel], runs: Mapping[str, Ma
             words = zip(tags, ("—", "- -", "· ·", "- ·"), strict=False)
             text = "   ".join(f"{mark} {style.literal(style.short(tag, 24))}" for tag, mark in words)
             top = figure["layout"][f"yaxis{axis[1:]}"]["domain"][1]
-            style.note(figure, text, x=1, y=top, xanchor="right", yanchor="bottom")
+            style.note(figure, text, x=0, y=top, xanchor="left", yanchor="bottom")  # the buttons are at the right

@@ -39,6 +39,8 @@ MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
 POINT_BUDGET = 100_000
 """Points in one training picture, over all runs and tags."""
+SHARES = (MAX_POINTS, 500, 250, 100)
+"""Points of one line: few different numbers, so that one run more or less doesn't read all of them anew."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Store:
         self._tensors: Any = None
         self._scalars: Any = None
         self._specs: dict[str, dict[str, Any]] | None = None
-        self._kept: dict[tuple[str, str, int], tuple[Series, list[Restart]]] = {}
+        self._kept: dict[tuple[str, str], tuple[int, Series, list[Restart]]] = {}
 
     def tensors(self) -> dict[str, dict[str, Any]]:
         """Our tensor series by run and tag."""
@@ -148,7 +150,7 @@ class Store:
         epochs = {run: next((tag for tag in self.scalars().get(run, {}) if _is_epoch(tag)), "") for run in runs}
         tags = {run: [*lr_tags[run], *metrics, epochs[run]] for run in runs}
         share = POINT_BUDGET // max(1, len(runs) * max(1, max(map(len, lr_tags.values()), default=1) + len(metrics)))
-        series = self._read_scalars(tags, min(MAX_POINTS, max(100, share)), found.notes)
+        series = self._read_scalars(tags, next((n for n in SHARES if n <= share), SHARES[-1]), found.notes)
         for run in runs:
             own = series.get(run, {})
             restarts = [restart for tag in lr_tags[run] if tag in own for restart in own[tag][1]]
@@ -233,14 +235,15 @@ class Store:
         """Series by run and tag; what this store has read before isn't read again."""
         have = self.scalars()
         wanted = {run: [tag for tag in own if tag in have.get(run, ())] for run, own in tags.items()}
-        missing = {run: [t for t in own if (run, t, points) not in self._kept] for run, own in wanted.items()}
+        none = (0, None, None)
+        missing = {run: [t for t in own if self._kept.get((run, t), none)[0] < points] for run, own in wanted.items()}
         for run, tag, data in read(self._reader("read_scalars", SCALARS, points), missing, notes):
-            series, restarts = newest(data)
-            self._kept[run, tag, points] = (thin(series, points), restarts)
-        return {
-            run: {tag: self._kept[run, tag, points] for tag in own if (run, tag, points) in self._kept}
-            for run, own in wanted.items()
-        }
+            self._kept[run, tag] = (points, *newest(data))
+        found: dict[str, dict[str, tuple[Series, list[Restart]]]] = {}
+        for run, own in wanted.items():
+            kept = {tag: self._kept[run, tag] for tag in own if (run, tag) in self._kept}
+            found[run] = {tag: (thin(series, points), restarts) for tag, (_, series, restarts) in kept.items()}
+        return found
 
     def _live(self, run: str, prefix: str) -> dict[str, Any]:
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}

@@ -12,6 +12,8 @@ from lr_lightning.rules.plateau.stats import mann_kendall
 WORDS: dict[str, str] = {
     "overfitting": "overfitting: the training loss falls and the metric gets no better; a lower LR may not help",
     "oscillation": "oscillation: better and worse in turn, as with too high an LR",
+    "too high an LR": "it gets worse and the training loss doesn't fall: too high an LR",
+    "rising": "it gets worse: overfitting, where the training loss falls, else too high an LR",
     "flat region": "a flat region: a lower LR hasn't helped or there was no progress yet; a higher one may",
     "noise floor": "a noise floor: a lower LR helps",
 }
@@ -19,6 +21,10 @@ WORDS: dict[str, str] = {
 
 SURE = 0.05
 """Of a trend, to be told: the usual level of significance (Fisher)."""
+_LIKELY = 0.84
+"""p of a trend towards worse values that speaks against flat ground: three that rise have .85. A choice."""
+_CLEAR_RISE = 4.0
+"""And by how many standard deviations they rise: three values of white noise do so in one case of ten."""
 
 
 def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[float] = ()) -> str:
@@ -27,22 +33,24 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     Args:
         cause: The decision's cause, ``"plateau"`` or ``"flat"``.
         evidence: Its evidence: over the window, ``p`` of a trend towards better values (``p_late`` in its later half),
-            ``observations``, ``blocks`` that they were averaged into and ``swing``, these blocks' lag-1 correlation;
+            ``rise`` of that half in units of its noise, ``observations``, ``blocks`` that they were averaged into and
+            ``swing``, these blocks' lag-1 correlation;
             ``drift`` how the weights moved, where that was followed.
         train_losses: The training loss between observations, oldest first; empty if it wasn't collected.
 
     Returns:
-        A key of :data:`WORDS`. Where several fit, the first of overfitting that makes the metric worse, oscillation,
-        overfitting that doesn't yet, flat region, noise floor.
+        A key of :data:`WORDS`. Where several fit, the first of a metric that gets worse (overfitting if the training
+        loss falls, too high an LR if it doesn't, ``"rising"`` if nobody knows), oscillation, overfitting that makes it
+        no worse yet, flat region, noise floor.
 
     >>> diagnose("plateau", {"p_late": 0.99, "swing": 0.0}, [5.0, 4.0, 3.0, 2.0, 1.0])
     'overfitting'
     """
     # Within the window: before it both may have fallen.
     fell = mann_kendall(train_losses[-max(5, int(evidence.get("observations", 16.0))) :])[1]
-    # The window that ends progress is half decrease: its later half tells what comes now.
-    if len(train_losses) >= 4 and fell < 0.05 and evidence.get("p_late", 0.5) > 0.95:
-        return "overfitting"
+    rises = evidence.get("rise", 0.0) > _CLEAR_RISE and _worsens(evidence, _LIKELY)
+    if rises or _worsens(evidence, 1.0 - SURE):  # never "a higher LR may help" to what gets worse with this one
+        return _why_worse(train_losses, fell)
     if _swings(evidence):
         return "oscillation"
     if fell < 0.01 and evidence.get("p", 0.0) >= 0.3:
@@ -51,6 +59,17 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
     if going is not None:  # how the weights move tells more than what cuts have brought
         return "flat region" if going else "noise floor"
     return "flat region" if cause == "flat" else "noise floor"
+
+
+def _worsens(evidence: Mapping[str, float], sure: float) -> bool:
+    """Whether the metric gets worse over the window or its later half: one that ends progress is half decrease."""
+    return max(evidence.get("p", 0.5), evidence.get("p_late", 0.5)) > sure
+
+
+def _why_worse(train_losses: Sequence[float], fell: float) -> str:
+    if len(train_losses) < 4:
+        return "rising"
+    return "overfitting" if fell < SURE else "too high an LR"
 
 
 def _swings(evidence: Mapping[str, float]) -> bool:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from lr_lightning.rules.plateau.trend_state import Stage, TrendState
 
 HELPS = 0.02
-"""Greatest p-value of a trend that a kick is kept for."""
+"""Greatest p-value of a trend that a kick is kept for: surer than .05, as it is asked at each block. A choice."""
 NONE, TRIAL, OVER = 0, 1, 2
-_WINDOWS = 2.0
+_WINDOWS = 2.0  # that a kick is on trial for at most; a choice
 
 
 def raised_momentum(momentum: float, factor: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from lr_lightning.rules.checks import check_choice, check_count, check_number
 from lr_lightning.rules.plateau.decision import Decision, check_at, check_mode
-from lr_lightning.rules.saved import load_fields
+from lr_lightning.rules.saved import Saved, load_fields
 
 THRESHOLD_MODES: tuple[str, ...] = ("rel", "abs", "margin")
 
@@ -18,7 +18,7 @@ THRESHOLD_MODES: tuple[str, ...] = ("rel", "abs", "margin")
 class PatienceState:
     """What the patience rule remembers.
 
-    ``best`` is ``None`` before the first finite value; the other fields are counts.
+    ``best`` is ``None`` before the first value that beats nothing at all; the other fields are counts.
     """
 
     seen: int = 0
@@ -39,8 +39,8 @@ class PatienceState:
 class PatienceRule:
     """Decay at the ``patience + 1``-th observation in a row without improvement, as torch's ReduceLROnPlateau does.
 
-    (Keras acts one observation earlier: its ``patience=10`` is ``patience=9`` here.) Non-finite values count as
-    neither good nor bad; torch counts them as bad.
+    (Keras acts one observation earlier: its ``patience=10`` is ``patience=9`` here.) An infinite value counts as any
+    other; NaN counts as neither good nor bad, where torch counts it as bad.
 
     Attributes:
         mode: ``"min"`` or ``"max"``.
@@ -82,7 +82,9 @@ class PatienceRule:
         Raises:
             ValueError: If it is anything else.
         """
-        return PatienceState(**load_fields("patience rule", PatienceState, state))
+        fields = load_fields("patience rule", PatienceState, state, skip=("best",))
+        saved = Saved("patience rule", state, ("best",))
+        return PatienceState(**fields, best=saved.optional("best", saved.value))
 
     def restart(self, state: PatienceState) -> PatienceState:
         """Forget the best value and the bad ones."""
@@ -91,7 +93,7 @@ class PatienceRule:
     def improves(self, value: float, best: float | None) -> bool:
         """Whether ``value`` beats ``best`` by the threshold."""
         if best is None:
-            return True
+            return value > -math.inf if self.mode == "max" else value < math.inf
         sign = 1.0 if self.mode == "max" else -1.0
         if self.threshold_mode == "rel":
             bar = best * (1.0 + sign * self.threshold)
@@ -107,9 +109,9 @@ class PatienceRule:
         """Count one observation; ``at`` and ``horizon`` play no part in the decision."""
         seen = state.seen + 1
         state = replace(state, seen=seen, at=check_at(at, seen, state.at))
-        if not math.isfinite(value):
-            row = state.nonfinite_row + 1
-            state = replace(state, nonfinite=state.nonfinite + 1, nonfinite_row=row)
+        row = 0 if math.isfinite(value) else state.nonfinite_row + 1
+        state = replace(state, nonfinite=state.nonfinite + (row > 0), nonfinite_row=row)
+        if math.isnan(value):
             return state, Decision("keep", f"{value} is no evidence ({row} in a row)", "non-finite")
         bad, best = state.bad + 1, state.best
         if self.improves(value, best):
@@ -117,7 +119,7 @@ class PatienceRule:
         cooling = state.cooldown > 0
         if cooling:
             bad = 0
-        state = replace(state, best=best, bad=bad, cooldown=max(0, state.cooldown - 1), nonfinite_row=0)
+        state = replace(state, best=best, bad=bad, cooldown=max(0, state.cooldown - 1))
         if bad <= self.patience:
             return state, self._keep(state, cooling)
         return self._decay(state, float(value), best if best is not None else float(value))

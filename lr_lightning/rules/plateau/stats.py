@@ -14,11 +14,11 @@ Swings = tuple[float, float, float, float]
 """Running sums over neighbouring differences of block means: of them, squares, products of two in a row, weights."""
 
 STILL: Swings = (0.0, 0.0, 0.0, 0.0)
-_MEMORY = 0.98  # some fifty differences: those of an earlier LR fade
-_PRIOR = 6.0  # so many differences of uncorrelated noise are believed in beforehand
-_MOST = 0.95
-_ENOUGH = 25.0
-_POOLED = 16
+_MEMORY = 0.98  # some fifty differences: those of an earlier LR fade; a choice
+_PRIOR = 6.0  # so many differences of uncorrelated noise are believed in beforehand; a choice
+_MOST = 0.95  # correlation that is believed: beyond it a window would never be long enough; a choice
+_ENOUGH = 25.0  # differences from which correlation is told: 40 series each of white and AR(1) noise, test_trend.py
+_POOLED = 16  # means that all pairs are compared of, in place of more: the plateau rule's cost; a choice
 
 
 def halve(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -115,6 +115,16 @@ def fall(values: Sequence[float]) -> float:
     middle, other = third // 2, (third - 1) // 2
     drop = (first[middle] + first[other] - last[middle] - last[other]) / 2
     return drop * (n - 1) / max(1, n - third)
+
+
+def rise(values: Sequence[float]) -> float:
+    """By how many standard deviations around their line the values rise from the first to the last, at most 99.
+
+    >>> rise([1.0, 2.0, 3.0]), rise([3.0, 2.0, 1.0])
+    (99.0, 0.0)
+    """
+    up, noise = max(0.0, -fall(values)), spread(values)
+    return min(99.0, up / noise) if noise > 0 else 99.0 * (up > 0)
 
 
 def lag_one(values: Sequence[float]) -> float:

@@ -1,4 +1,22 @@
-"""The default rule: decay when a window that could have seen a trend towards better values shows none."""
+"""The default rule: decay when a window that could have seen a trend towards better values shows none.
+
+What is asked at each observation, in this order. Numbers without a source were chosen on the halves ``choose`` and
+``report`` of ``recipes.benchmarks.plateau``; ``check`` is for its figures.
+
+1. Is the endgame due? In the last ``endgame`` of a planned run, once the weights don't move on (:mod:`.motion`), the LR
+   follows (1 - u) ** 2 down to a thousandth (:mod:`.cuts`; Hägele et al., arXiv 2405.18392).
+2. Is a kick on trial over? After two windows at most (:mod:`.kick`).
+3. Is the value evidence? Not if it isn't finite, nor in a cooldown. The others are averaged into blocks.
+4. Has the level jumped up? Then the stage starts again with the blocks since.
+5. Could the newest window have seen a trend? It is stretched until the error of its change, times ``resolution`` and
+   widened for AR(1) noise, is below what the slowest power law that fits the stage would have gained (:mod:`.stats`):
+   1.5 times that in the first half of a planned run, where nothing is cut without it, .7 times later.
+6. Is there a trend? Mann-Kendall's S below 0 (Mann, Econometrica 13, 1945), and in the second half a fall by a fifth of
+   that gain. Then the LR stays. Otherwise it is a plateau:
+7. Is the ground flat? The last cut brought nothing, or there was no progress since the start. A kick may begin.
+8. Can the cut wait? For the endgame, if plateaus are more than half a cut ahead of (time left) ** 1.5 or the last cut
+   was useless; for a longer window after a useless cut; for weights that move on. If not, the LR is cut.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +35,14 @@ from lr_lightning.rules.plateau.stats import Block
 from lr_lightning.rules.plateau.trend_state import MOST_BLOCKS, Stage, TrendState, state_of
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
-_LEAST_BLOCKS = 8
-_MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3
-_MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0
-_RAMP = 30
-_EARLY, _LATE = 1.5, 0.7  # of the resolution, in the first half of a planned run and elsewhere
+_LEAST_BLOCKS = 8  # in a window, before blocks are dropped rather than merged: fewer show no trend; a choice
+_MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3  # of a window, on the benchmark; the step saves work, a choice
+_MOST_BACKOFF, _OPEN_BACKOFF = (
+    4.0,
+    2.0,
+)  # of the window after useless cuts, where the end is known or not: the benchmark
+_RAMP = 30  # observations from which full certainty is asked for: runs of 25 validations can't wait for it; a choice
+_EARLY, _LATE = 1.5, 0.7  # of the resolution, in a planned run's first half (on signals: alarms 4 % -> 0) and later
 _STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
 _WAIT = Decision("keep", "the window fills", "waiting")
 
@@ -30,22 +51,8 @@ _WAIT = Decision("keep", "the window fills", "waiting")
 class TrendRule:
     """Decay when the newest window shows no downward trend (Mann-Kendall's S >= 0).
 
-    The window is a share of the planned run, so it fits every cadence. It is stretched, up to 4.5 times, until it could
-    have seen the trend that it misses: until its standard error, times ``resolution``, is below what going on would
-    have brought, reckoned by the slowest power law that fits (a gain that falls as 1/t from what the stage gained
-    between a quarter and a half of its time; after a cut, a decay that is even over the logarithm of time). In the
-    first half of a planned run nothing is cut without that, at 1.5 times the resolution; later .7 of it will do, a fall
-    of less than a fifth of that gain is none, and a window that is stretched to the end is judged as it is. A cut that
-    didn't lower the metric wasn't made on a noise floor: with an endgame no other follows before it, otherwise the next
-    waits for a longer window (up to 4 times). A sustained jump upwards restarts the stage.
-
-    With a known horizon, the last ``endgame`` of the run goes to low LRs; plateaus before it bring its cuts forward and
-    add none, and they run at most half a cut ahead of (time left) ** 1.5, so that a false one can't do much harm. The
-    endgame is told by ``drift``, too: it waits while the weights move on, until half of its time is left.
-
     The rule compares, adds and averages values, and measures differences against differences: shifting or scaling the
-    metric changes no decision. Noise may be correlated from one observation to the next: its lag-1 correlation,
-    measured over the run, widens the standard error as in an AR(1) process.
+    metric changes no decision.
 
     Attributes:
         mode: ``"min"`` or ``"max"``.
@@ -53,16 +60,14 @@ class TrendRule:
         open_window: Where the end isn't known and ``window`` is a share: share of the run so far.
         least: Fewest observations in a window.
         open_least: The same where the end of the run isn't known.
-        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Plays no
-            part where the window is a share of a run whose end isn't known.
+        resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Not
+            asked where the window is a share of a run whose end isn't known.
         cooldown: Observations after a decay that are ignored.
         endgame: Largest share of a planned run over which the LR goes down anyway, to a thousandth: half of it while
             the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
-        on_flat_region: What to do where a cut wouldn't help (no progress yet, or the last cut brought none): ``"keep"``
-            waits for the stretched windows, ``"decay"`` doesn't, ``"kick"`` raises LR and momentum once and takes that
-            back if it brings no progress (:mod:`lr_lightning.rules.plateau.kick`). Where it is known whether the
-            weights move on, that tells flat ground.
+        on_flat_region: What to do on flat ground: ``"keep"`` waits for the stretched windows, ``"decay"`` doesn't,
+            ``"kick"`` raises LR and momentum once and takes that back if it brings no progress (:mod:`.kick`).
         gate: Whether whoever feeds the rule is to follow the weights and hand ``drift`` in, so that a cut waits while
             they move on. None: where the end of the run is planned, unless ``on_flat_region="decay"``.
 
@@ -215,7 +220,8 @@ class TrendRule:
         if s < 0 and stats.fall(means) >= (_STALLED if early else _STALLED_LATE) * missed:
             return self._progress(stage, evidence, p)
         evidence["swing"] = stats.lag_one([block[0] for block in window])
-        evidence["p_late"] = stats.mann_kendall(means[len(means) // 2 :])[1]
+        late = means[len(means) // 2 :]
+        evidence["p_late"], evidence["rise"] = stats.mann_kendall(late)[1], stats.rise(late)
         if drift is not None and drift.ratio is not None:
             evidence["drift"] = drift.ratio
         return self._plateau(stage, seen, at, horizon, means, evidence, drift)

@@ -11,6 +11,7 @@ from lr_lightning.rules.plateau.stats import STILL, Block, Swings
 from lr_lightning.rules.saved import Saved, load_fields
 
 MOST_BLOCKS = 128
+"""A stage's: a window of 8 % has some ten of them, and each costs a number in every checkpoint. A choice."""
 
 
 @dataclass(frozen=True)

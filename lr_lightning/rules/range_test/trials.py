@@ -31,11 +31,21 @@ STEP = 2.0
 TAIL = 0.25
 """A trial is judged by this last part of its losses: its LR is small by then, and there are enough of them to pair."""
 
+JUMP = STEP**3
+"""Where no trial differs from another, the next one is so many times lower: dead units give one loss at every LR, and a
+sweep takes their plateau for the minimum (raw, unscaled features). Seen on the choosing half's task of that kind."""
+
 SHORTEST, LONGEST = 25, 50
 """Steps of a trial. Fewer tell nothing of momentum's effect; 100 chose no better (``recipes/benchmarks/handsoff``)."""
 
 EXPECTED = 3
 """Trials that bracket the best at the first go; each step of a climb takes one more."""
+
+ALIKE = 0.02
+"""Share of the way from the first loss within which all trials count as alike. A choice: dead units differ by less."""
+
+AGREE = 2.5
+"""Steps between the sweep's answer and the trials' beyond which the sweep has misread its curve."""
 
 MOST_TRIALS = 10
 """A climb this long has left a thousandfold behind: the sweep's reading is no guide, or nothing gets worse."""
@@ -117,6 +127,8 @@ def next_lr(
 ) -> float | None:
     """The LR to try next; None once the best has a neighbour on each side that is worse, or lies at a bound.
 
+    Where all trials so far are alike, the next one lies far below.
+
     Args:
         trials: Losses of the trials so far, by LR; those of this function's earlier answers.
         center: Where to begin: the sweep's reading.
@@ -127,6 +139,8 @@ def next_lr(
     (0.1, 0.2)
     >>> next_lr({0.1: [1.0, 1.0], 0.2: [2.0, 2.0]}, 0.1, 2, (0, 1))
     0.05
+    >>> next_lr({0.1: [1.0, 1.0], 0.2: [1.0, 1.0]}, 0.1, 2, (0, 1))
+    0.0125
     >>> next_lr({0.05: [2.0, 2.0], 0.1: [1.0, 1.0], 0.2: [2.0, 2.0]}, 0.1, 2, (0, 1)) is None
     True
     """
@@ -136,13 +150,15 @@ def next_lr(
     best = min(lrs, key=lambda lr: (score(trials[lr], length), lr))
     if not math.isfinite(score(trials[best], length)):
         return _within(lrs[0] / STEP**2, bounds)
+    if len(lrs) > 1 and _alike([score(trials[lr], length) for lr in lrs], trials[best][0]):
+        return _within(lrs[0] / JUMP, bounds)
     if best == lrs[-1] and (up := _within(best * STEP, bounds)):
         return up
     return _within(best / STEP, bounds) if best == lrs[0] else None
 
 
 def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int) -> Trials:
-    """What the trials say, halfway towards the sweep's answer but never more than a step from their own.
+    """What the trials say, halfway towards the sweep's answer where that is within two steps.
 
     Their own is the vertex of the parabola through the best trial and its neighbours. The interval spans it, the
     sweep's answer and the LRs whose trial isn't worse than the best one's by more than two standard errors of their
@@ -163,17 +179,18 @@ def conclude(trials: Mapping[float, Sequence[float]], center: float, length: int
         return Trials(None, None, trials)
     best = min(finite, key=lambda lr: (scores[lr], lr))
     lowest = best * STEP ** _vertex(scores, best)
-    chosen = lowest * min(max(math.sqrt(center / lowest), 1 / STEP), STEP)
+    near = abs(math.log(center / lowest, STEP)) <= AGREE
+    chosen = math.sqrt(center * lowest) if near else lowest
     tied = [lr for lr in finite if not _worse(trials[lr], trials[best], length)]
-    ends = (chosen, lowest, *tied, *([center] if abs(math.log(center / lowest, STEP)) <= 2 else []))
+    ends = (chosen, lowest, *tied, *([center] if near else []))
     return Trials(chosen, (min(ends) / STEP, max(ends) * STEP), trials)
 
 
 def _vertex(scores: Mapping[float, float], best: float) -> float:
-    """Steps from the best LR to the parabola's lowest point, at most half a one; 0 at an end or beside a divergence."""
+    """Steps from the best LR to the parabola's lowest point, at most half a one; 0 without neighbours a step away."""
     lrs = list(scores)
     at = lrs.index(best)
-    if not 0 < at < len(lrs) - 1:
+    if not 0 < at < len(lrs) - 1 or not math.isclose(lrs[at + 1] / lrs[at - 1], STEP**2):
         return 0.0
     below, here, above = (scores[lr] for lr in lrs[at - 1 : at + 2])
     bend = below - 2 * here + above
@@ -183,6 +200,11 @@ def _vertex(scores: Mapping[float, float], best: float) -> float:
 def _worse(losses: Sequence[float], best: Sequence[float], length: int) -> bool:
     gap = np.asarray(_tail(losses, length)) - np.asarray(_tail(best, length))
     return float(gap.mean()) > SURE * float(gap.std()) / math.sqrt(len(gap))
+
+
+def _alike(scores: Sequence[float], start: float) -> bool:
+    """Whether what trials reached differs by next to nothing of how far they came from the first loss."""
+    return max(scores) - min(scores) <= ALIKE * abs(start - min(scores))
 
 
 def _tail(losses: Sequence[float], length: int) -> Sequence[float]:

@@ -205,3 +205,39 @@ def test_a_parameter_keeps_its_name_whatever_other_tools_mean_by_it():
 def test_as_many_milestones_as_are_allowed_can_be_read():
     formula = Formula(preset="multistep", milestones=list(range(1000, 1090)))
     assert Schedule(formula, Horizon(epochs=2000)).value(Counters(1089), 1.0, 1.0) == pytest.approx(1e-90)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr if epok else 1", "position 7: unknown name 'epok'"),
+        ("min(lr, epok)", "position 9: unknown name 'epok'"),
+        ("  lr if epoch", "position 3: not a formula"),
+        ("  lr * metric(3)", "position 15: metric takes a name in quotes"),
+        ("  lr * metric('a', 1, 2)", "position 8: metric takes 1 to 2 arguments, got 3"),
+        ("  lr * sin(1, 2)", "position 8: sin takes 1 arguments, got 2"),
+        ("lr * (epoch", "position 6: '(' without ')'"),
+        ("lr + 1 / a", "position 6: the constant part '1 / a' has no finite value"),
+    ],
+)
+def test_places_in_texts_with_blanks_words_and_functions(text, message):
+    with pytest.raises(FormulaError) as caught:
+        Formula(text, interval="step", allow_unused=True, a=0)
+    assert str(caught.value).startswith(message)
+
+
+def test_progress_ends_at_1():
+    run = Schedule(Formula("base_lr * progress"), Horizon(epochs=4))
+    assert [run.value(Counters(epoch), 1.0, 1.0) for epoch in (0, 1, 3, 4, 6)] == [0.0, 0.25, 0.75, 1.0, 1.0]
+
+
+def test_the_place_of_a_failure_is_in_the_branch_that_was_taken():
+    run = Schedule(Formula("1 / epoch if epoch > 0 else log(epoch)"), Horizon(epochs=4))
+    with pytest.raises(FormulaError, match=r"position 29: cannot compute 'log\(epoch\)' at epoch 0, step 0") as caught:
+        run.value(Counters(0), 1.0, 1.0)
+    assert "epoch counts from 0: write (epoch + 1)" in str(caught.value)
+    run = Schedule(Formula("lr * exp(1000 * epoch)"), Horizon(epochs=4))
+    with pytest.raises(
+        FormulaError, match=r"'exp\(1000 \* epoch\)' at epoch 1, step 7, batch 2 \(the result is too large"
+    ):
+        run.value(Counters(1, 7, 2), 1.0, 1.0)

@@ -5,6 +5,7 @@ import pytest
 
 from lr_lightning.rules.plateau.configure import make_rule
 from lr_lightning.rules.plateau.diagnosis import WORDS, diagnose
+from lr_lightning.rules.plateau.motion import Drift
 
 
 def diagnosed(kind, seed):
@@ -38,3 +39,25 @@ def test_right_most_of_the_time(kind, least):
     assert set(found) <= {*WORDS, "none"}
     share = found.count(kind) / 30
     assert share >= least
+
+
+FALLING, STILL = [1.0 / (1 + i) for i in range(16)], [1.0] * 16
+
+
+@pytest.mark.parametrize(("losses", "kind"), [(FALLING, "overfitting"), (STILL, "too high an LR"), ([], "rising")])
+@pytest.mark.parametrize("drift", [None, Drift(1.9)])
+@pytest.mark.parametrize("shape", ["line", "power"])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_what_gets_worse_is_never_called_flat(losses, kind, drift, shape, mode):
+    """From the first word on, also where the weights move on."""
+    rule = make_rule("trend", mode=mode, on_flat_region="decay")
+    state, told = rule.start(), []
+    for i in range(60):
+        worse = max(0, i - 15)
+        value = 2.0 * 0.8 ** min(i, 15) + 0.05 * (worse if shape == "line" else worse**1.5)
+        state, decision = rule.observe(state, value if mode == "min" else -value, i + 1, 60, drift)
+        if decision.cause in ("plateau", "flat"):
+            told.append(diagnose(decision.cause, decision.evidence, losses))
+    assert told
+    assert set(told) == {kind}
+    assert "a higher one may" not in WORDS[kind]

@@ -116,10 +116,36 @@ def test_nan_is_no_evidence():
     """Six NaNs cut torch's LR; here time passes, nothing else."""
     rule = make_rule("patience", patience=2)
     state = rule.start()
-    for value in [1.0, *[math.nan] * 6, math.inf]:
+    for value in [1.0, *[math.nan] * 6]:
         state, decision = rule.observe(state, value)
         assert not decision.decays
-    assert (state.nonfinite, state.nonfinite_row, state.bad) == (7, 7, 0)
+    assert (state.nonfinite, state.nonfinite_row, state.bad) == (6, 6, 0)
+
+
+INF = math.inf
+SERIES = [
+    *([INF] * 9, [-INF] * 9, [1.0, INF, INF, INF, INF], [1.0, -INF, *[0.0] * 6]),
+    [INF, 1.0, 1.0, INF, 0.5, 0.5, 0.5, 0.5],
+]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize("values", SERIES)
+def test_infinite_values_are_torchs(mode, threshold_mode, values):
+    """And a rule goes on from a state with them."""
+    theirs = optimizer(1.0)
+    shared = {"mode": mode, "patience": 2, "threshold_mode": threshold_mode}
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=0.5, **shared)
+    rule, lr = make_rule("patience", **shared), 1.0
+    state = rule.start()
+    for value in values:
+        state, decision = rule.observe(state, value)
+        state = rule.load(state.to_dict())
+        lr *= 0.5 if decision.decays else 1.0
+        scheduler.step(value)
+        assert theirs.param_groups[0]["lr"] == lr
+    assert state.nonfinite == sum(map(math.isinf, values))
 
 
 def test_reason_tells_the_evidence():

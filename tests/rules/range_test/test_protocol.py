@@ -5,9 +5,21 @@ import math
 import pytest
 
 from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.protocol import START, WINDOW, SweepSettings, Training, carry_out, range_test
+from lr_lightning.rules.range_test.protocol import (
+    JUDGED_BATCHES,
+    MAX_LR,
+    MIN_LR,
+    SECOND_LOOK,
+    START,
+    TRIAL_BATCHES,
+    WINDOW,
+    SweepSettings,
+    Training,
+    carry_out,
+    range_test,
+)
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.trials import HEADROOM
+from lr_lightning.rules.range_test.trials import HEADROOM, tail_length, trial_lrs
 from tests.helpers.curves import bowl
 
 
@@ -91,3 +103,71 @@ def test_pace_holds_the_suggestion_back():
     curve = bowl(SweepSettings().lrs)
     low, high = (analyze(SweepSettings().lrs, curve, rule={"pace": pace}).suggestion for pace in (10.0, 1.0))
     assert low < analyze(SweepSettings().lrs, curve).suggestion < high
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
+        ({"num_batches": 0}, "num_batches must be an integer of at least 1, got 0"),
+        ({"budget": -1}, "budget must be a float from 0 to 1 .* or an integer from 0 to 1000000 .*, got -1"),
+        ({"budget": 1.5}, "budget must be a float from 0 to 1 .*, got 1.5"),
+        ({"budget": 1_000_001}, "budget must be .*, got 1000001"),
+        ({"budget": True}, "budget must be .*, got True"),
+        ({"num_steps": 1}, "num_steps must be an integer of at least 2, got 1"),
+    ],
+)
+def test_settings_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        SweepSettings(**options)
+
+
+@pytest.mark.parametrize("budget", [0, 0.0, 1.0, 1_000_000])
+def test_settings_that_can(budget):
+    settings = SweepSettings(budget=budget, num_batches=1, repeats=1)
+    assert settings.record()["budget"] == budget
+    assert "lrs" not in repr(settings)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_sweep_without_a_descent_is_looked_at_again_unless_the_lr_has_no_effect(flat):
+    seen = []
+
+    def take(steps):
+        seen.append(steps)
+        return [1.0 if flat else 1.0 + 0.01 * math.sin(7.0 * (steps.index + i)) for i in range(len(steps.lrs))]
+
+    result = carry_out(range_test(SweepSettings(num_steps=30, num_batches=4), Training(batches=9)), take)
+    assert result.status == "no_descent"
+    names = list(dict.fromkeys(steps.series for steps in seen))
+    assert names == ["sweep 0"] if flat else names == ["sweep 0", "second look"]
+    if not flat:
+        again = [steps for steps in seen if steps.series == "second look"]
+        lrs = [lr for steps in again for lr in steps.lrs]
+        assert (len(lrs), lrs[0], lrs[-1]) == (30 * SECOND_LOOK, MIN_LR, MAX_LR)
+        assert (again[0].first, again[0].cycle, again[0].origin) == (0, 4, START)
+        assert result.steps == 30 * (1 + SECOND_LOOK)
+        assert "(a sweep of 30 steps showed no descent)" in result.reason
+
+
+def test_a_trial_is_asked_for_in_windows_that_end_at_its_judged_part_and_ends_where_losses_do():
+    settings, seen = SweepSettings(budget=500), []
+    curve = bowl(settings.lrs)
+
+    def take(steps):
+        seen.append(steps)
+        if steps.series.startswith("sweep"):
+            return [curve[steps.index + i] for i in range(len(steps.lrs))]
+        broken = steps.series == "trial 1" and steps.index >= WINDOW
+        return [math.nan if broken else 1.0] * len(steps.lrs)
+
+    carry_out(range_test(settings, Training(batches=20, train_steps=10_000)), take)
+    first, second = ([one for one in seen if one.series == f"trial {k}"] for k in (0, 1))
+    length = sum(len(one.lrs) for one in first)
+    tail = length - tail_length(length)
+    assert [lr for one in first for lr in one.lrs] == pytest.approx(list(trial_lrs(first[0].lrs[0], length)))
+    assert [one.index for one in first] == [0, *range(WINDOW, tail, WINDOW), *range(tail, length, WINDOW)]
+    assert [one.origin for one in first] == [START] + [None] * (len(first) - 1)
+    assert {(one.first, one.cycle) for one in first if one.index < tail} == {(0, TRIAL_BATCHES)}
+    assert {(one.first, one.cycle) for one in first if one.index >= tail} == {(TRIAL_BATCHES, JUDGED_BATCHES)}
+    assert [one.index for one in second] == [0, WINDOW]

@@ -152,6 +152,20 @@ def test_the_search_goes_down_from_a_divergence_and_stops_at_the_bounds():
     assert next_lr({0.1: [2.0, 2.0], 0.2: [1.0, 1.0]}, 0.1, 2, (1e-3, 0.3)) is None
 
 
+def test_a_dead_networks_plateau_is_left_for_lower_lrs():
+    class Dead(Quadratic):
+        """Beyond LR .01 units die, and all that is left is the constant prediction's loss, better than the start's."""
+
+        def take(self, steps):
+            losses = super().take(steps)
+            return [0.4 if max(steps.lrs) > 0.01 else loss for loss in losses]
+
+    result = run(Dead(scale=200.0), min_lr=1e-5, max_lr=1.0, budget=600)
+    reached = min(result.trials, key=lambda trial: trial["loss"])
+    assert reached["lr"] < 0.02
+    assert result.suggestion <= 2 * reached["lr"]
+
+
 def test_a_tie_widens_the_interval():
     noise = np.random.default_rng(0).normal(size=(3, 40))
     clear = conclude({lr: list(v + n) for lr, v, n in zip((1, 2, 4), (9, 0, 9), 0.1 * noise, strict=True)}, 2, 40)
