@@ -295,7 +295,9 @@ class LRFormula(Callback):
             for group in optimizer.param_groups:
                 if self.owns(index, group):
                     lr, base = get_lr(group), record_base_lr(group)
-                    reason = f"LR = {self.formulas[self._key(group) or '']} per {self.interval}"
+                    formula = self.formulas[self._key(group) or ""]
+                    named = f"preset {formula.preset}: " if formula.preset else ""
+                    reason = f"{named}LR = {formula} per {self.interval}"
                     write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
                     rank_zero_info(f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
                     return

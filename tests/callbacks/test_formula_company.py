@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -33,14 +34,21 @@ def test_from_hydra():
     assert lrs.of(1) == [0.5] * 4 + [0.25] * 4 + [0.125] * 4
 
 
-def test_one_event_at_the_start(tmp_path):
+@pytest.mark.parametrize(
+    ("formula", "reason"),
+    [
+        ({"expression": "base_lr * 0.5 ** epoch"}, "LR = base_lr * 0.5 ** epoch (warmup_steps=1) per epoch"),
+        ({"preset": "cosine"}, "preset cosine: LR = "),
+    ],
+)
+def test_one_event_at_the_start(tmp_path, formula, reason):
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    fit([LRFormula("base_lr * 0.5 ** epoch", warmup_steps=1)], logger=logger)
+    fit([LRFormula(**formula, warmup_steps=1)], logger=logger)
     events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     events.Reload()
     tags = [tag for tag in events.Tags()["tensors"] if "text_summary" not in tag]
     records = [json.loads(e.tensor_proto.string_val[0]) for tag in tags for e in events.Tensors(tag)]
     found = [record for record in records if record.get("kind") == "formula"]
     assert len(found) == 1
-    assert found[0]["reason"] == "LR = base_lr * 0.5 ** epoch (warmup_steps=1) per epoch"
+    assert found[0]["reason"].startswith(reason)
     assert (found[0]["old_lr"], found[0]["new_lr"], found[0]["step"]) == (0.1, 0.05, 0)

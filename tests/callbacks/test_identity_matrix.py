@@ -23,7 +23,10 @@ combinations = st.fixed_dictionaries(
         "scheduler": st.sampled_from(sorted(SCHEDULERS)),
         "loader": st.sampled_from(sorted(LOADERS)),
     }
-)
+).filter(lambda made: made["optimizer"] != "growing" or made["scheduler"] in ("none", "own"))  # torch's want all groups
+
+
+checked: set[str] = set()
 
 
 class Trail(L.Callback):
@@ -62,6 +65,7 @@ def trail(combination, test=None):
 
 
 def check(combination):
+    checked.add(str(sorted(combination.items())))
     test = LRRangeTest(min_lr=1e-5, max_lr=0.1, num_steps=12, budget=0, apply=False, progress_bar=False)
     tested, plain = trail(combination, test), trail(combination)
     assert test.result.steps >= 6
@@ -87,10 +91,10 @@ def test_no_trace_in_a_part_of_the_matrix(combination):
 
 
 @pytest.mark.slow
-@many(320)
-@given(combinations)
-def test_no_trace_in_the_matrix(combination):
-    check(combination)
+def test_no_trace_in_the_matrix():
+    checked.clear()
+    many(320)(given(combinations)(check))()
+    assert len(checked) >= 300
 
 
 @pytest.mark.parametrize("feature", sorted(FEATURES))

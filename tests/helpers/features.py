@@ -221,7 +221,9 @@ class Own:
 SCHEDULERS = {
     "none": None,
     "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 20),
-    "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, float(o.param_groups[0]["lr"]), total_steps=40),
+    "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(
+        o, float(o.param_groups[0]["lr"]), total_steps=40, cycle_momentum="momentum" in o.defaults
+    ),
     "own": Own,
     "hidden": lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.9),
 }

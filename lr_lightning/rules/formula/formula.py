@@ -102,6 +102,16 @@ class Formula:
             raise self.program.complaint("batch", "'batch' is always 0 with interval='epoch'; use interval='step'")
 
     @property
+    def preset(self) -> str | None:
+        """The preset's name; None for an expression or a function.
+
+        >>> Formula(preset="cosine").preset
+        'cosine'
+        """
+        name: str | None = self._arguments[1]
+        return name
+
+    @property
     def uses_base(self) -> bool:
         """Whether a change of the base LR (by a range test) changes the formula's value."""
         return bool(self.names & {"lr", "base_lr"})
