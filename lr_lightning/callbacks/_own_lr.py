@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.foreign import is_scheduler
-from lr_lightning.optim.param_groups import peak_lrs
+from lr_lightning.optim.param_groups import coarseness, peak_lrs
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Kept
 from lr_lightning.reporting.hparams import note_lr
@@ -45,7 +45,7 @@ def note_lr_in_module(trainer: Trainer, new: float, old: float, at: str = "") ->
     for name, value in held.items():
         if _Close(in_use) == _rebuilt(trainer, {}):
             return  # it is what the module was rebuilt with, or it writes no LR but tells it
-        scaled = proportional(value, new, old)
+        scaled = proportional(value, new, old, eps=coarseness(trainer.optimizers))
         rebuilt = _rebuilt(trainer, {value: scaled})
         if rebuilt is None:
             why = "it can't be told which LRs a module rebuilt with it would have"

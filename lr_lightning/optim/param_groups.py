@@ -155,7 +155,7 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     """
     if not 0 < new_lr < float("inf"):
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
-    scaled = partial(_proportional, eps=_coarseness(optimizers))
+    scaled = partial(_proportional, eps=coarseness(optimizers))
     new, reference = float(new_lr), reference_lr(optimizers, schedulers)
     return [
         change
@@ -164,7 +164,7 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
     ]
 
 
-def _coarseness(optimizers: Sequence[Any]) -> float:
+def coarseness(optimizers: Sequence[Any]) -> float:
     """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits."""
     held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]

@@ -22,7 +22,11 @@ CONFIG = {
 
 
 def figure_of(spec: style.Spec) -> Any:
-    """A drawn figure as a ``plotly.graph_objects.Figure``, which checks every name in it."""
+    """A drawn figure as a ``plotly.graph_objects.Figure``, which checks every name in it.
+
+    >>> figure_of({"data": [style.scatter([1, 2], [3, 4])], "layout": style.layout(dark=False)}).data[0].y
+    (3, 4)
+    """
     import plotly.graph_objects as go
 
     return go.Figure(data=spec["data"], layout={"template": "none", **spec["layout"]})

@@ -190,12 +190,23 @@ def _all_bad(settings: SearchSettings, view: "_View", left: int, count: int) -> 
 
 
 def _spread(settings: SearchSettings, count: int) -> tuple[tuple[Value, ...], ...]:
-    """An even grid on one axis, borders included; on more a Latin hypercube that keeps the first axis even."""
+    """An even grid on one axis, borders included; on more a Latin hypercube that keeps the first axis even.
+
+    Choices take turns, so that each of them is tried all over the first axis (a sliced design: Qian, "Sliced Latin
+    Hypercube Designs", 2012): by chance all LRs of one choice can be too low.
+    """
     places = np.linspace(0.0, 1.0, count)
     if len(settings.axes) == 1:
         return _unique((settings.axes[0].value(float(p)),) for p in places)
     random = np.random.default_rng((settings.seed, 0))
-    columns = [places, *(random.permutation(places) for _ in settings.axes[1:])]
+    columns, together = [places], 1
+    for axis in settings.axes[1:]:
+        levels = len(axis.choices)
+        if levels > 0 and together < count:
+            columns.append(np.arange(count) // together % levels / (levels - 1))
+            together *= levels
+        else:
+            columns.append(random.permutation(places))
     return _unique(
         tuple(a.value(float(p)) for a, p in zip(settings.axes, row, strict=True)) for row in zip(*columns, strict=True)
     )
@@ -214,6 +225,9 @@ class Surrogate:
         mean: Expected score at each, in the score's own unit.
         low: Lower end of the band that holds the middle 80 % of the samples, at each value.
         high: Its upper end.
+
+    >>> Surrogate(values=(0.01, 0.1), mean=(0.5, 0.4), low=(0.4, 0.3), high=(0.6, 0.5)).mean[1]
+    0.4
     """
 
     values: tuple[float, ...]

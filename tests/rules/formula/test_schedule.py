@@ -241,3 +241,36 @@ def test_a_long_formula_needs_no_deep_stack():
         return [Schedule(Formula(text, interval="step"), RUN).value(Counters(3, 65, 5), 0.1, 0.1) for text in long]
 
     assert deep(500) == [0.1, 0.0, 1.0]
+
+
+def test_the_check_counts_epochs_and_batches_as_training_does():
+    formula = Formula("1 - 2 * (epoch == 1 and batch == 3)", interval="step")
+    with pytest.raises(FormulaError, match=r"negative \(-1\) at epoch 1, step 8, batch 3"):
+        Schedule(formula, Horizon.of(3, 5)).check(0.1)
+    accumulated = Horizon(epochs=3, steps=15, batches=10, steps_per_epoch=5)
+    with pytest.raises(FormulaError, match=r"negative \(-1\) at epoch 2, step 12, batch 4"):
+        Schedule(Formula("1 - 2 * (epoch == 2 and batch == 4)", interval="step"), accumulated).check(0.1)
+    assert Schedule(formula, accumulated).check(0.1) is not None, "batch 3 begins no step"
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "told"),
+    [
+        ("0.9 ** epoch", 0.19, True),
+        ("0.9 ** epoch", 0.2, False),
+        ("0.9 ** epoch", 5.0, False),
+        ("0.9 ** epoch", 5.2, True),
+        ("0.5 * 0.9 ** epoch", 0.01, True),
+        ("0.49 * 0.9 ** epoch", 0.01, False),
+        ("2 * 0.9 ** epoch", 0.1, True),
+        ("2.1 * 0.9 ** epoch", 0.1, False),
+        ("min(1, epoch / 9)", 0.1, True),
+        ("base_lr * 0.9 ** epoch", 0.1, False),
+        ('0.9 ** epoch * metric("a", 1)', 0.1, False),
+    ],
+)
+def test_what_looks_like_a_factor(text, base, told):
+    found = Schedule(Formula(text), Horizon(epochs=10)).factor_like(base)
+    assert (found is not None) is told
+    if told:
+        assert f"where the optimizer has {base:g}" in found
