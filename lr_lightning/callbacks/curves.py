@@ -102,7 +102,7 @@ class LRCurves(Callback):
             check_count("every_n_steps", every_n_steps, 1)
         self.loss, self.momentum, self.weight_decay, self.grad_norm = loss, momentum, weight_decay, grad_norm
         self.effective_lr, self.hparams, self.every_n_steps = effective_lr, hparams, every_n_steps
-        if log_key_prefix != "":
+        if not (isinstance(log_key_prefix, str) and log_key_prefix == ""):
             check_name("log_key_prefix", log_key_prefix, "a string")
         self.log_key_prefix = log_key_prefix
         self._means = {tag: Mean() for tag, on in ((LOSS, loss), (GRAD_NORM, grad_norm)) if on}

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,6 +187,9 @@ TARGETS = {
         "model": OBJECT, "optimizer": OBJECT, "loss_fn": Kind(callable),
         "loader": Kind(lambda v: not isinstance(v, (str, bytes)) and hasattr(v, "__iter__")),
         "batch_size": either(NONE, whole(1)), "train_steps": either(NONE, whole(1)), "decays": FLAG,
+        "val_loader": either(NONE, Kind(lambda v: not isinstance(v, (str, bytes, Iterator)) and iter(v) is not None)),
+        "accumulate_grad_batches": whole(1), "scaler": NONE,
+        "autocast": either(NONE, Kind(lambda v: isinstance(v, torch.dtype) and v.is_floating_point)),
     }),
     SearchBracket: ({"min_lr": 1e-6, "max_lr": 1.0}, {"min_lr": LR, "max_lr": LR}),
     SearchSettings: ({"axes": (Axis("lr", 1e-6, 1.0),)}, {
