@@ -244,7 +244,7 @@ def _check_step(optimizer: Any, val_loader: Any, scaler: Any, autocast: Any) -> 
             raise ValueError(f"a GradScaler can't step {type(unwrap(optimizer)).__name__}, which needs a closure")
     if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
         raise ValueError(f"autocast must be a floating-point torch.dtype or None, got {shown(autocast)}")
-    one_shot = isinstance(val_loader, (str, bytes, Iterator))
+    one_shot = isinstance(val_loader, (str, bytes, Iterator, Tensor))
     if val_loader is not None and (one_shot or not isinstance(val_loader, Iterable)):
         raise ValueError(
             f"val_loader must be an iterable of batches that can be started anew, or None, got {shown(val_loader)}"

@@ -87,6 +87,7 @@ FLOORS = either(real(0), each(real(0), 1))
 WINDOW = either(Kind(lambda v: type(v) is float and 0 < v <= 1), whole(3))
 TEXT = Kind(lambda v: type(v) is str)
 MAPPING = Kind(lambda v: type(v) is dict and all(real(-math.inf)(x) for x in v.values()))
+NO_LOADER = (str, bytes, Iterator, torch.Tensor)
 OBJECT = Kind(lambda v: False)  # nothing that a fuzzer makes up is one
 ANY = Kind(lambda v: True)  # checked by tests of its own
 
@@ -187,7 +188,7 @@ TARGETS = {
         "model": OBJECT, "optimizer": OBJECT, "loss_fn": Kind(callable),
         "loader": Kind(lambda v: not isinstance(v, (str, bytes)) and hasattr(v, "__iter__")),
         "batch_size": either(NONE, whole(1)), "train_steps": either(NONE, whole(1)), "decays": FLAG,
-        "val_loader": either(NONE, Kind(lambda v: not isinstance(v, (str, bytes, Iterator)) and iter(v) is not None)),
+        "val_loader": either(NONE, Kind(lambda v: not isinstance(v, NO_LOADER) and hasattr(v, "__iter__"))),
         "accumulate_grad_batches": whole(1), "scaler": NONE,
         "autocast": either(NONE, Kind(lambda v: isinstance(v, torch.dtype) and v.is_floating_point)),
     }),
