@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lr_lightning.callbacks._search_metric import Watch
 from lr_lightning.rules.checks import check_name, check_range, shown
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.search.bracket import bracket
@@ -119,10 +120,11 @@ class PruneWithOptuna(Callback):
         self.trial, self.monitor = trial, monitor
         self.pruned, self.value = False, math.nan
         self._count = 0
+        self._watch = Watch("PruneWithOptuna", monitor)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report and ask."""
-        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+        if trainer.sanity_checking or not self._watch.look(trainer):
             return
         self.value = float(trainer.callback_metrics[self.monitor])
         self._count += 1
@@ -131,6 +133,15 @@ class PruneWithOptuna(Callback):
             stop = self._ask(self.trial)
         if trainer.strategy.broadcast(stop):
             self.pruned, trainer.should_stop = True, True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a metric that isn't logged.
+
+        Raises:
+            ValueError: If it wasn't by the end of the first epoch with a validation; the message names those that were.
+        """
+        if missing := self._watch.missing(trainer):
+            raise ValueError(missing)
 
     def _ask(self, trial: "optuna.Trial") -> bool:
         if not math.isfinite(self.value):

@@ -20,10 +20,11 @@ from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
     SandboxSettings,
     check_device_is_here,
+    check_optimizers,
     sandbox_settings,
-    why_lr_is_no_step_size,
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
+from lr_lightning.callbacks._sandbox.validation import Validation
 from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
@@ -258,7 +259,7 @@ class LRRangeTest(Callback):
             bar = stack.enter_context(ProgressBar(trainer, self.settings.num_steps, self.progress_bar))
             box = stack.enter_context(_sandbox.sandbox(trainer, probe, self.sandbox, self._fresh_wrapper))
             if self.settings.evaluate == "val":
-                probe.evaluate = _sandbox.Validation(box, self.settings.val_batches)
+                probe.evaluate = Validation(box, self.settings.val_batches)
 
             def report(first: int, lrs: Sequence[float], losses: Sequence[float]) -> None:
                 points(first, lrs, losses)
@@ -277,12 +278,8 @@ class LRRangeTest(Callback):
             if index >= len(optimizers):
                 raise ValueError(f"optimizer must be below {len(optimizers)}, the number of optimizers, got {index}")
             optimizers = [optimizers[index]]
-        for optimizer in optimizers:
-            why = why_lr_is_no_step_size(optimizer)
-            if why and not self.sandbox.force:
-                raise ValueError(
-                    f"LRRangeTest can't test this optimizer: {why}; sandbox={{'force': True}} does all the same"
-                )
+        hint = "; sandbox={'force': True} does all the same"
+        check_optimizers("LRRangeTest", optimizers, self.sandbox.force, hint)
         param_groups.reference_lr(optimizers, all_schedulers(trainer))
         return optimizers
 
@@ -305,4 +302,5 @@ def _planned_steps(trainer: Trainer) -> int | None:
 
 def _decays(trainer: Trainer) -> bool:
     decaying = {"PlateauDecay", "LRFormula"}
-    return bool(trainer.lr_scheduler_configs) or any(type(c).__name__ in decaying for c in trainer.callbacks)
+    bases = {base.__name__ for callback in trainer.callbacks for base in type(callback).__mro__}
+    return bool(trainer.lr_scheduler_configs) or bool(decaying & bases)

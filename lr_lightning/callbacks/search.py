@@ -17,7 +17,12 @@ from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
-from lr_lightning.callbacks._sandbox.settings import SandboxSettings, check_device, check_device_is_here
+from lr_lightning.callbacks._sandbox.settings import (
+    SandboxSettings,
+    check_device,
+    check_device_is_here,
+    check_optimizers,
+)
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
@@ -174,6 +179,7 @@ class LRSearch(Callback):
                 note_lr_in_module(trainer, self.best_lr, self.previous_lr)
         else:
             check_device_is_here("snapshot_device", self.snapshot_device)
+            check_optimizers("LRSearch", trainer.optimizers)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Search on the first batch: everything is restored and set up by then, on every strategy."""
@@ -221,6 +227,7 @@ class LRSearch(Callback):
         self.searched, self._plans = settings, list[Plan]()
         self.short.begin()
         batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
+        batches = batches if box.can_keep_batches else 0  # what can't be copied is fetched anew
         while True:
             # numpy may round differently on another machine: rank 0's plan is everybody's.
             plan: Plan = box.trainer.strategy.broadcast(next_round(settings, self.trials))
@@ -234,6 +241,9 @@ class LRSearch(Callback):
                 self.trials.append(Trial((float(lr),), one.score, plan.round, one.status))
                 self.costs.append(one.steps)
                 self.steps += one.steps
+                if probe.lrs.other is not None:
+                    why = f"{probe.lrs.other} writes the LR itself: the trials' LRs are not in force"
+                    return Plan((), True, why, plan.round)
                 bar.update(1, float(lr), float("nan") if one.score is None else one.score)
             self.trials = [replace(t, score=s) for t, s in zip(self.trials, self.short.scores(), strict=True)]
 

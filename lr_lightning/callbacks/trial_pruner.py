@@ -4,10 +4,11 @@ import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._fits import Fits
-from lr_lightning.rules.checks import check_choice, check_count, check_name
+from lr_lightning.callbacks._search_metric import Watch, whole_run
+from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_name
 from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.halving import diverged, judge, rungs
 from lr_lightning.rules.search.rounds import MODES
@@ -30,6 +31,8 @@ class TrialPruner(Callback):
         first: Validations before the first rung.
         eta: The best ``1 / eta`` go on; also the factor between rungs, at least 1.1.
         least: With fewer other trials at a rung nobody is stopped for being worse.
+        strict: Whether a metric that was not logged by the end of the first epoch with a validation is an error;
+            otherwise it is a warning, and no trial is stopped.
 
     Attributes:
         reason: Why the trial was stopped, or ``""``.
@@ -42,19 +45,29 @@ class TrialPruner(Callback):
     """
 
     def __init__(
-        self, monitor: str = "val_loss", mode: str = "min", first: int = 1, eta: float = 2.0, least: int = 3
+        self,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        first: int = 1,
+        eta: float = 2.0,
+        least: int = 3,
+        strict: bool = True,
     ) -> None:
         check_name("monitor", monitor, "the name of a metric")
         check_choice("mode", mode, MODES)
         rungs(first, eta, 1)
         check_count("least", least, 1)
+        check_flag("strict", strict)
         self.monitor, self.mode, self.first, self.eta, self.least = monitor, mode, first, eta, least
+        self.strict = strict
         self._fits = Fits()
         self._begin()
 
     def _begin(self) -> None:
         self.reason = ""
+        self._watch = Watch("TrialPruner", self.monitor)
         self._values: list[float] = []
+        self._told = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier training."""
@@ -81,12 +94,7 @@ class TrialPruner(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop where the rule says so; rank 0 decides for all ranks."""
         here = trials.here()
-        if (
-            here is None
-            or trainer.sanity_checking
-            or trainer.fast_dev_run
-            or self.monitor not in trainer.callback_metrics
-        ):
+        if here is None or trainer.sanity_checking or trainer.fast_dev_run or not self._watch.look(trainer):
             return
         self._values.append(float(trainer.callback_metrics[self.monitor]))
         status, reason = "", ""
@@ -101,13 +109,28 @@ class TrialPruner(Callback):
         trainer.should_stop = True
         rank_zero_info(f"TrialPruner: {status} after {len(self._values)} validations: {reason}")
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of a metric that isn't logged.
+
+        Raises:
+            ValueError: If it isn't and ``strict`` is set; the message names the metrics that are.
+        """
+        missing = self._watch.missing(trainer)
+        if not missing or trials.here() is None:
+            return
+        if self.strict:
+            raise ValueError(missing)
+        if not self._told:
+            self._told = True
+            rank_zero_warn(f"{missing}. No trial is stopped early")
+
     def _judge(self, here: trials.Here, trainer: Trainer) -> tuple[str, str]:
         count, value = len(self._values), self._values[-1]
         finite = [v for v in self._values if math.isfinite(v)]
         best = (min if self.mode == "min" else max)(finite, default=value)
         if diverged(value, self._values[0], best, self.mode):
             return "diverged", f"{self.monitor} went from {self._values[0]:.4g} to {value:.4g}"
-        last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else count + 1
+        last = whole_run(trainer) or count + 1
         if count not in rungs(self.first, self.eta, max(last, count + 1)):
             return "", ""
         trials.report(here, count, value)

@@ -6,11 +6,13 @@ import sys
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from lr_lightning.cli.command_line import COMMANDS, UnknownCommand, command_of, readable, with_overrides
+from lr_lightning.cli.given import Refused, chosen_optimizer, key_of, overrides, swept_lr
 from lr_lightning.cli.settings import check_optimizer, check_settings
+from lr_lightning.rules.checks import nearest
 from lr_lightning.sweeper.isolated import isolated_trials
 
 
@@ -18,19 +20,27 @@ def main() -> None:
     """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    name, *rest = sys.argv[1:] or [""]
-    if name == "info":
+    words = sys.argv[1:]
+    try:
+        name = command_of(words)
+    except UnknownCommand as error:
+        sys.exit(str(error))
+    if COMMANDS.get(name) and {"-h", "--help"} & set(words):
+        print(COMMANDS[name])
+    elif name == "info":
         from lr_lightning.cli.info import info
 
         print(info())
     elif name == "review":
         from lr_lightning.cli.review import review_command
 
-        sys.exit(review_command(rest))
+        sys.exit(review_command(words[1:]))
     elif name == "preview":
-        sys.argv = [sys.argv[0], *rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
+        here = ["hydra.run.dir=.", "hydra.output_subdir=null"]
+        sys.argv = [sys.argv[0], *with_overrides(readable(words[1:]), here)]
         _preview()
     else:
+        sys.argv = [sys.argv[0], *readable(words)]
         _run()
 
 
@@ -64,19 +74,22 @@ def train(cfg: DictConfig) -> float | None:
     from lr_lightning.cli.summary import BestScore, summary
 
     check_settings(cfg)
-    if cfg.seed is not None:
+    if cfg.get("seed") is not None:
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-    callbacks = [instantiate(entry) for entry in _entries(cfg.callbacks)]
-    loggers = [instantiate(entry) for entry in _entries(cfg.logger)]
+    callbacks = [instantiate(entry) for entry in _callbacks(cfg.get("callbacks"))]
+    loggers = [instantiate(entry) for entry in _entries(cfg.get("logger"))]
     data = build(cfg.data)
-    optimizer = instantiate(cfg.optimizer) if cfg.optimizer else None
-    check_optimizer(optimizer, cfg.optimizer)
+    optimizer = instantiate(cfg.optimizer) if cfg.get("optimizer") else None
+    check_optimizer(optimizer, cfg.get("optimizer"))
     model = build(cfg.model, optimizer=optimizer)
     best = BestScore(cfg.score)
     trainer = instantiate(cfg.trainer, callbacks=[*callbacks, best], logger=loggers or False)
-    trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path)
+    trainer.fit(model, datamodule=data, ckpt_path=cfg.get("ckpt_path"))
     if trainer.is_global_zero:
         print(summary(trainer, callbacks, best))
+        if cfg.score not in trainer.callback_metrics:
+            near = nearest(cfg.score, map(str, trainer.callback_metrics))
+            print(f"score={cfg.score} was never logged: the command returns no score{near}")
     score = trainer.callback_metrics.get(cfg.score)
     return None if score is None else float(score)
 
@@ -93,8 +106,7 @@ def build(node: DictConfig, **offered: Any) -> Any:
     # Lightning's own base classes take anything and ignore it.
     takes = {} if init.__module__.startswith("lightning.") else inspect.signature(init).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    overridden = {item.split("=")[0].lstrip("+~") for item in given}
+    overridden = {key_of(item) for item in overrides()}
     kept = {}
     for key, value in node.items():
         name = str(key)
@@ -103,14 +115,44 @@ def build(node: DictConfig, **offered: Any) -> Any:
             kept[name] = value
         else:
             print(f"{node._target_} takes no {name!r}: left out the default {name}={value}")
+    if offered.get("optimizer") is not None and "optimizer" not in takes and (chosen := chosen_optimizer()):
+        raise Refused(
+            f"{node._target_} takes no 'optimizer', so {chosen} can't reach it: give its __init__ an argument "
+            "optimizer, to be called with parameters and lr, or leave the setting out"
+        )
     extra = {k: v for k, v in offered.items() if v is not None and k in takes and k not in kept}
     return instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
 
 
 def _entries(group: DictConfig | None) -> list[DictConfig]:
-    """The entries of a keyed group, without those taken out (null) and a formula that was given nothing to compute."""
-    found = [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
-    return [e for e in found if "expression" not in e or any(e.get(k) for k in ("expression", "preset", "groups"))]
+    """The entries of a keyed group, without those taken out (null)."""
+    return [entry for entry in (group or {}).values() if entry and entry.get("_target_")]
+
+
+def _callbacks(group: DictConfig | None) -> list[DictConfig]:
+    """The callbacks to build: no formula without anything to compute, no range test that would undo a sweep of LRs.
+
+    Raises:
+        Refused: If such a formula was given a setting, which would be dropped.
+    """
+    lr, found = swept_lr(), []
+    for name, entry in (group or {}).items():
+        key = str(name)
+        if not entry or not entry.get("_target_"):
+            continue
+        if "expression" in entry and not any(entry.get(k) for k in ("expression", "preset", "groups")):
+            said = [item for item in overrides() if key_of(item).startswith(f"callbacks.{key}.")]
+            if said:
+                raise Refused(f"{said[0]} has no effect: callbacks.{key} has neither an expression nor a preset")
+        elif lr and entry._target_.startswith("lr_lightning.") and _chooses_lr(entry):
+            print(f"callbacks.{key}, the range test, steps aside: {lr} is swept")
+        else:
+            found.append(entry)
+    return found
+
+
+def _chooses_lr(entry: DictConfig) -> bool:
+    return entry._target_.rsplit(".", 1)[-1] in ("LRRangeTest", "LRSearch") and entry.get("apply") is not False
 
 
 if __name__ == "__main__":

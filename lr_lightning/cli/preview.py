@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.cli.given import Refused
 from lr_lightning.rules.checks import MOST_LR, MOST_STEPS, check_count, check_number, shown
 from lr_lightning.rules.formula.formula import Formula
 from lr_lightning.rules.formula.schedule import Horizon, Schedule
@@ -190,6 +191,10 @@ def _resampled(steps: Sequence[float], lrs: Sequence[float], columns: int, last:
         yield lrs[place]
 
 
+class NoFormula(Refused, FormulaError):
+    """There is nothing to preview."""
+
+
 def preview_command(cfg: Any) -> None:
     """``lr-lightning preview``: print every formula of a composed configuration, and write the HTML page.
 
@@ -207,11 +212,12 @@ def preview_command(cfg: Any) -> None:
 
     formulas: dict[str, Formula] = {}
     for key, entry in (cfg.get("callbacks") or {}).items():
-        if entry and str(entry.get("_target_", "")).rsplit(".", 1)[-1] == "LRFormula":
+        given = entry and any(entry.get(name) for name in ("expression", "preset", "groups"))
+        if given and str(entry.get("_target_", "")).rsplit(".", 1)[-1] == "LRFormula":
             for group, formula in instantiate(entry).formulas.items():
                 formulas[f"{key}{f' [{group}]' if group else ''}: {formula}"] = formula
     if not formulas:
-        raise FormulaError(
+        raise NoFormula(
             "no formula in this configuration; choose callbacks=lr_formula and give callbacks.lr_formula.expression or "
             "callbacks.lr_formula.preset"
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lr_lightning.optim.batches import can_copy, copy_batch
 from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Kept, Snapshot, in_words
@@ -76,10 +77,11 @@ class Loop:
         self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
         if val_loader is not None:
             self.stepper.evaluate_on = list(itertools.islice(iter(val_loader), VALIDATION_BATCHES))
+        self._loader, self._copies = loader, True
         self._iterator, self._batches = iter(loader), list[Any]()
 
     def fetch(self, count: int) -> int:
-        """Keep the batches of the first ``count`` steps, or all that there are; returns how many steps are kept.
+        """Keep the batches of the first ``count`` steps, or all; returns how many steps a sweep cycles through.
 
         Raises:
             ValueError: If there is none.
@@ -87,11 +89,15 @@ class Loop:
         self._batches += itertools.islice(self._iterator, max(0, count * self.accumulate - len(self._batches)))
         if not self._batches:
             raise ValueError("loader is empty: a range test needs at least one batch")
-        return max(1, len(self._batches) // self.accumulate)
+        self._copies = self._copies and can_copy(self._batches[0])
+        if not self._copies:  # those that were looked at would be missing in the order
+            self._iterator = iter(self._loader)
+        return max(1, len(self._batches) // self.accumulate) if self._copies else 1
 
     def take(self, steps: Steps) -> list[float]:
         """One optimizer step at each LR; the losses before them."""
-        self.fetch(steps.first + (steps.cycle or 1))
+        if self._copies:
+            self.fetch(steps.first + (steps.cycle or 1))
         if steps.origin is not None:  # after fetching: a loader may draw from the random numbers that come back
             self.states[steps.origin].restore()
         numbers = steps.batches or ()
@@ -112,11 +118,21 @@ class Loop:
     def _state(self) -> State:
         return State(self.model, self.optimizer, self.loss_fn, self.stepper.scaler)
 
+    def _batch(self, number: int) -> Any:
+        """A copy, for a step may change its batch in place; what can't be copied is fetched anew, the next in order."""
+        if self._copies:
+            return copy_batch(self._batches[number % len(self._batches)])
+        for iterator in (self._iterator, iter(self._loader)):
+            self._iterator = iterator
+            for batch in iterator:
+                return batch
+        raise ValueError("loader gave batches once and is empty when it is started anew")
+
     def _step(self, lr: float, number: int) -> Tensor:
         for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
             set_lr(group, lr * ratio)
         places = range(number * self.accumulate, (number + 1) * self.accumulate)
-        return self.stepper([self._batches[place % len(self._batches)] for place in places])
+        return self.stepper([self._batch(place) for place in places])
 
 
 def range_test(

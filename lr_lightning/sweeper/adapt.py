@@ -36,13 +36,15 @@ def conflicts(config: DictConfig) -> list[str]:
 
 def pruner(metric: str | None, config: DictConfig, mode: str) -> list[str]:
     """The override that adds a ``TrialPruner``, where there is a mapping ``callbacks`` to take it and a metric."""
+    strict = metric != "auto"  # a score that the app makes itself needn't be a metric
     if metric == "auto":
         metric = OmegaConf.select(config, "score", default=None)
     targets = _callbacks(config)
     has_place = OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None))
     if not isinstance(metric, str) or not has_place or any(t.endswith(".TrialPruner") for t in targets.values()):
         return []
-    return [f"+callbacks.lr_trial_pruner={{_target_:lr_lightning.TrialPruner,monitor:{quoted(metric)},mode:{mode}}}"]
+    arguments = f"monitor:{quoted(metric)},mode:{mode},strict:{str(strict).lower()}"
+    return [f"+callbacks.lr_trial_pruner={{_target_:lr_lightning.TrialPruner,{arguments}}}"]
 
 
 def bracket_first(sweep: Any, settings: SearchSettings, repeat: list[str]) -> SearchSettings:

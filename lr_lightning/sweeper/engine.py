@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lr_lightning.rules.search.effect import without_effect
 from lr_lightning.rules.search.rounds import Plan, SearchSettings, Trial, next_round
 from lr_lightning.sweeper.journal import Journal, plan_record
 
@@ -12,6 +13,10 @@ log = logging.getLogger(__name__)
 Job = dict[str, Any]
 Launch = Callable[[list[Job]], None]
 Report = Callable[[Plan, str], None]
+
+
+class SearchRefused(ValueError):
+    """What the user asked for can't be searched; no job has run."""
 
 
 class SearchFailed(RuntimeError):
@@ -47,6 +52,8 @@ def run_search(
         trials = journal.trials()
         plan = next_round(settings, trials)
         _log(settings, plan, trials)
+        if note := effect(settings, journal):
+            log.warning("%s", note)
         report(plan, "done" if plan.done else "running")
         if plan.done:
             journal.write("done", plan_record(plan))
@@ -84,11 +91,14 @@ def _finish_round(journal: Journal, plan: Mapping[str, Any], repeats: Sequence[S
 def _refuse_hopeless(journal: Journal) -> None:
     """A broken app fails in every trial: say so at once instead of spending the budget on it."""
     trials = journal.of("trial")
-    for line in trials:
-        if line["status"] == "no_score":
-            raise SearchFailed(f"trial {line['job']} gave no score: {line['reason']}")
     if all(line["status"] == "crashed" for line in trials):
         raise SearchFailed(f"all {len(trials)} trials of the first round crashed; the first: {trials[0]['reason']}")
+
+
+def effect(settings: SearchSettings, journal: Journal) -> str:
+    """A sentence if nothing that is searched has an effect on the score."""
+    lines = [(tuple(line["values"]), tuple(line["repeat"]), line["score"]) for line in journal.of("trial")]
+    return without_effect([axis.name.lstrip("+") for axis in settings.axes], lines)
 
 
 def _log(settings: SearchSettings, plan: Plan, trials: Sequence[Trial]) -> None:

@@ -21,7 +21,7 @@ def write_rows(folder: Path, names: list[str], lines: Sequence[Mapping[str, Any]
     from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 
     for line in lines:
-        run = folder / str(line["job"])
+        run = _folder_of(folder, line)
         if list(run.glob(f"events.*{_SUFFIX}")):
             continue
         values = dict(zip(names, line["values"], strict=True))
@@ -31,6 +31,12 @@ def write_rows(folder: Path, names: list[str], lines: Sequence[Mapping[str, Any]
             summaries.append(_scalar(line["score"]))
         end = STATUS_SUCCESS if line["score"] is not None else STATUS_FAILURE
         _write(run, [*summaries, _session_end(end)])
+
+
+def _folder_of(folder: Path, line: Mapping[str, Any]) -> Path:
+    """The trial's own folder, whatever it is called; where that is unknown, what Hydra calls it by default."""
+    output = Path(str(line.get("output") or "")).absolute()
+    return output if line.get("output") and output.is_dir() else folder / str(line["job"])
 
 
 def _session_end(status: int) -> Any:

@@ -88,14 +88,14 @@ def outcome(value: Any, key: str | None = None, verdict: Mapping[str, Any] | Non
     if isinstance(value, Mapping):
         if key not in value:
             known = ", ".join(map(str, value))
-            return _none("no_score", f"the task returned a mapping ({known}); name its score: hydra.sweeper.score=…")
+            return _none("crashed", f"the task returned a mapping ({known}); name its score: hydra.sweeper.score=…")
         value = value[key]
     if value is None:
-        return _none("no_score", "the task returned None; it must return the score of the trial")
+        return _none("crashed", "the task returned None; it must return the score of the trial")
     try:
         score = float(value)
     except (TypeError, ValueError):
-        return _none("no_score", f"the task returned {type(value).__name__}, not a number")
+        return _none("crashed", f"the task returned {type(value).__name__}, not a number")
     if not math.isfinite(score):
         return _none("diverged", f"the score is {score}")
     if verdict is not None:

@@ -17,6 +17,9 @@ from lr_lightning.sweeper.files import append_line, plain, read_json, read_lines
 from lr_lightning.sweeper.job import outcome_file, started_file
 from lr_lightning.sweeper.trial import Here
 
+SHARED = ".search"
+"""Folder in the sweep's, shared by its trials."""
+
 _NUMBER = (int, float)
 _KEYS: dict[str, dict[str, Any]] = {
     "range_test_launch": {"job": int},
@@ -45,7 +48,7 @@ class Journal:
     @property
     def folder(self) -> Path:
         """Shared by the trials: outcomes, curves and verdicts."""
-        return self.path.parent / ".search"
+        return self.path.parent / SHARED
 
     def write(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append a line; it is on disk when this returns."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from lr_lightning.reporting.files import replace_file
 from lr_lightning.rules.search.rounds import Plan, SearchSettings, surrogate
+from lr_lightning.sweeper.engine import effect
 from lr_lightning.sweeper.hparams import write_rows
 from lr_lightning.sweeper.journal import Journal
 
@@ -23,7 +24,7 @@ def summary(settings: SearchSettings, plan: Plan, journal: Journal, status: str)
     Returns:
         ``best_params`` (from all trials together, not always a point that was tried), ``best_value`` (the score to
         expect there), ``interval`` of the first parameter, ``best_trial`` (the best point that was tried, averaged
-        over its repeats), counts, and the reason of the end.
+        over its repeats), counts, the reason of the end, and a note if the scores depend on nothing that was searched.
     """
     names = [axis.name.lstrip("+") for axis in settings.axes]
     lines = journal.of("trial")
@@ -40,6 +41,7 @@ def summary(settings: SearchSettings, plan: Plan, journal: Journal, status: str)
         "rounds": len(journal.of("round")),
         "trials": len(lines),
         **counts,
+        **({"note": note} if (note := effect(settings, journal)) else {}),
     }
 
 

@@ -1,6 +1,6 @@
 """Training after a range test is training without one, bit for bit, whatever module, optimizer, schedule and data hold.
 
-Combinations are generated; ``pytest -m slow`` runs 320 of them, each commit a part.
+Combinations are generated; ``pytest -m slow`` runs 300 and more of them, each commit a part.
 """
 
 import random
@@ -65,7 +65,10 @@ def trail(combination, test=None):
 
 
 def check(combination):
-    checked.add(str(sorted(combination.items())))
+    name = str(sorted(combination.items()))
+    if name in checked:
+        return
+    checked.add(name)
     test = LRRangeTest(min_lr=1e-5, max_lr=0.1, num_steps=12, budget=0, apply=False, progress_bar=False)
     tested, plain = trail(combination, test), trail(combination)
     assert test.result.steps >= 6
@@ -93,7 +96,7 @@ def test_no_trace_in_a_part_of_the_matrix(combination):
 @pytest.mark.slow
 def test_no_trace_in_the_matrix():
     checked.clear()
-    many(320)(given(combinations)(check))()
+    many(450)(given(combinations)(check))()
     assert len(checked) >= 300
 
 

@@ -201,8 +201,7 @@ def hide(path):
     if owners[0] == "lightning":
         module = sys.modules.get(".".join(owners))
         if module is None:  # of a class
-            from lightning.pytorch.utilities.combined_loader import CombinedLoader
-            delattr(CombinedLoader, name)
+            delattr(getattr(sys.modules[".".join(owners[:-1])], owners[-1]), name)
         else:
             delattr(module, name)
         return

@@ -18,7 +18,7 @@ from lr_lightning.cli import app
 from lr_lightning.cli.preview import preview_command
 from lr_lightning.cli.settings import check_optimizer, check_settings
 from lr_lightning.sweeper.adapt import quoted
-from lr_lightning.sweeper.sweep import settings_from
+from lr_lightning.sweeper.arguments import settings_from
 from tests.helpers import wrong
 
 WRONG = [

@@ -217,6 +217,34 @@ def test_it_is_public_and_lazy():
     assert lr_lightning.range_test is range_test
 
 
+def test_the_callers_batches_are_never_changed_and_each_step_gets_a_whole_one():
+    def out_of_place(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"] / 10), batch["y"])
+
+    def in_place(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"].div_(10)), batch.pop("y"))
+
+    batches = [{"x": 10 * x, "y": y} for x, y in data()]
+    before = copy.deepcopy(batches)
+    found = [range_test(*build(), loss, batches) for loss in (out_of_place, in_place)]
+    assert found[0].losses == found[1].losses
+    assert same(before, batches)
+
+
+def test_batches_that_cannot_be_copied_are_fetched_anew():
+    class Streams:
+        def __iter__(self):
+            yield from ((x, y, (n for n in range(3))) for x, y in data())
+
+    def reads(model, batch):
+        assert sum(batch[2]) == 3, "the batch's generator has been read before"
+        return loss_fn(model, batch[:2])
+
+    result = range_test(*build(), reads, Streams())
+    assert result.ok
+    assert result.cycle == 1
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra_plugins.lr_lightning_plugins.coarse_to_fine import CoarseToFineConf
 
-from lr_lightning.sweeper.sweep import settings_from
+from lr_lightning.sweeper.arguments import settings_from
 from tests.helpers.search_runs import SMALL, ran, results, search, trials
 
 BAD = ("crash_above=0.5", "nan_above=0.05", "noise=0.02")

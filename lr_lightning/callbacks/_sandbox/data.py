@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
 from lr_lightning.callbacks._traces import MACHINERY
@@ -80,8 +79,3 @@ def datasets(loader: Any) -> Iterator[Any]:
     while dataset is not None and hasattr(dataset, "__dict__"):
         yield dataset
         dataset = getattr(dataset, "dataset", None)
-
-
-def clone_batch(item: Any) -> Any:
-    """A copy of a batch: a step may change its own in place."""
-    return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else copy.copy(x), item)

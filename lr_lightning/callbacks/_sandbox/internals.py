@@ -22,6 +22,8 @@ METRICS = (
         for name in ("_Metadata.forked_name", "_ResultCollection.metrics")
     ),
 )
+METRIC_FIELDS = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics")
+STEP_COUNTERS = (("automatic_optimization", "optim_progress"), ("manual_optimization", "optim_step_progress"))
 CONNECTOR = ("_progress_bar_metrics", "_logged_metrics", "_callback_metrics", "_current_fx", "_first_loop_iter")
 SANDBOX = (
     *STEP,
@@ -32,6 +34,8 @@ SANDBOX = (
         f"trainer.fit_loop.epoch_loop.{name}"
         for name in ("advance", "batch_progress", "total_batch_idx", "_should_accumulate", "_update_learning_rates")
     ),
+    *(f"trainer.fit_loop.epoch_loop.{kind}.{name}" for kind, name in STEP_COUNTERS),
+    "trainer.fit_loop.epoch_loop._accumulated_batches_reached",
     "trainer.fit_loop.epoch_loop._num_ready_batches_reached",
     "trainer.fit_loop.epoch_loop.val_loop._combined_loader",
     "trainer.lightning_module._on_before_batch_transfer",

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
 from lr_lightning.optim.rng import Restore
 from lr_lightning.rules.range_test import protocol
+from lr_lightning.rules.range_test.analyze import overruled
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
 from lr_lightning.rules.range_test.result import RangeTestResult
 
@@ -31,7 +34,7 @@ class Driver:
         box, accumulate = self._box, self._box.trainer.accumulate_grad_batches
         if steps.origin is not None:
             self._states[steps.origin]()
-        box.use(steps.first * accumulate, (steps.cycle or 0) * accumulate, steps.index * accumulate)
+            box.use(steps.first * accumulate, (steps.cycle or 0) * accumulate, steps.index * accumulate)
         losses = take_steps(box, self._probe, steps.lrs)
         if steps.keep is not None:
             self._states[steps.keep] = box.state()
@@ -42,6 +45,11 @@ class Driver:
 
 def run(box: Sandbox, probe: Probe, settings: SweepSettings, training: Training, report: Report) -> RangeTestResult:
     """Sweep and read the curve."""
+    if settings.num_batches is not None and not box.can_keep_batches:
+        rank_zero_info("LRRangeTest: batches can't be copied, so each step gets a new one (num_batches=None)")
+        settings = replace(settings, num_batches=None)
     driver = Driver(box, probe, report)
     result = protocol.carry_out(protocol.range_test(settings, training), driver.take)
+    if probe.lrs.other is not None:
+        result = overruled(result, probe.lrs.other)
     return replace(result, batch_size=probe.step_samples)

@@ -8,24 +8,21 @@ whatever happened inside.
 
 import contextlib
 import copy
-import inspect
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
-from lr_lightning.callbacks._sandbox.data import clone_batch, samplers, state_of_data, twin
+from lr_lightning.callbacks._sandbox.data import samplers, state_of_data, twin
+from lr_lightning.callbacks._sandbox.muted import muted_callbacks, muted_logger
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
 from lr_lightning.callbacks._traces import MACHINERY, warn_of_traces
+from lr_lightning.optim.batches import can_copy, copy_batch
 from lr_lightning.optim.rng import Restore, rng_state
 from lr_lightning.optim.snapshot import Snapshot
 
@@ -33,7 +30,6 @@ from lr_lightning.optim.snapshot import Snapshot
 _DataLoaderIterDataFetcher = _internals.find("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher")
 _TrainingEpochLoop = _internals.find("lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop")
 _select_data_fetcher = _internals.find("lightning.pytorch.loops.utilities._select_data_fetcher")
-_call_strategy_hook = _internals.find("lightning.pytorch.trainer.call._call_strategy_hook")
 
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = _internals.CONNECTOR
@@ -53,19 +49,24 @@ class Sandbox:
     Attributes:
         passes: How often the training data were started anew.
         val_loader: The fit's combined validation loader, or None.
+        on_put_back: Called when a state has been put back.
     """
 
-    def __init__(self, trainer: Trainer, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self, trainer: Trainer, fits_own: Any, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]
+    ) -> None:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
-        self.val_loader, self.passes = val_loader, 0
+        self._fits_own, self.val_loader, self.passes = fits_own, val_loader, 0
+        self.on_put_back: Callable[[], None] = lambda: None
         self._kept: list[Any] = []
-        self._first, self._count, self._position = 0, 0, 0
+        self._first, self._count, self._position, self._taken = 0, 0, 0, 0
         # Before the first fetch: an iterable may train the model, or play with it.
         self.start = take_snapshot()
         self._rng = rng_state()
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
+        self._open_loop()
 
     def use(self, first: int, count: int, position: int = 0) -> None:
         """Cycle through ``count`` batches from number ``first`` on; the next one is ``first + position % count``.
@@ -74,6 +75,15 @@ class Sandbox:
         be cycled and go on. ``count=0`` ends the cycling: the following batches are fetched and not kept.
         """
         self._first, self._count, self._position = first, count, position
+        seen, total = self.trainer.fit_loop.epoch_loop.batch_progress.current, self.trainer.num_training_batches
+        seen.ready = seen.started = seen.processed = seen.completed = int(position % total)
+
+    @property
+    def can_keep_batches(self) -> bool:
+        """Whether batches can be copied, and so be shown again; looks at the first one."""
+        if not isinstance(self._fetcher, _DataLoaderIterDataFetcher) and not self._kept:
+            self._kept.append(self._fetch())
+        return can_copy(self._kept[:1])
 
     def micro_batch(self) -> None:
         """One training batch on Lightning's own path.
@@ -82,12 +92,18 @@ class Sandbox:
         A StopIteration must not get out: it would end the fit's own epoch. It comes from a training step that reads
         ``dataloader_iter`` beyond its end, or from an ``on_train_batch_start`` that returns -1: no batch, then.
         """
-        owns_data = isinstance(self._fetcher, _DataLoaderIterDataFetcher)
+        owns_data, loop = isinstance(self._fetcher, _DataLoaderIterDataFetcher), self.trainer.fit_loop.epoch_loop
         if owns_data and self._fetcher.done:
             self._restart_data()
+        seen = loop.batch_progress.current
+        if seen.ready >= self.trainer.num_training_batches:  # batch_idx stays within the epoch
+            seen.ready = seen.started = seen.processed = seen.completed = 0
+        self._taken += 1
         try:
-            self.trainer.fit_loop.epoch_loop.advance(self._fetcher if owns_data else self)  # type: ignore[arg-type]
-        except StopIteration:
+            loop.advance(self._fetcher if owns_data else self)  # type: ignore[arg-type]
+        except StopIteration as end:
+            if not _is_lightnings(end):
+                raise RuntimeError("the training step raised StopIteration: an iterator of its own has ended") from end
             if owns_data:
                 self._restart_data()
         if self.trainer.world_size == 1 and self.trainer.received_sigterm:
@@ -99,15 +115,28 @@ class Sandbox:
         return not self.trainer.fit_loop.epoch_loop._should_accumulate()
 
     def state(self) -> Restore:
-        """Remember weights, optimizers and RNGs as they are now; the returned function puts them back."""
-        snapshot, reset_rng = self._take_snapshot(), rng_state()
-        return lambda: self._put_back(snapshot, reset_rng)
+        """Remember weights, optimizers, RNGs and the place in the data; the returned function puts them back."""
+        snapshot, reset_rng, place = self._take_snapshot(), rng_state(), (self._first, self._count, self._position)
+
+        def put_back() -> None:
+            self._put_back(snapshot, reset_rng)
+            self.use(*place)
+
+        return put_back
 
     def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
         snapshot.restore()
-        self.trainer.fit_loop.epoch_loop = _fresh_loop(self.trainer)
-        self.trainer._logger_connector._first_loop_iter = None
+        self._open_loop()
+        self.on_put_back()
         reset_rng()
+
+    def _open_loop(self) -> None:
+        loop = _fresh_loop(self.trainer, self._fits_own)
+        self._taken = 0
+        # Not by batch_idx, which stays within the epoch: windows of accumulation stay whole.
+        loop._accumulated_batches_reached = lambda: self._taken % self.trainer.accumulate_grad_batches == 0
+        self.trainer.fit_loop.epoch_loop = loop
+        self.trainer._logger_connector._first_loop_iter = None
 
     def rewind(self) -> None:
         """Back to the weights, optimizers and RNGs that the sandbox started with."""
@@ -121,14 +150,15 @@ class Sandbox:
     def __next__(self) -> tuple[Any, int, int]:
         """The next batch, for Lightning's loop."""
         if not self._count:
-            return self._fetch()  # type: ignore[no-any-return]
+            self._position += 1
+            return self._kept.pop(0) if self._kept else self._fetch()  # type: ignore[no-any-return]
         index = self._first + self._position % self._count
         total = self.trainer.num_training_batches
         index = int(index % total) if total < float("inf") else index
         while len(self._kept) <= index:
-            self._kept.append(clone_batch(self._fetch()))
+            self._kept.append(self._fetch())
         self._position += 1
-        return clone_batch(self._kept[index])  # type: ignore[no-any-return]
+        return copy_batch(self._kept[index])  # type: ignore[no-any-return]
 
     def _fetch(self) -> Any:
         try:
@@ -153,6 +183,14 @@ class Sandbox:
     def close(self) -> None:
         """Shut down the workers that this sandbox started."""
         self._fetcher.teardown()
+
+
+def _is_lightnings(end: StopIteration) -> bool:
+    """Whether Lightning ends an epoch with it (or hands on that the data have ended), and not the user's step."""
+    trace = end.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
 
 
 @contextlib.contextmanager
@@ -190,11 +228,13 @@ def sandbox(
 
     with contextlib.ExitStack() as undo:
         undo.callback(rng_state())
-        combined, val_loader = trainer.fit_loop._combined_loader, trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        fits_own, combined = trainer.fit_loop.epoch_loop, trainer.fit_loop._combined_loader
+        val_loader = fits_own.val_loop._combined_loader
         data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         _swap(undo, trainer, probe, how.kept(trainer.callbacks))
-        running = Sandbox(trainer, loader, val_loader, take_snapshot)
+        running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot)
+        running.on_put_back = getattr(probe, "begin", running.on_put_back)
         undo.callback(warn_of_traces, running.start, data)
         undo.callback(data.restore)
         undo.callback(running.rewind)
@@ -203,7 +243,7 @@ def sandbox(
 
 
 def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: Sequence[Callback]) -> None:
-    connector = trainer._logger_connector
+    connector, callbacks = trainer._logger_connector, trainer.callbacks
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
         (trainer, _TRAINER_FIELDS),
@@ -211,28 +251,23 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: S
     ):
         for name in names:
             undo.callback(setattr, owner, name, getattr(owner, name))
-    trainer.fit_loop.epoch_loop = _fresh_loop(trainer)
-    trainer.callbacks = [
-        probe,
-        *(c if c in kept else _muted(c) for c in trainer.callbacks if c in kept or isinstance(c, ProgressBar)),
-    ]
-    trainer.loggers = [DummyLogger()] if trainer.loggers else []
+    trainer.callbacks = [probe]
+    for callback in callbacks:
+        trainer.callbacks += [callback] if any(callback is one for one in kept) else muted_callbacks([callback])
+    trainer.loggers = [muted_logger(logger) for logger in trainer.loggers]
     trainer.profiler = PassThroughProfiler()
-    connector._progress_bar_metrics, connector._logged_metrics, connector._callback_metrics = {}, {}, {}
+    for name in _internals.METRIC_FIELDS:
+        setattr(connector, name, dict(getattr(connector, name)))  # what was logged so far can be read
     connector._first_loop_iter = None
 
 
-def _muted(bar: Any) -> Callback:
-    """The same progress bar without its hooks: RichProgressBar's own thread looks for it in the trainer."""
-    hooks: dict[str, Any] = {name: lambda *_, **__: None for name in dir(Callback) if name.startswith("on_")}
-    muted: Callback = object.__new__(type(f"Muted{type(bar).__name__}", (type(bar),), hooks))
-    muted.__dict__ = bar.__dict__
-    return muted
-
-
-def _fresh_loop(trainer: Trainer) -> Any:
-    old = trainer.fit_loop.epoch_loop
-    loop = _TrainingEpochLoop(trainer, old.min_steps, old.max_steps)
+def _fresh_loop(trainer: Trainer, fits_own: Any) -> Any:
+    """A loop in the place of the fit's own: its counters go on from there, apart."""
+    loop = _TrainingEpochLoop(trainer, fits_own.min_steps, fits_own.max_steps)
+    loop._batches_that_stepped = fits_own._batches_that_stepped
+    for kind, name in _internals.STEP_COUNTERS:
+        setattr(getattr(loop, kind), name, copy.deepcopy(getattr(getattr(fits_own, kind), name)))
+    loop.batch_progress.total = copy.deepcopy(fits_own.batch_progress.total)
     loop._update_learning_rates = lambda *_, **__: None  # schedulers stay visible to the module but aren't stepped
     loop._num_ready_batches_reached = lambda: False  # no epoch end: accumulation windows stay whole
     return loop
@@ -274,58 +309,3 @@ def _twin_loader(combined: Any, isolate_data: bool) -> Any:
     copied._iterator = None
     copied.flattened = [twin(loader, isolate_data) for loader in combined.flattened]
     return copied
-
-
-class Validation:
-    """Mean validation loss of the running weights on a few fixed batches.
-
-    Args:
-        box: The running sandbox.
-        num_batches: How many of the first validation batches are used.
-
-    Raises:
-        ValueError: If there are no validation data.
-    """
-
-    def __init__(self, box: Sandbox, num_batches: int) -> None:
-        if box.val_loader is None:
-            raise ValueError('evaluate="val" needs a val_dataloader; this fit has none')
-        self._trainer = box.trainer
-        loaders = [twin(loader, isolate_data=False) for loader in box.val_loader.flattened]
-        self._batches = list(itertools.islice(itertools.chain.from_iterable(loaders), num_batches))
-        if not self._batches:
-            raise ValueError('evaluate="val" needs at least one validation batch; the val_dataloader gave none')
-
-    @torch.no_grad()
-    def __call__(self) -> list[tuple[torch.Tensor, Any]]:
-        """Each batch's loss with the batch, in evaluation mode; the modules' modes come back.
-
-        Raises:
-            ValueError: If ``validation_step`` doesn't return its loss.
-        """
-        trainer, module = self._trainer, self._trainer.lightning_module
-        modes = [(m, m.training) for m in module.modules()]
-        trainer.validating = True
-        module.eval()
-        try:
-            return [(self._loss(index, clone_batch(batch)), batch) for index, batch in enumerate(self._batches)]
-        finally:
-            trainer.training = True
-            for submodule, mode in modes:
-                submodule.training = mode
-
-    def _loss(self, index: int, batch: Any) -> torch.Tensor:
-        trainer = self._trainer
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
-        batch = _call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
-        assert trainer._results is not None
-        trainer._results.batch = batch
-        takes_index = len(inspect.signature(trainer.lightning_module.validation_step).parameters) > 1
-        output = _call_strategy_hook(trainer, "validation_step", batch, *((index,) if takes_index else ()))
-        loss = output.get("loss") if isinstance(output, dict) else output
-        if not isinstance(loss, torch.Tensor):
-            raise ValueError(
-                f'evaluate="val" reads the loss that validation_step returns; it returned {type(output).__name__}'
-            )
-        return loss.detach().mean()

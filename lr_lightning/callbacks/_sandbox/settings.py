@@ -165,6 +165,30 @@ class RangeTestSettings(SweepSettings):
         return {**super().record(), **own, "at_epochs": list(self.at_epochs)}
 
 
+def check_optimizers(owner: str, optimizers: Sequence[Any], force: bool = False, hint: str = "") -> None:
+    """Refuse optimizers whose LR can't be found by trying.
+
+    Args:
+        owner: The callback, for the message.
+        optimizers: Those to sweep.
+        force: Take those whose LR is there but is no step size.
+        hint: What the message adds for those.
+
+    Raises:
+        ValueError: If there is none, one has no LR (``lr=None``), or its LR isn't a step size; the message names it.
+    """
+    inner = [unwrap(optimizer) for optimizer in optimizers]
+    if not inner or all(type(optimizer).__name__ == "_MockOptimizer" for optimizer in inner):  # Lightning's for none
+        raise ValueError(f"{owner} needs an optimizer: configure_optimizers of this module returns none")
+    for optimizer in inner:
+        name = type(optimizer).__name__
+        if any(group.get("lr") is None for group in optimizer.param_groups):
+            raise ValueError(f"{owner} can't test {name}: its lr is None, it finds its step size itself")
+        why = why_lr_is_no_step_size(optimizer)
+        if why and not force:
+            raise ValueError(f"{owner} can't test this optimizer: {why}{hint}")
+
+
 def why_lr_is_no_step_size(optimizer: Any) -> str | None:
     """Why a range test says nothing about this optimizer; None if its LR is a step size.
 

@@ -1,6 +1,7 @@
 """Optimizer steps at given LRs inside of a sandbox, with the losses of all ranks read once a window."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +9,28 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.memory import is_oom_error
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
-from lr_lightning.callbacks._sandbox.sandbox import Sandbox, Validation
+from lr_lightning.callbacks._sandbox.backward import BackwardLosses
+from lr_lightning.callbacks._sandbox.ladder_lrs import LadderLRs
+from lr_lightning.callbacks._sandbox.sandbox import Sandbox
+from lr_lightning.callbacks._sandbox.validation import Validation
 from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import param_groups
+from lr_lightning.optim.snapshot.tensors import local
+from lr_lightning.rules.range_test.curve import breaks_off
 
 MAX_SKIPPED = 20
 """Optimizer steps in a row that a GradScaler may skip; its scale has then fallen by a million: gradients are bad."""
+
+MAX_BATCHES = 1000
+"""Batches that manual optimization may take for one step: nobody accumulates more, and a step that never comes ends."""
+
+PATIENCE = 100
+"""Batches after which a step of one optimizer is enough: another may step once an epoch, or never."""
 
 
 class Probe(Callback):
@@ -28,55 +42,85 @@ class Probe(Callback):
         capacity: Most optimizer steps between two :meth:`read`.
 
     Attributes:
+        lrs: Who writes the LRs.
+        losses: The losses read in the series of steps under way.
         step_samples: Samples in the first optimizer step, of all ranks; known after the first :meth:`read`.
         has_loss: Whether the step under way has had a training loss.
+        stepped: Numbers of the swept optimizers that have stepped in the row under way.
     """
 
     def __init__(self, trainer: Trainer, optimizers: Sequence[Any], capacity: int) -> None:
-        schedulers = all_schedulers(trainer)
-        reference = param_groups.reference_lr(optimizers, schedulers)
-        self._groups = [
-            (group, peak / reference)
-            for optimizer in optimizers
-            for group, peak in zip(optimizer.param_groups, param_groups.peak_lrs(optimizer, schedulers), strict=True)
-        ]
+        self.lrs = LadderLRs(optimizers, all_schedulers(trainer))
         self._device = trainer.strategy.root_device
         dtype = torch.float32 if self._device.type == "mps" else torch.float64
-        self._sums = torch.zeros(capacity, 2, device=self._device, dtype=dtype)  # sum of loss * samples, of samples
+        # Sum of loss * samples, of samples; a row more for the step that looks who else writes the LR.
+        self._sums = torch.zeros(capacity + 1, 2, device=self._device, dtype=dtype)
         self._weigh = trainer.world_size > 1 or trainer.accumulate_grad_batches > 1
-        self.lr = reference
+        self.lr = self.lrs.reference
         self.evaluate: Validation | None = None
         self.row = 0
-        self.steps = 0
         self.step_samples = 0
         self.has_loss = False
+        self.stepped: set[int] = set()
+        self.losses: list[float] = []
+        self.backward = BackwardLosses()
         self._samples = 0
         self._reads_iterator = is_param_in_hook_signature(
             trainer.lightning_module.training_step, "dataloader_iter", explicit=True
         )
+        swept = [param_groups.unwrap(optimizer) for optimizer in optimizers]
+        self._swept = len(swept)
+        others = [o for o in map(param_groups.unwrap, trainer.optimizers) if not any(o is one for one in swept)]
+        self._largest = _largest_weight(swept)
         self._hooks = [
-            param_groups.unwrap(optimizer).register_step_post_hook(self._count_step) for optimizer in optimizers
+            optimizer.register_step_post_hook(self._step_counter(number, number < len(swept)))
+            for number, optimizer in enumerate([*swept, *others])
         ]
+        self._optimizers = swept
 
-    def _count_step(self, *_: Any) -> None:
-        self.steps += 1
+    def _step_counter(self, number: int, swept: bool) -> Any:
+        def count(*_: Any) -> None:
+            self.backward.stepped(number, swept)
+            if swept:
+                self.stepped.add(number)
+                self.lrs.check(number)
+
+        return count
+
+    @property
+    def complete(self) -> bool:
+        """Whether each swept optimizer has stepped."""
+        return len(self.stepped) == self._swept
 
     def close(self) -> None:
         """Take the step counters off the optimizers."""
         for hook in self._hooks:
             hook.remove()
 
+    def begin(self) -> None:
+        """Another series of steps begins, from a state that was put back."""
+        self.losses = []
+        self.lrs.begin()
+        self.backward.begin()
+        self._sums.zero_()
+        self.row, self.has_loss, self.stepped = 0, False, set()
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        for group, ratio in self._groups:
-            param_groups.set_lr(group, self.lr * ratio)
+        self.lrs.write(self.lr)
+        self.backward.last = None
         if not self._reads_iterator:
             self._count_samples(batch)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self.backward.saw(trainer, loss)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, Tensor):
+        taken = self.backward.take()
+        loss = loss if isinstance(loss, Tensor) else taken
+        if loss is None:
             return
         self.has_loss = True
         if self._reads_iterator:  # only now is it known which batch the step has read
@@ -108,11 +152,11 @@ class Probe(Callback):
     def next_row(self) -> None:
         """Close a step's losses."""
         self.row += 1
-        self.has_loss = False
+        self.has_loss, self.stepped = False, set()
 
     def drop_row(self) -> None:
         """Forget the losses of a step that the GradScaler skipped; a validation loss from before it stays true."""
-        self.has_loss = False
+        self.has_loss, self.stepped = False, set()
         if self.evaluate is None:
             self._sums[self.row].zero_()
 
@@ -124,7 +168,25 @@ class Probe(Callback):
         rows = trainer.strategy.reduce(window, reduce_op="sum").tolist()
         if not self.step_samples:
             self.step_samples = round(rows[0][1] * self._share(trainer) * _replicas(trainer) / trainer.world_size)
-        return [total / weight if weight else float("nan") for total, weight in rows]
+        found = [total / weight if weight else float("nan") for total, weight in rows]
+        self.losses += found
+        return found
+
+    def diverging(self, trainer: Trainer) -> list[float] | None:
+        """What a step that raised leaves of the series: the losses not yet read, then NaN; None: no divergence.
+
+        Several ranks may have raised or not, and there is no collective in which they could agree on it: None.
+        """
+        if trainer.world_size > 1:
+            return None
+        if self.evaluate is not None:
+            self.row += 1  # its loss is from before the step
+        found = self.read(trainer) if self.row else []
+        if self.evaluate is None and not self._weigh and self.backward.last is not None:
+            found.append(float(self.backward.last.mean()))
+            self.losses.append(found[-1])
+        before, now = float(self._largest), float(_largest_weight(self._optimizers))
+        return [*found, math.nan] if breaks_off(self.losses, now / before if before else now) else None
 
 
 def _replicas(trainer: Trainer) -> int:
@@ -140,6 +202,13 @@ def samples_in(batch: Any) -> int:
     return 1
 
 
+def _largest_weight(optimizers: Sequence[Any]) -> Tensor:
+    """The largest weight, on the device: nothing waits for it."""
+    weights = [p.detach() for o in optimizers for group in o.param_groups for p in group["params"] if p.numel()]
+    largest = [local(weight).abs().max().float() for weight in weights if local(weight).numel()]
+    return torch.stack([one.to(largest[0].device) for one in largest]).max() if largest else torch.ones(())
+
+
 def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
     """One optimizer step at each LR; the loss of each is that before its step.
 
@@ -149,41 +218,58 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
         lrs: The LRs, in order, at most as many as the probe has room for.
 
     Returns:
-        The losses, read at once. NaN ends them where a GradScaler skipped step after step. All ranks hold the same.
+        The losses, read at once. NaN ends them where a GradScaler skipped step after step, or where a step raised
+        because the training had diverged; they are fewer where somebody else writes the LR. All ranks hold the same.
 
     Raises:
         RuntimeError: If the training step gives no loss, or no optimizer step comes about.
     """
-    for lr in lrs:
-        probe.lr = lr
-        stepped = _one_step(box, probe)
-        probe.next_row()
-        if not stepped:
-            break
-    return probe.read(box.trainer)
+    with probe.lrs.held():
+        for lr in lrs:
+            probe.lr = lr
+            try:
+                stepped = _one_step(box, probe)
+            except Exception as error:
+                found = None if _is_no_divergence(error) else probe.diverging(box.trainer)
+                if found is None:
+                    raise
+                return found if len(found) <= len(lrs) else [*found[: len(lrs) - 1], math.nan]
+            probe.next_row()
+            if not stepped or probe.lrs.suspected:
+                break
+        if probe.lrs.suspected and probe.lrs.other is None:
+            with probe.lrs.watched():
+                _one_step(box, probe)
+            probe.drop_row()
+        return probe.read(box.trainer)
+
+
+def _is_no_divergence(error: Exception) -> bool:
+    return isinstance(error, (SIGTERMException, MisconfigurationException)) or is_oom_error(error)
 
 
 def _one_step(box: Sandbox, probe: Probe) -> bool:
-    """Batches until the optimizer has stepped on a loss. False: a GradScaler skipped step after step.
+    """Batches until the optimizers have stepped on a loss. False: a GradScaler skipped step after step.
 
     A window without a loss (``training_step`` returned None) or without a step (an overflow) counts for nothing: the
-    same LR gets another.
+    same LR gets another. Manual optimization steps when it likes.
     """
-    before, windows = probe.steps, 0
+    automatic, windows = box.trainer.lightning_module.automatic_optimization, 0
+    most = MAX_SKIPPED if automatic else MAX_BATCHES
     probe.validate()
-    while windows < MAX_SKIPPED:
+    while windows < most:
         box.micro_batch()
         if not box.window_closed:
             continue
         windows += 1
-        if probe.steps > before and probe.has_loss:
+        if probe.has_loss and (probe.complete or (probe.stepped and windows >= PATIENCE)):
             return True
-        if box.trainer.lightning_module.automatic_optimization:
+        if automatic:
             probe.drop_row()
     if getattr(box.trainer.precision_plugin, "scaler", None) is None:
-        what = "no loss" if probe.steps > before else "no optimizer step"
+        what = "no loss" if probe.stepped else "no optimizer step"
         raise RuntimeError(
-            f"{what} in {MAX_SKIPPED} training batches: the range test has no curve. Does training_step return None, "
+            f"{what} in {most} training batches: the range test has no curve. Does training_step return None, "
             "or (manual optimization) step another optimizer than the one that is swept?"
         )
     return False

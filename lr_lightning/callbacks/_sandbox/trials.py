@@ -52,7 +52,10 @@ class ShortTrials:
         losses: list[float] = []
         while len(losses) < self.steps and one.status == "completed":
             first, asked = len(losses), min(self.window, self.steps - len(losses))
-            losses += take_steps(box, probe, [lr] * asked)
+            found = take_steps(box, probe, [lr] * asked)
+            losses += found
+            if not found or (len(found) < asked and probe.lrs.suspected):
+                break
             one.status = self._verdict(one, first, losses)
         one.steps = len(losses)
         tail = losses[-max(len(losses) // 4, 1) :]

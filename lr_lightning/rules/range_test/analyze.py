@@ -10,7 +10,7 @@ from lr_lightning.rules.range_test.interval import WIDE, constant_factor, find_i
 from lr_lightning.rules.range_test.readings import ReadingRule, read, reading_rule, share_of_drop
 from lr_lightning.rules.range_test.result import Coverage, RangeTestResult, Zones
 
-Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points"]
+Status = Literal["ok", "no_descent", "no_divergence", "non_finite", "too_few_points", "overruled"]
 
 
 def analyze(
@@ -59,6 +59,7 @@ def analyze(
     curves = [read_curve(ladder[: len(sweep)], sweep, planned=planned, cycle=cycle) for sweep in sweeps]
     curve = curves[0]
     status, reason = judge(curve, ladder, sweeps[0])
+    reason += _skipped_decades(ladder, spacing) if status != "ok" else ""
     blank = RangeTestResult(
         lrs=tuple(ladder[: len(sweeps[0])]),
         losses=tuple(sweeps[0]),
@@ -81,8 +82,23 @@ def analyze(
         return blank
     readings = [read(c, rule) for c in curves if c is not None and c.descends]
     suggestion = _pooled(readings, curve)
-    result = replace(blank, zones=find_zones(curve), interval=find_interval(curve, rule, suggestion, readings))
+    zones = find_zones(curve) if status == "ok" else replace(find_zones(curve), diverging=None)
+    result = replace(blank, zones=zones, interval=find_interval(curve, rule, suggestion, readings))
     return for_schedule(result, suggestion, train_steps, rule.schedule)
+
+
+def overruled(result: RangeTestResult, writer: str) -> RangeTestResult:
+    """The result of a sweep in which somebody else wrote the LR: no suggestion, but who it was.
+
+    >>> overruled(analyze([1e-3, 1e-2], [1.0, 0.9]), "Net.optimizer_step").status
+    'overruled'
+    """
+    reason = (
+        f"{writer} writes the LR itself, so the sweep's LRs are not in force, and the LR found would not be: leave it "
+        "to a scheduler, an LRFormula or a FormulaLR, whose base LR is tested"
+    )
+    blank = replace(result, suggestion=None, interval=None, zones=Zones(), schedules={})
+    return replace(blank, status="overruled", reason=reason)
 
 
 def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) -> tuple[Status, str]:
@@ -119,6 +135,16 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
         )
     where = math.exp(curve.x[curve.low])
     return "ok", f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g} and no further beyond"
+
+
+def _skipped_decades(lrs: Sequence[float], spacing: str) -> str:
+    """What is to be said of a linear ladder whose first step goes over most LRs that a loss could fall at."""
+    if spacing != "linear" or len(lrs) < 2 or lrs[1] < 10 * lrs[0]:
+        return ""
+    return (
+        f"; spacing='linear' goes from LR {lrs[0]:.2g} to {lrs[1]:.2g} in its first step: take "
+        "spacing='exponential', or a range of a decade or two"
+    )
 
 
 def find_zones(curve: Curve) -> Zones:

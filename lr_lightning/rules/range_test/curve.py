@@ -42,6 +42,10 @@ SIGNIFICANCE = 5.0
 """A descent counts when it exceeds so many standard errors of the smoothed curve. Not 2: the smallest of some hundred
 smoothed values is compared, and of 100 curves of pure noise at most 5 may look like a descent (tests)."""
 
+EXTREME_GROWTH = 1000.0
+"""A step that raises when the weights have grown so many times raises because they have. A choice: trainings that work
+stay below ten."""
+
 RESOLUTION = 1e-5
 """Relative changes below this are no descent: a mean over a batch in float32 has about a hundred roundings of 6e-8."""
 
@@ -84,6 +88,24 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
         if len(hits):
             return int(hits[0])
     return bad if bad < len(finite) else None
+
+
+def breaks_off(losses: Sequence[float], growth: float) -> bool:
+    """Whether a training step that raised did so because the training had diverged, as a sweep's end does.
+
+    Args:
+        losses: The losses up to that step, its own too if it is known.
+        growth: The largest weight, in units of the largest before the sweep.
+
+    >>> breaks_off([2.0, 1.9, 80.0], 1.0), breaks_off([2.0, 1.9], float("nan")), breaks_off([2.0, 1.9], 1.5)
+    (True, True, False)
+    """
+    if not losses or not math.isfinite(losses[0]):
+        return False
+    if not (math.isfinite(growth) and growth < EXTREME_GROWTH and math.isfinite(losses[-1])):
+        return True
+    top = max(losses[:10])
+    return losses[-1] > top + max(top - min(losses), 1e-6 * abs(top))
 
 
 def head_length(planned: int) -> int:

@@ -63,7 +63,8 @@ class RangeTestResult:
         zones: LR bounds of the flat, descending and diverging zones.
         suggestion: The LR to use, or None if the curve gives none: then the user's LR stays.
         interval: LRs that the evidence can't tell apart from the suggestion, or None.
-        status: ``ok``, ``no_descent``, ``no_divergence``, ``non_finite`` or ``too_few_points``.
+        status: ``ok``, ``no_descent``, ``no_divergence``, ``non_finite``, ``too_few_points`` or
+            ``overruled`` (somebody else writes the LR).
         reason: Why, in words, with what to change.
         coverage: Steps visited of steps planned.
         rule: Name of the rule that spoke.

@@ -41,6 +41,37 @@ def rungs(first: int, eta: float, last: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def planned_validations(
+    batches: float, epochs: int | None, every: float, every_epochs: int | None, most: float = math.inf
+) -> int | None:
+    """How many validations a whole training has.
+
+    Args:
+        batches: Training batches of an epoch; infinite if unknown.
+        epochs: Epochs; None if unknown.
+        every: Batches between two validations; infinite: at the end of an epoch.
+        every_epochs: Only every so many epochs; None: ``every`` counts on over epochs.
+        most: Batches at which the training ends at the latest.
+
+    Returns:
+        The number, or None if the length isn't known.
+
+    >>> planned_validations(64, 1, 8, 1), planned_validations(8, 8, 8, 2), planned_validations(8, None, 8, 1, 20)
+    (8, 4, 2)
+    """
+    total = min(most, batches * epochs if epochs is not None else math.inf)
+    if not math.isfinite(total):
+        return None
+    if every_epochs is None:
+        return int(total // every)
+    if not math.isfinite(batches):
+        return int(total // every) if math.isfinite(every) else None
+    within = int(batches // every) if math.isfinite(every) else 1
+    whole, rest = divmod(total, batches)
+    begun = int(rest // every) if (whole + 1) % every_epochs == 0 else 0
+    return int(whole // every_epochs) * within + begun
+
+
 def judge(value: float, peers: Sequence[float], eta: float, mode: str = "min", least: int = 3) -> str:
     """Why a trial should stop at a rung, or an empty string: it may go on.
 

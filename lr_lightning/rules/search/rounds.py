@@ -190,12 +190,23 @@ def _all_bad(settings: SearchSettings, view: "_View", left: int, count: int) -> 
 
 
 def _spread(settings: SearchSettings, count: int) -> tuple[tuple[Value, ...], ...]:
-    """An even grid on one axis, borders included; on more a Latin hypercube that keeps the first axis even."""
+    """An even grid on one axis, borders included; on more a Latin hypercube that keeps the first axis even.
+
+    Choices take turns, so that each of them is tried all over the first axis (a sliced design: Qian, "Sliced Latin
+    Hypercube Designs", 2012): by chance all LRs of one choice can be too low.
+    """
     places = np.linspace(0.0, 1.0, count)
     if len(settings.axes) == 1:
         return _unique((settings.axes[0].value(float(p)),) for p in places)
     random = np.random.default_rng((settings.seed, 0))
-    columns = [places, *(random.permutation(places) for _ in settings.axes[1:])]
+    columns, together = [places], 1
+    for axis in settings.axes[1:]:
+        levels = len(axis.choices)
+        if levels > 0 and together < count:
+            columns.append(np.arange(count) // together % levels / (levels - 1))
+            together *= levels
+        else:
+            columns.append(random.permutation(places))
     return _unique(
         tuple(a.value(float(p)) for a, p in zip(settings.axes, row, strict=True)) for row in zip(*columns, strict=True)
     )

@@ -103,3 +103,18 @@ def test_the_record_survives_json_and_a_checkpoint(tmp_path):
     torch.save(result.to_dict(), buffer)
     buffer.seek(0)
     assert repr(RangeTestResult.from_dict(torch.load(buffer, weights_only=True))) == repr(result)
+
+
+@pytest.mark.parametrize("end", [5e-3, 1e-2, 2e-2])
+@pytest.mark.parametrize("seed", range(5))
+def test_status_and_zones_agree(end, seed):
+    lrs = ladder(1e-7, end, 100)
+    result = analyze(lrs, bowl(lrs, noise=0.02, seed=seed))
+    assert (result.status == "no_divergence") == (result.zones.diverging is None)
+
+
+def test_a_linear_ladder_over_decades_is_told_what_it_skips():
+    lrs = ladder(1e-7, 10.0, 100, "linear")
+    result = analyze(lrs[:20], bowl(lrs, limit=1e-2)[:20], planned=100, spacing="linear")
+    assert result.suggestion is None
+    assert "spacing='linear' goes from LR 1e-07 to 0.1 in its first step: take spacing='exponential'" in result.reason

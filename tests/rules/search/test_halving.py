@@ -5,7 +5,8 @@ import math
 import pytest
 
 from lr_lightning.rules.search.bracket import bracket
-from lr_lightning.rules.search.halving import diverged, finished, judge, rungs
+from lr_lightning.rules.search.effect import without_effect
+from lr_lightning.rules.search.halving import diverged, finished, judge, planned_validations, rungs
 
 
 def test_rungs_grow_by_eta_and_leave_out_the_end() -> None:
@@ -61,6 +62,34 @@ def test_a_stopped_trial_is_compared_at_what_it_would_have_reached() -> None:
     assert finished(1.6, others) == pytest.approx(0.9)
     assert finished(1.6, []) == 1.6
     assert finished(-1.6, [(-1.0, -3.0)]) == pytest.approx(-3.6)
+
+
+@pytest.mark.parametrize(
+    ("run", "planned"),
+    [
+        ((64, 1, 8, 1), 8),
+        ((8, 2, 3, 1), 4),
+        ((4, 3, 4, 2), 1),
+        ((4, 2, 3, None), 2),
+        ((4, None, 4, 1, 10), 2),
+        ((4, 2, 4, 1, 6), 1),
+        ((math.inf, 5, 10, 1), None),
+        ((math.inf, None, 10, None, 100), 10),
+        ((math.inf, None, 10, 1, 100), 10),
+        ((4, None, 4, 1), None),
+    ],
+)
+def test_validations_of_a_whole_run_are_counted(run: tuple[float, ...], planned: int | None) -> None:
+    assert planned_validations(*run) == planned  # type: ignore[arg-type]
+
+
+def test_a_parameter_without_effect_is_told_whatever_the_repeats_differ_by() -> None:
+    points = [(0.1,), (0.2,), (0.3,)]
+    alike = [(p, seed, float(seed)) for p in points for seed in (0, 1)]
+    assert "does not depend on opt.rate" in without_effect(["opt.rate"], alike)
+    assert without_effect(["opt.rate"], [*alike, ((0.4,), 0, 0.5)]) == ""
+    assert without_effect(["opt.rate"], alike[:4]) == "", "two points can be alike by chance"
+    assert without_effect(["opt.rate"], [(p, 0, None) for p in points]) == ""
 
 
 def test_rungs_at_the_least_settings_and_bad_ones():

@@ -169,3 +169,17 @@ def test_samples_fill_the_range_evenly_in_log_lr() -> None:
     assert many == log_uniform(1e-4, 1.0, 4000, seed=1)
     counts = [sum(10.0 ** (k - 4) <= lr < 10.0 ** (k - 3) for lr in many) for k in range(4)]
     assert min(counts) > 900
+
+
+def test_a_place_where_half_of_the_repeats_are_bad_is_bad() -> None:
+    """The best score of all stands at a place whose other seed diverged: the answer lies elsewhere."""
+    settings = SearchSettings((Axis("lr", 1e-5, 1.0, widen=False),), budget=60, tolerance=1e-6)
+    scores = {1e-5: 3.0, 1e-4: 2.0, 1e-3: 1.0, 1e-2: 0.0, 1e-1: None}
+
+    def trials(second: float | None) -> list[Trial]:
+        found = [Trial((lr,), score, 0) for lr, score in scores.items() for _ in range(2)]
+        return [*found[:-3], Trial((1e-2,), second, 0, status="ok" if second is not None else "crashed"), *found[-2:]]
+
+    whole, halved = next_round(settings, trials(0.0)), next_round(settings, trials(None))
+    assert max(float(point[0]) for point in whole.points) > 3e-3
+    assert max(float(point[0]) for point in halved.points) < 3.3e-3  # nearer to 1e-3 than to the bad place

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, List, Optional  # noqa: UP035  (OmegaConf reads these annotations on every Python)
 
 from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 
 @dataclass
@@ -44,7 +45,7 @@ class CoarseToFineConf:
     """
 
     _target_: str = "hydra_plugins.lr_lightning_plugins.coarse_to_fine.CoarseToFineSweeper"
-    param: str = MISSING
+    param: Optional[str] = None  # noqa: UP045  (checked by the search, which says what it is)
     low: float = 1e-6
     high: float = 1.0
     params: Any = None
@@ -87,7 +88,10 @@ class CoarseToFineSweeper(Sweeper):
         """Check the settings and make the launcher."""
         from lr_lightning.sweeper.sweep import Sweep
 
-        self.search = Sweep(self.settings, hydra_context, task_function, config)
+        try:
+            self.search = Sweep(self.settings, hydra_context, task_function, config)
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigCompositionException(f"lr_coarse_to_fine: {error}") from error
         self.config, self.hydra_context = config, hydra_context
 
     def sweep(self, arguments: List[str]) -> Any:  # noqa: UP006
@@ -95,5 +99,13 @@ class CoarseToFineSweeper(Sweeper):
 
         Returns:
             The best values by parameter.
+
+        Raises:
+            ConfigCompositionException: If it can't be searched, in words; Hydra prints it without a traceback.
         """
-        return self.search.run(list(arguments), self.validate_batch_is_legal)
+        from lr_lightning.sweeper.engine import SearchFailed, SearchRefused
+
+        try:
+            return self.search.run(list(arguments), self.validate_batch_is_legal)
+        except (SearchFailed, SearchRefused) as error:
+            raise ConfigCompositionException(f"lr_coarse_to_fine: {error}") from error

@@ -1,0 +1,53 @@
+"""Losses of manual optimization, taken from its backward passes: ``training_step`` may return nothing."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+
+class BackwardLosses:
+    """What went backward since an optimizer's last step is that step's loss.
+
+    One step's passes (accumulation) count by their mean, an optimizer's steps within a row too; the optimizers (a
+    generator and its critic) add up.
+
+    Attributes:
+        last: The newest loss that went backward, for whoever asks what a broken step had got to; None if it is scaled.
+    """
+
+    def __init__(self) -> None:
+        self.last: Tensor | None = None
+        self._passes: list[Tensor] = []
+        self._steps: dict[int, list[Tensor]] = {}
+
+    def saw(self, trainer: Trainer, loss: Tensor) -> None:
+        """A loss goes backward."""
+        scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
+        self.last = loss.detach() if scaler is None else None
+        if trainer.lightning_module.automatic_optimization:
+            return
+        # The hook sees the loss as the scaler has scaled it; asking for the scale is a host sync, in this mode alone.
+        mean = loss.detach().mean()
+        self._passes.append(mean / scaler.get_scale() if scaler is not None else mean)
+
+    def stepped(self, number: int, swept: bool) -> None:
+        """An optimizer has stepped; one that isn't swept takes its losses away."""
+        if swept and self._passes:
+            self._steps.setdefault(number, []).append(torch.stack(self._passes).mean())
+        self._passes.clear()
+
+    def take(self) -> Tensor | None:
+        """The loss of the steps since this was last asked; None without one."""
+        if not self._steps:
+            return None
+        total = torch.stack([torch.stack(steps).mean() for steps in self._steps.values()]).sum()
+        self._steps.clear()
+        return total
+
+    def begin(self) -> None:
+        """Forget everything: another series of steps begins."""
+        self.last = None
+        self._passes.clear()
+        self._steps.clear()

@@ -1,0 +1,157 @@
+"""What a user says to the sweeper: its settings, and the overrides beside it, as axes of the search and repeats."""
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lr_lightning.rules.checks import check_count, check_flag, check_name, nearest, shown
+from lr_lightning.rules.search.axes import Axis, Value, axis_from
+from lr_lightning.rules.search.rounds import SearchSettings
+from lr_lightning.sweeper.adapt import quoted
+from lr_lightning.sweeper.engine import SearchRefused
+
+log = logging.getLogger(__name__)
+
+_RULE = ("mode", "budget", "first", "later", "tolerance", "widen_by", "confidence", "seed")
+
+
+def settings_from(options: Mapping[str, Any]) -> SearchSettings:
+    """The rule's settings from the sweeper's config.
+
+    Raises:
+        ValueError: If a value is out of its bounds.
+    """
+    if options["param"] is None:
+        raise ValueError("hydra.sweeper.param must be the key of the learning rate, as model.lr; it is not given")
+    first = Axis(options["param"], options["low"], options["high"], widen=options["widen"])
+    params = {} if options["params"] is None else options["params"]
+    more: Any = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
+    if not isinstance(more, dict):
+        raise ValueError(f"params must map keys to {{low, high}} or {{choices}}, got {shown(more)}")
+    _check_rest(options)
+    try:
+        axes = [axis_from(str(name), item) for name, item in more.items()]
+    except ValueError as error:
+        raise ValueError(f"params: {error}") from None
+    return SearchSettings((first, *axes), **{name: options[name] for name in _RULE})
+
+
+def _check_rest(options: Mapping[str, Any]) -> None:
+    """What isn't the rule's."""
+    for name, what in (("score", "a score"), ("prune", "a metric, auto or null"), ("resume", "a sweep's folder")):
+        if options[name] is not None:
+            check_name(name, options[name], what)
+    check_flag("range_test", options["range_test"])
+    if options["max_batch_size"] is not None:
+        check_count("max_batch_size", options["max_batch_size"], 1)
+    given = options["range_test_overrides"]
+    given = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    if given is not None and not (isinstance(given, (list, tuple)) and all(isinstance(x, str) for x in given)):
+        raise ValueError(f"range_test_overrides must be a list of overrides, got {shown(given)}")
+
+
+def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[SearchSettings, list[list[str]]]:
+    """The overrides beside the search: ``interval(…)`` and ``choice(…)`` become axes, other sweeps repeats.
+
+    Args:
+        loader: Hydra's config loader.
+        settings: With the axes of the sweeper's own config.
+        arguments: The overrides of the command line.
+
+    Returns:
+        The settings with all axes; the repeats, all combinations of sweeps such as ``seed=0,1,2``, whose scores are
+        averaged.
+
+    Raises:
+        SearchRefused: If a searched parameter has a value on the command line.
+        ValueError: If an axis makes no sense.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    searched = {axis.name.lstrip("+") for axis in settings.axes}
+    extra: list[Axis] = []
+    choices: list[list[str]] = []
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
+        key, line = override.get_key_element(), str(override.input_line)
+        if key.lstrip("+~") in searched:
+            raise SearchRefused(f"{key} is chosen by the search: drop {line!r} from the command line")
+        axis = _axis(key, override)
+        if axis is not None:
+            extra.append(axis)
+        elif override.is_sweep_override():
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            log.info(
+                "%s: its %d values are repeats of each point, scores are averaged over them", key, len(choices[-1])
+            )
+        else:
+            choices.append([line])
+    repeats = [list(combination) for combination in itertools.product(*choices)]
+    return replace(settings, axes=(*settings.axes, *extra)), repeats
+
+
+def _axis(key: str, override: Any) -> Axis | None:
+    """``key='tag(log, interval(a, b))'``, linear without the tag, or ``key='choice(a, b)'``; None for anything else.
+
+    Hydra's bounds are bounds: such a range doesn't widen.
+    """
+    sweep = override.value()
+    if override.is_interval_sweep():
+        whole = "int" in sweep.tags or (isinstance(sweep.start, int) and isinstance(sweep.end, int))
+        scale = "log" if "log" in sweep.tags else "linear"
+        return Axis(key, float(sweep.start), float(sweep.end), scale=scale, integer=whole, widen=False)
+    if not override.is_choice_sweep() or sweep.simple_form or len(sweep.list) < 2:
+        return None
+    values = tuple(getattr(item, "text", item) for item in sweep.list)
+    if not all(value is None or isinstance(value, (str, bool, int, float)) for value in values):
+        return None  # lists and mappings have no order in which neighbours could inform each other
+    return Axis(key, choices=values)
+
+
+def text(value: Value) -> str:
+    """A value as Hydra's override grammar takes it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def check_lines(check: Any, lines: list[list[str]], settings: SearchSettings, config: Any) -> None:
+    """Compose each job's config before the first job runs.
+
+    Args:
+        check: Hydra's check of a batch.
+        lines: Overrides of jobs.
+        settings: What is searched.
+        config: The app's composed config, for names.
+
+    Raises:
+        SearchRefused: If the config has no such key; the message names the nearest.
+    """
+    from hydra.errors import ConfigCompositionException
+
+    try:
+        check(lines)
+    except ConfigCompositionException as error:
+        wrong = [axis.name for axis in settings.axes if f"'{axis.name}'" in str(error)]
+        if not wrong:
+            raise
+        key = "hydra.sweeper.param" if wrong[0] == settings.axes[0].name else "hydra.sweeper.params"
+        near = nearest(wrong[0], keys_of(config))
+        raise SearchRefused(f"{key}={wrong[0]}: the config has no such key{near} (+{wrong[0]} adds it)") from None
+
+
+def keys_of(config: Any) -> list[str]:
+    """The keys of all values of an app's config, with dots."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return [name for key, value in plain.items() if key != "hydra" for name in _below(str(key), value)]
+
+
+def _below(key: str, value: Any) -> list[str]:
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [name for part, item in value.items() for name in _below(f"{key}.{part}", item)]
