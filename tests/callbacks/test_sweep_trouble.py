@@ -122,6 +122,45 @@ def test_whoever_else_writes_the_lr_is_named_and_nothing_is_suggested(module, ho
     assert hook in search.plan.reason
 
 
+class TwoGroups(Net):
+    def configure_optimizers(self):
+        groups = [
+            {"params": layer.parameters(), "lr": self.lr * share}
+            for layer, share in ((self.net[0], 1), (self.net[2], 2))
+        ]
+        return torch.optim.SGD(groups)
+
+
+class GroupByGroup(TwoGroups):
+    """As DeepSpeed's ZeRO steps: the optimizer sees one group at a time."""
+
+    lr_of_last = None
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, closure):
+        closure()
+        groups, inner = optimizer.param_groups, optimizer.optimizer
+        for group in groups:
+            if group is groups[-1] and self.lr_of_last is not None:
+                group["lr"] = self.lr_of_last
+            inner.param_groups = [group]
+            inner.step()
+        inner.param_groups = groups
+
+
+class OneGroupFixed(GroupByGroup):
+    lr_of_last = 0.01
+
+
+def test_an_optimizer_stepped_group_by_group_is_swept_like_one_stepped_at_once():
+    plain, parts, fixed = (LRRangeTest(**RANGE) for _ in range(3))
+    fit(plain, TwoGroups())
+    fit(parts, GroupByGroup())
+    assert parts.result.status == plain.result.status == "ok"
+    assert repr(parts.result.losses) == repr(plain.result.losses)  # they end with NaN
+    fit(fixed, OneGroupFixed())
+    assert "OneGroupFixed.optimizer_step writes the LR itself" in fixed.result.reason
+
+
 def test_another_callback_that_writes_the_lr_is_muted_and_a_kept_one_named():
     class Writes(L.Callback):
         def on_before_optimizer_step(self, trainer, module, optimizer):

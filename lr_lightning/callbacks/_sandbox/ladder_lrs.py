@@ -36,12 +36,13 @@ class LadderLRs:
             [peak / self.reference for peak in param_groups.peak_lrs(optimizer, schedulers)] for optimizer in optimizers
         ]
         self._written: dict[int, list[float]] = {}
+        self._groups: dict[int, list[dict[str, Any]]] = {}
         self._lr = self.reference
 
     def write(self, lr: float) -> None:
         """Set all groups for the next step at ``lr``, the first group's."""
         for number, optimizer in enumerate(self._optimizers):
-            if self._written.get(number, found := _readable(optimizer)) != found:
+            if self._written.get(number, found := _readable(optimizer.param_groups)) != found:
                 self.suspected = True
         self._lr = lr
         self._write()
@@ -51,12 +52,14 @@ class LadderLRs:
         for number, (optimizer, shares) in enumerate(zip(self._optimizers, self._shares, strict=True)):
             for group, share in zip(optimizer.param_groups, shares, strict=False):
                 param_groups.set_lr(group, self._lr * share)
-            self._written[number] = _readable(optimizer)
+            self._groups[number] = list(optimizer.param_groups)
+            self._written[number] = _readable(self._groups[number])
         self.writing = False
 
     def check(self, number: int) -> None:
         """Whether the step that optimizer ``number`` has just taken was at the ladder's LR."""
-        if self._written.get(number) not in (None, _readable(self._optimizers[number])):
+        # Of the groups that were written: DeepSpeed's ZeRO gives its optimizer one group at a time while it steps.
+        if number in self._written and self._written[number] != _readable(self._groups[number]):
             self.suspected = True
 
     def begin(self) -> None:
@@ -133,7 +136,7 @@ def _writer() -> str | None:
     return f"{type(owner).__name__}.{name}" if owner is not None else name
 
 
-def _readable(optimizer: Any) -> list[float]:
+def _readable(groups: Sequence[dict[str, Any]]) -> list[float]:
     """LRs that can be read without waiting for a device."""
-    lrs = (group.get("lr") for group in optimizer.param_groups)
+    lrs = (group.get("lr") for group in groups)
     return [float(lr) for lr in lrs if not isinstance(lr, Tensor) or lr.device.type == "cpu"]
