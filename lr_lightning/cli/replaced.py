@@ -50,6 +50,8 @@ def with_optimizer(module: L.LightningModule, build: Callable[..., Optimizer], c
 
 def _over(own: Optimizer, build: Callable[..., Optimizer]) -> Optimizer:
     if isinstance(build, partial) and "lr" in build.keywords:  # the user gave one LR for all
-        return build([{"params": group["params"]} for group in own.param_groups])
-    groups = [{key: group[key] for key in ("params", "lr", "name") if key in group} for group in own.param_groups]
-    return build(groups, lr=groups[0]["lr"])
+        made: Optimizer = build([{"params": group["params"]} for group in own.param_groups])
+    else:
+        groups = [{key: group[key] for key in ("params", "lr", "name") if key in group} for group in own.param_groups]
+        made = build(groups, lr=groups[0]["lr"])
+    return made
