@@ -115,13 +115,14 @@ def build(node: DictConfig, **offered: Any) -> Any:
             kept[name] = value
         else:
             print(f"{node._target_} takes no {name!r}: left out the default {name}={value}")
-    if offered.get("optimizer") is not None and "optimizer" not in takes and (chosen := chosen_optimizer()):
-        raise Refused(
-            f"{node._target_} takes no 'optimizer', so {chosen} can't reach it: give its __init__ an argument "
-            "optimizer, to be called with parameters and lr, or leave the setting out"
-        )
     extra = {k: v for k, v in offered.items() if v is not None and k in takes and k not in kept}
-    return instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
+    built = instantiate(OmegaConf.create(kept, flags={"allow_objects": True}), **extra)
+    if offered.get("optimizer") is not None and "optimizer" not in takes and (chosen := chosen_optimizer()):
+        from lr_lightning.cli.replaced import with_optimizer
+
+        with_optimizer(built, offered["optimizer"], chosen)
+        print(f"{node._target_} takes no 'optimizer': {chosen} takes the place of the one it makes")
+    return built
 
 
 def _entries(group: DictConfig | None) -> list[DictConfig]:

@@ -13,6 +13,12 @@ from tests.callbacks.test_range_test_options import Two
 RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
 
+@pytest.fixture(autouse=True)
+def _files_elsewhere(tmp_path, monkeypatch):
+    """A search without a logger writes to the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Net(Line):
     """Diverges fast; ``checks`` raises where it has."""
 
@@ -79,6 +85,22 @@ def test_an_error_of_a_healthy_step_is_raised_with_everything_restored():
     with pytest.raises(ValueError, match="not today"):
         fit(LRRangeTest(**RANGE), module)
     assert all(torch.equal(a, b) for a, b in zip(before, module.net.parameters(), strict=True))
+
+
+def test_a_bug_while_the_loss_rises_is_raised_all_the_same():
+    class Misspelt(Net):
+        risen = False
+
+        def training_step(self, batch, batch_idx):
+            if self.risen:
+                {}["weight"]
+            loss = super().training_step(batch, batch_idx)
+            self.risen = bool(loss > 3 * first)
+            return loss
+
+    first = float(Net().training_step(next(iter(Line().train_dataloader())), 0).detach())
+    with pytest.raises(KeyError, match="weight"):
+        fit(LRRangeTest(**{**RANGE, "max_lr": 10.0}), Misspelt())
 
 
 class InStep(Line):
