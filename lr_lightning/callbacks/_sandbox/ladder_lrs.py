@@ -138,5 +138,5 @@ def _writer() -> str | None:
 
 def _readable(groups: Sequence[dict[str, Any]]) -> list[float]:
     """LRs that can be read without waiting for a device."""
-    lrs = (group.get("lr") for group in groups)
+    lrs: Iterator[Any] = (group.get("lr") for group in groups)
     return [float(lr) for lr in lrs if not isinstance(lr, Tensor) or lr.device.type == "cpu"]
