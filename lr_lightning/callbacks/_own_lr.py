@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -23,19 +22,24 @@ from lr_lightning.rules.proportion import proportional
 
 NAMES = ("lr", "learning_rate")
 
+LRs = list[list[float]]
+"""Of each param group of each optimizer."""
 
-def note_lr_in_module(trainer: Trainer, new: float, old: float, at: str = "") -> None:
+
+def note_lr_in_module(trainer: Trainer, new: float, old: float, at: str = "", resumed: bool = False) -> None:
     """Scale the module's own LR along, if a module rebuilt with it has the LRs that are now in use.
 
     What it would have is what ``configure_optimizers`` gives on a shallow copy of the module; nothing of that stays.
-    Where it would have others (the optimizer doesn't go by that LR, or one that wasn't tested does so too) the
-    attribute stays and a warning says so.
+    Param groups that were added later aren't asked for. Where it would have others (the optimizer doesn't go by that
+    LR, or one that wasn't tested does so too) the attribute stays and a warning says so; but not where it wouldn't have
+    had those before the change either.
 
     Args:
         trainer: The fitting trainer; its optimizers have the new LR.
         new: The reference LR now.
         old: The reference LR before.
         at: Tells a later finding of the run from the first, for loggers that take no value twice.
+        resumed: The LR came with a checkpoint: what the module doesn't go by has been said when it was found.
     """
     module = trainer.lightning_module
     held = {name: value for name in NAMES if (value := _held(module, name)) is not None}
@@ -43,20 +47,35 @@ def note_lr_in_module(trainer: Trainer, new: float, old: float, at: str = "") ->
         return
     in_use = [peak_lrs(optimizer, all_schedulers(trainer)) for optimizer in trainer.optimizers]
     for name, value in held.items():
-        if _Close(in_use) == _rebuilt(trainer, {}):
+        rebuilt = _rebuilt(trainer, {})
+        if _same(in_use, rebuilt):
             return  # it is what the module was rebuilt with, or it writes no LR but tells it
-        scaled = proportional(value, new, old, eps=coarseness(trainer.optimizers))
-        rebuilt = _rebuilt(trainer, {value: scaled})
-        if rebuilt is None:
-            why = "it can't be told which LRs a module rebuilt with it would have"
-        elif _Close(in_use) != rebuilt:
-            why = "a module rebuilt with it wouldn't have the LRs in use"
-        elif _write(module, name, scaled):
+        scaled = _scaled(trainer, value, in_use, rebuilt, (new, old))
+        if scaled is not None and _write(module, name, scaled):
             note_lr(trainer, name, scaled, at)
-            continue
-        else:
-            why = "it can't be written"
-        rank_zero_warn(f"the module's own {name}={value:.4g} stays as it is, although the LR has changed: {why}")
+        elif not resumed and (rebuilt is None or _in_use_before(rebuilt, in_use, old / new)):
+            why = _why(scaled, rebuilt)
+            rank_zero_warn(f"the module's own {name}={value:.4g} stays as it is, although the LR has changed: {why}")
+
+
+def _scaled(
+    trainer: Trainer, value: float, in_use: LRs, rebuilt: LRs | None, change: tuple[float, float]
+) -> float | None:
+    """What the LR must be for a rebuilt module to have the LRs in use; None: no value does it."""
+    pairs = _pairs(in_use, rebuilt)
+    # A module built for a resumed fit may have any LR: where it is off by another ratio than the change, by that one.
+    others = [(now, was) for now, was in pairs or () if was > 0 and not _close(now, was)]
+    for to, of in (change, *others[:1]):
+        scaled: float = proportional(value, to, of, eps=coarseness(trainer.optimizers))
+        if _same(in_use, _rebuilt(trainer, {value: scaled})):
+            return scaled
+    return None
+
+
+def _why(scaled: float | None, rebuilt: LRs | None) -> str:
+    if rebuilt is None:
+        return "it can't be told which LRs a module rebuilt with it would have"
+    return "a module rebuilt with it wouldn't have the LRs in use" if scaled is None else "it can't be written"
 
 
 def _held(module: LightningModule, name: str) -> float | None:
@@ -78,22 +97,31 @@ def _write(module: LightningModule, name: str, value: float) -> bool:
     return True
 
 
-class _Close:
-    """LRs up to rounding."""
-
-    def __init__(self, lrs: list[list[float]]) -> None:
-        self._lrs = lrs
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, list) or list(map(len, other)) != list(map(len, self._lrs)):
-            return False
-        pairs = zip(itertools.chain.from_iterable(other), itertools.chain.from_iterable(self._lrs), strict=True)
-        return all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs)
-
-    __hash__ = None  # type: ignore[assignment]
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-6)
 
 
-def _rebuilt(trainer: Trainer, changes: dict[float, float]) -> list[list[float]] | None:
+def _pairs(in_use: LRs, rebuilt: LRs | None) -> list[tuple[float, float]] | None:
+    """Each LR in use with the rebuilt module's; groups may have been added since; None: they are other optimizers."""
+    if rebuilt is None or len(rebuilt) != len(in_use):
+        return None
+    if any(len(made) > len(used) for made, used in zip(rebuilt, in_use, strict=True)):
+        return None
+    return [pair for used, made in zip(in_use, rebuilt, strict=True) for pair in zip(used, made, strict=False)]
+
+
+def _same(in_use: LRs, rebuilt: LRs | None) -> bool:
+    pairs = _pairs(in_use, rebuilt)
+    return pairs is not None and all(_close(now, made) for now, made in pairs)
+
+
+def _in_use_before(rebuilt: LRs, in_use: LRs, back: float) -> bool:
+    """Whether a module rebuilt before the change had the LRs then in use; ``back`` undoes it where it was made."""
+    pairs = _pairs(in_use, rebuilt)
+    return pairs is None or all(_close(now, made) or _close(now * back, made) for now, made in pairs)
+
+
+def _rebuilt(trainer: Trainer, changes: dict[float, float]) -> LRs | None:
     """Peak LRs that the module would give its optimizers with other floats in it; None: it can't be asked."""
     module = trainer.lightning_module
     kept, reset = Kept({"module": module}, machinery=MACHINERY, tensors=False), rng_state()

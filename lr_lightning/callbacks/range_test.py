@@ -172,7 +172,7 @@ class LRRangeTest(Callback):
             rank_zero_info(f"LRRangeTest: already done before the checkpoint, {_in_words(self.result)}")
             if self.apply and self.result and self.result.suggestion and self.previous_lr:
                 # The module was built anew, with the LR before.
-                note_lr_in_module(trainer, self.result.suggestion, self.previous_lr)
+                note_lr_in_module(trainer, self.result.suggestion, self.previous_lr, resumed=True)
         elif not at_start:
             rank_zero_info(
                 "LRRangeTest: training goes on from a checkpoint, no test; sandbox={'rerun_on_resume': True} runs one"

@@ -168,7 +168,7 @@ class LRSearch(Callback):
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")
             if self._resumed and self.apply and self.best_lr is not None and self.previous_lr is not None:
                 # The module was built anew, with the LR before.
-                note_lr_in_module(trainer, self.best_lr, self.previous_lr)
+                note_lr_in_module(trainer, self.best_lr, self.previous_lr, resumed=True)
         else:
             check_device_is_here("snapshot_device", self.sandbox.snapshot_device)
             check_optimizers("LRSearch", trainer.optimizers)

@@ -192,7 +192,15 @@ def _resampled(steps: Sequence[float], lrs: Sequence[float], columns: int, last:
 
 
 class NoFormula(Refused, FormulaError):
-    """There is nothing to preview."""
+    """There is nothing to preview.
+
+    >>> try:
+    ...     preview_command({"callbacks": {}})
+    ... except NoFormula as error:
+    ...     print(error)
+    no formula in this configuration; choose callbacks=lr_formula and give callbacks.lr_formula.expression or
+    callbacks.lr_formula.preset
+    """
 
 
 def preview_command(cfg: Any) -> None:

@@ -165,7 +165,14 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
 
 
 def coarseness(optimizers: Sequence[Any]) -> float:
-    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits."""
+    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits.
+
+    >>> weights = [torch.nn.Parameter(torch.zeros(2))]
+    >>> coarseness([torch.optim.SGD(weights, lr=0.1)])
+    0.0
+    >>> coarseness([torch.optim.Adam(weights, lr=torch.tensor(0.1))]) == 2.0**-23
+    True
+    """
     held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]
     return max((torch.finfo(dtype).eps for dtype in coarse if dtype.is_floating_point), default=0.0)

@@ -1,14 +1,19 @@
-"""What a sweep's job and the process of its trial hand to each other: the whole job there, score or error back."""
+"""What a sweep's job and the process of its trial hand to each other: the whole job there, score or error back.
+
+Hydra's rerun takes a job as a pickle, which Hydra reads. It is written here, for Hydra's own writer
+(``PickleJobInfoCallback``) fails on classes of a ``__main__`` that a launcher's worker has rebuilt. Nothing is
+unpickled here; the file is new for each trial, in the job's own folder, and its owner's alone.
+"""
 
 import importlib
 import io
 import json
 import operator
 import os
-import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import Pickler
 from typing import Any
 
 from lr_lightning.reporting.files import naming
@@ -47,7 +52,7 @@ def hand_over(config: Any) -> tuple[list[str], dict[str, str]]:
     result.unlink(missing_ok=True)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_pickled(job))
+        _write_anew(path, _pickled(job))
     handed = {"job": str(path), "result": str(result), "cwd": os.getcwd()}
     ignored = [f"ignore:{text}:UserWarning" for text in _QUIET]
     quiet = ",".join([*filter(None, [os.environ.get("PYTHONWARNINGS")]), *ignored])
@@ -115,6 +120,13 @@ def _is_number(value: Any) -> bool:
     return True
 
 
+def _write_anew(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    # Who may write this file chooses what the trial runs: no link or file of anybody else is written to.
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
+
+
 def _pickled(job: Any) -> bytes:
     """The job by reference to its classes: the program that reads it has the same ``__main__``."""
     buffer = io.BytesIO()
@@ -122,7 +134,7 @@ def _pickled(job: Any) -> bytes:
     return buffer.getvalue()
 
 
-class _Pickler(pickle.Pickler):
+class _Pickler(Pickler):
     """Names classes also where this process knows another object by their name.
 
     A launcher's worker has another ``__main__`` than the program, and Hydra executes a plugin's module anew.

@@ -31,7 +31,9 @@ STEPS = 100
 CALLS = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "broadcast_object_list", "barrier", "gather")
 CASES: dict[str, Callable[[], list[Callback]]] = {
     "bare": list,
-    "LRRangeTest(num_steps=100)": lambda: [LRRangeTest(min_lr=1e-9, max_lr=1e-7, apply=False, progress_bar=False)],
+    "LRRangeTest(num_steps=100), without a descent 300 more": lambda: [
+        LRRangeTest(min_lr=1e-9, max_lr=1e-7, apply=False, progress_bar=False)
+    ],
     "LRFormula, per step": lambda: [LRFormula("base_lr / (1 + 0.001 * step)", interval="step")],
     "PlateauDecay(train_loss, step), read every 10": lambda: [
         PlateauDecay("train_loss", interval="step", verbose=False, rule={"read_every": 10})

@@ -124,6 +124,33 @@ def test_an_lr_that_others_hang_on_or_nobody_stays_and_is_named(kind, options):
     assert in_use(trainer)[0][0] == test.result.suggestion
 
 
+class Second(Pair):
+    """Only the second optimizer hangs on the module's LR."""
+
+    def configure_optimizers(self):
+        parts = [(self.net, 5e-3), (self.head, self.start)]
+        return [torch.optim.Adam(part.parameters(), lr=lr) for part, lr in parts]
+
+
+def test_the_lr_of_an_optimizer_that_was_tested_alone_follows():
+    test = ladder(optimizer=1)
+    assert fit(Second(), test).lightning_module.hparams.lr == pytest.approx(test.result.suggestion)
+
+
+@pytest.mark.parametrize(("kind", "options"), [(Pair, {"optimizer": 0}), (Fixed, {})], ids=["pair", "fixed"])
+def test_it_is_named_when_it_comes_about_and_not_again(tmp_path, recwarn, kind, options):
+    test, again = ladder(at_epochs=[0, 1], **options), ladder(at_epochs=[0, 1], **options)
+    settings = {"max_steps": -1, "limit_train_batches": 4}
+    trainer = fit(kind(), test, max_epochs=2, **settings)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    resumed = L.Trainer(callbacks=[again], accelerator="cpu", max_epochs=3, **off, **settings)
+    resumed.fit(kind(), ckpt_path=tmp_path / "last.ckpt")
+    assert resumed.global_step > trainer.global_step
+    assert len(again.results) == 2
+    assert len([one for one in recwarn if "stays as it is" in str(one.message)]) == 1
+
+
 def test_both_of_a_pair_tested_at_one_multiplier_follow():
     test = ladder()
     assert fit(Pair(), test).lightning_module.hparams.lr == pytest.approx(test.result.suggestion)

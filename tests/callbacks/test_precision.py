@@ -160,9 +160,12 @@ class ManualWithoutLoss(Manual):
         super().training_step(batch, batch_idx)
 
 
-def test_manual_optimization_must_return_its_loss(tmp_path):
-    with pytest.raises(RuntimeError, match="no loss in 20 training batches"):
-        fit(tmp_path, lambda: ManualWithoutLoss(lr=1e-3), [LRRangeTest(**RANGE)])
+def test_manual_optimization_that_returns_no_loss_is_read_from_its_backward_passes(tmp_path):
+    returned, taken = LRRangeTest(**RANGE), LRRangeTest(**RANGE)
+    fit(tmp_path / "returned", lambda: Manual(lr=1e-3), [returned])
+    assert difference(tmp_path, ManualWithoutLoss, taken) is None
+    assert taken.result.suggestion is not None
+    assert taken.result.losses == pytest.approx(returned.result.losses, rel=1e-6, nan_ok=True)
 
 
 class Compiled(Classifier):

@@ -246,7 +246,7 @@ def test_a_finished_test_is_not_repeated_on_resume(tmp_path, caplog):
     assert "already done before the checkpoint" in caplog.text
     assert again.result == test.result
     assert again.previous_lr == 1e-3
-    assert lrs(resumed) == [test.result.suggestion]
+    assert lrs(resumed) == [test.result.suggestion] == pytest.approx([module.lr], rel=1e-9)
     assert resumed.global_step == 16
 
 

@@ -60,7 +60,9 @@ def test_at_epochs_tests_at_those_epochs_and_resumes_without_repeating(tmp_path)
     assert test.state_dict()["done"] == [0, 2]
     runner.save_checkpoint(tmp_path / "last.ckpt")
     again = LRRangeTest(**RANGE, at_epochs=[0, 2, 3])
-    trainer([again], max_epochs=4).fit(Line(), ckpt_path=tmp_path / "last.ckpt")
+    resumed = trainer([again], max_epochs=4)
+    resumed.fit(Line(), ckpt_path=tmp_path / "last.ckpt")
+    assert lrs(resumed) == [resumed.lightning_module.lr] == [again.result.suggestion], "a rebuilt module has it"
     assert again.state_dict()["done"] == [0, 2, 3]
     assert again.previous_lr == test.result.suggestion
     found = [one.suggestion for one in test.results]
@@ -116,6 +118,7 @@ def test_on_demand_after_unfreezing():
     runner = trainer([test, Unfreeze()], max_epochs=2)
     runner.fit(Frozen())
     assert lrs(runner) == pytest.approx([test.result.suggestion, test.result.suggestion / 10])
+    assert runner.lightning_module.lr == test.result.suggestion, "the first group hangs on it"
 
 
 class Two(L.LightningModule):
@@ -178,7 +181,7 @@ def test_manual_optimization_that_steps_nothing_is_an_error():
         def training_step(self, batch, batch_idx):
             return (batch[0] @ self.first).mean()
 
-    with pytest.raises(RuntimeError, match="no optimizer step in 20 training batches"):
+    with pytest.raises(RuntimeError, match="no optimizer step in 1000 training batches"):
         fit(LRRangeTest(**RANGE), Still())
 
 

@@ -1,5 +1,6 @@
 """What a training step finds during the sweep: the fit's counters, its callbacks and loggers, and whole batches."""
 
+import copy
 import dataclasses
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
 from lr_lightning import LRRangeTest, LRSearch
@@ -184,8 +186,14 @@ def test_a_stop_iteration_of_the_users_is_the_users_error(callback):
         def training_step(self, batch, batch_idx):
             next(iter([]))
 
-    with pytest.raises(RuntimeError, match="the training step raised StopIteration"):
-        fit(callback, Ends())
+    class EndsInLightning(Line):
+        def training_step(self, batch, batch_idx):
+            self.own = getattr(self, "own", None) or iter(CombinedLoader([[1.0, 2.0]], "min_size"))
+            return super().training_step(batch, batch_idx) + 0 * next(self.own)[0][0]
+
+    for module in (Ends, EndsInLightning):
+        with pytest.raises(RuntimeError, match="the training step raised StopIteration"):
+            fit(copy.deepcopy(callback), module())
 
 
 def test_several_validation_loaders_get_their_number():

@@ -81,6 +81,22 @@ def test_an_error_of_a_healthy_step_is_raised_with_everything_restored():
     assert all(torch.equal(a, b) for a, b in zip(before, module.net.parameters(), strict=True))
 
 
+def test_a_bug_while_the_loss_rises_is_raised_all_the_same():
+    class Misspelt(Net):
+        risen = False
+
+        def training_step(self, batch, batch_idx):
+            if self.risen:
+                {}["weight"]
+            loss = super().training_step(batch, batch_idx)
+            self.risen = bool(loss > 3 * first)
+            return loss
+
+    first = float(Net().training_step(next(iter(Line().train_dataloader())), 0).detach())
+    with pytest.raises(KeyError, match="weight"):
+        fit(LRRangeTest(**{**RANGE, "max_lr": 10.0}), Misspelt())
+
+
 class InStep(Line):
     def optimizer_step(self, epoch, batch_idx, optimizer, closure):
         optimizer.param_groups[0]["lr"] = 0.01

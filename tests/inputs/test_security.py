@@ -19,6 +19,8 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "input", "breakpoint
 FORBIDDEN_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "requests", "urllib3"}
 # Attribute calls that run text or start a shell, whatever they are reached through.
 FORBIDDEN_METHODS = {"system", "popen", "getoutput", "getstatusoutput", "unsafe_load", "full_load", "load_all"}
+# Hydra reads the job of an isolated trial as a pickle, so one file may write one: with a Pickler, which reads nothing.
+DECLARED = {"lr_lightning/sweeper/handover.py": ["imports pickle.Pickler"]}
 COMPROMISED = ("2.6.2", "2.6.3")
 
 
@@ -27,7 +29,8 @@ def problems(source):
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            inside = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names = [inside + alias.name for alias in node.names]
             found += [(node.lineno, f"imports {n}") for n in names if n.split(".")[0] in FORBIDDEN_MODULES]
         if not isinstance(node, ast.Call):
             continue
@@ -49,7 +52,8 @@ def problems(source):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_runs_text_unpickles_or_starts_a_shell(path):
-    assert problems(path.read_text(encoding="utf-8")) == []
+    found = [words for _, words in problems(path.read_text(encoding="utf-8"))]
+    assert found == DECLARED.get(path.relative_to(ROOT).as_posix(), [])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from math import log
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,10 @@ def test_the_whole_run(tmp_path):
     together = costs["all four, formula and decay per step"]["mean"]
     members = ("LRRangeTest, done", "LRFormula, per step", "PlateauDecay(train_loss, step)", "LRCurves")
     assert together == pytest.approx(sum(costs[name]["mean"] for name in members))
-    losses = [arm["losses"] for arm in found["gpt"]["arms"].values()]
-    assert len(losses) >= 2  # without prodigyopt, which nothing else needs
-    assert all(curve[-1] < curve[0] for curve in losses)
+    losses = {name: arm["losses"] for name, arm in found["gpt"]["arms"].items()}
+    assert len(losses) >= 3  # without prodigyopt, which nothing else needs
+    # What 30 steps at an LR that was found do is the LR's; they learn more than that there are 256 bytes.
+    assert all(curve[-1] < (log(256) if "hands-off" in name else curve[0]) for name, curve in losses.items())
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "results.json", "tests.xml"}
     assert (tmp_path / "report.md").read_text().count("|---|") >= 5
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lr_lightning.sweeper import handover
+
 JOB = """
 import enum, json, logging, os, sys
 from dataclasses import dataclass, field
@@ -98,6 +100,18 @@ def test_a_trial_is_the_job_of_the_same_app_without_the_decorator(tmp_path: Path
     assert seen["isolated"] == seen["plain"]
     assert seen["isolated logs"] == seen["plain logs"]
     assert all(line["types"] == ["Config", "Model"] and line["enum"] for line in seen["plain"])
+    handed = [path.stat().st_mode & 0o777 for path in tmp_path.rglob("config.pickle")]
+    assert handed == [0o600] * len(seen["isolated"]), "a pickle that nobody else may write"
+
+
+def test_a_job_is_written_to_no_file_of_anybody_else(tmp_path: Path) -> None:
+    others, path = tmp_path / "others", tmp_path / "config.pickle"
+    others.write_bytes(b"kept")
+    others.chmod(0o666)
+    path.symlink_to(others)
+    handover._write_anew(path, b"job")
+    assert (others.read_bytes(), path.read_bytes()) == (b"kept", b"job")
+    assert not path.is_symlink()
 
 
 DECO = """

@@ -8,6 +8,7 @@ whatever happened inside.
 
 import contextlib
 import copy
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ _select_data_fetcher = _internals.find("lightning.pytorch.loops.utilities._selec
 _CONNECTOR_FIELDS = _internals.CONNECTOR
 _LOOP_FIELDS = ("epoch_loop",)
 _TRAINER_FIELDS = ("callbacks", "loggers", "should_stop", "profiler")
+_FETCHERS = "lightning.pytorch.loops.fetchers"
 _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 
 
@@ -187,10 +189,9 @@ class Sandbox:
 
 def _is_lightnings(end: StopIteration) -> bool:
     """Whether Lightning ends an epoch with it (or hands on that the data have ended), and not the user's step."""
-    trace = end.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(end.__traceback__)]
+    # The data's end may come from torch or from the dataset, but always by way of Lightning's fetcher.
+    return _FETCHERS in names or names[-1].startswith("lightning.pytorch.loops.")
 
 
 @contextlib.contextmanager

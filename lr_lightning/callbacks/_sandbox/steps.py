@@ -172,7 +172,7 @@ class Probe(Callback):
         self.losses += found
         return found
 
-    def diverging(self, trainer: Trainer) -> list[float] | None:
+    def diverging(self, trainer: Trainer, error: Exception) -> list[float] | None:
         """What a step that raised leaves of the series: the losses not yet read, then NaN; None: no divergence.
 
         Several ranks may have raised or not, and there is no collective in which they could agree on it: None.
@@ -186,7 +186,8 @@ class Probe(Callback):
             found.append(float(self.backward.last.mean()))
             self.losses.append(found[-1])
         before, now = float(self._largest), float(_largest_weight(self._optimizers))
-        return [*found, math.nan] if breaks_off(self.losses, now / before if before else now) else None
+        broken = breaks_off(self.losses, now / before if before else now, bug=isinstance(error, NOT_OF_VALUES))
+        return [*found, math.nan] if broken else None
 
 
 def _replicas(trainer: Trainer) -> int:
@@ -230,7 +231,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
             try:
                 stepped = _one_step(box, probe)
             except Exception as error:
-                found = None if _is_no_divergence(error) else probe.diverging(box.trainer)
+                found = None if _is_no_divergence(error) else probe.diverging(box.trainer, error)
                 if found is None:
                     raise
                 return found if len(found) <= len(lrs) else [*found[: len(lrs) - 1], math.nan]
@@ -244,6 +245,10 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
         return probe.read(box.trainer)
 
 
+NOT_OF_VALUES = (LookupError, TypeError, NameError, AttributeError, ImportError, OSError, NotImplementedError)
+"""Errors that no check of values raises: a misspelt key, a missing file. Odd values seldom lead to them: an index."""
+
+
 def _is_no_divergence(error: Exception) -> bool:
     return isinstance(error, (SIGTERMException, MisconfigurationException)) or is_oom_error(error)
 
@@ -254,7 +259,7 @@ def _one_step(box: Sandbox, probe: Probe) -> bool:
     A window without a loss (``training_step`` returned None) or without a step (an overflow) counts for nothing: the
     same LR gets another. Manual optimization steps when it likes.
     """
-    automatic, windows = box.trainer.lightning_module.automatic_optimization, 0
+    automatic, windows, stepped = box.trainer.lightning_module.automatic_optimization, 0, False
     most = MAX_SKIPPED if automatic else MAX_BATCHES
     probe.validate()
     while windows < most:
@@ -264,10 +269,11 @@ def _one_step(box: Sandbox, probe: Probe) -> bool:
         windows += 1
         if probe.has_loss and (probe.complete or (probe.stepped and windows >= PATIENCE)):
             return True
+        stepped = stepped or bool(probe.stepped)
         if automatic:
             probe.drop_row()
     if getattr(box.trainer.precision_plugin, "scaler", None) is None:
-        what = "no loss" if probe.stepped else "no optimizer step"
+        what = "no loss" if stepped else "no optimizer step"
         raise RuntimeError(
             f"{what} in {most} training batches: the range test has no curve. Does training_step return None, "
             "or (manual optimization) step another optimizer than the one that is swept?"

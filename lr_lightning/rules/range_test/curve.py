@@ -46,6 +46,9 @@ EXTREME_GROWTH = 1000.0
 """A step that raises when the weights have grown so many times raises because they have. A choice: trainings that work
 stay below ten."""
 
+FIRST, EXTREME_RISE = 10, 10.0
+"""Until there are so many losses, one must rise so many times to explain that a step raises. A choice."""
+
 RESOLUTION = 1e-5
 """Relative changes below this are no descent: a mean over a batch in float32 has about a hundred roundings of 6e-8."""
 
@@ -90,22 +93,36 @@ def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | 
     return bad if bad < len(finite) else None
 
 
-def breaks_off(losses: Sequence[float], growth: float) -> bool:
+def breaks_off(losses: Sequence[float], growth: float, bug: bool = False) -> bool:
     """Whether a training step that raised did so because the training had diverged, as a sweep's end does.
 
     Args:
-        losses: The losses up to that step, its own too if it is known.
+        losses: The losses up to that step, its own too if it is known. As at a sweep's end, the first ten are what
+            later ones are compared with, so none of these is too high.
         growth: The largest weight, in units of the largest before the sweep.
+        bug: The error is of a kind that no check of values raises (a missing key): a loss that has risen is no reason
+            for it, only one that is not finite, or such weights.
 
-    >>> breaks_off([2.0, 1.9, 80.0], 1.0), breaks_off([2.0, 1.9], float("nan")), breaks_off([2.0, 1.9], 1.5)
+    >>> start = [2.0] * 10
+    >>> breaks_off([*start, 1.9, 80.0], 1.0), breaks_off([*start, 1.9, 2.05], 1.0), breaks_off([2.0, 80.0], 1.0)
+    (True, False, False)
+    >>> breaks_off([2.0, 1.9], float("nan")), breaks_off([2.0, 1.9], 1000.0), breaks_off([2.0, 1.9], 1.5)
     (True, True, False)
+    >>> risen = [1.0] * 10 + [0.8, 1.3]
+    >>> breaks_off(risen, 1.0), breaks_off(risen, 1.0, bug=True), breaks_off([1.0, 0.8, 1.3], 1.0)
+    (True, False, False)
     """
     if not losses or not math.isfinite(losses[0]):
         return False
     if not (math.isfinite(growth) and growth < EXTREME_GROWTH and math.isfinite(losses[-1])):
         return True
-    top = max(losses[:10])
-    return losses[-1] > top + max(top - min(losses), 1e-6 * abs(top))
+    if bug:
+        return False
+    top = max(losses[: min(FIRST, len(losses) - 1)] or losses)
+    margin = max(top - min(losses), 1e-6 * abs(top))
+    if len(losses) <= FIRST:  # the spread of so few is luck
+        margin = EXTREME_RISE * max(margin, abs(top))
+    return losses[-1] > top + margin
 
 
 def head_length(planned: int) -> int:
