@@ -13,6 +13,12 @@ from tests.callbacks.test_range_test_options import Two
 RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A search writes its records into the working directory where there is no logger."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Net(Line):
     """Diverges fast; ``checks`` raises where it has."""
 
