@@ -29,7 +29,8 @@ from torch import nn
 from lr_lightning.cli.demo import DigitsData
 from lr_lightning.rules.range_test.ladder import ladder, log_uniform
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from recipes._common import arguments, save
 
 LOW, HIGH, BUDGET = 1e-6, 1.0, 15

@@ -25,6 +25,7 @@ MODULES = [
 INNER = {
     "lr_lightning.optim.param_groups": "LRChange unwrap record_base_lr_if_bare",
     "lr_lightning.cli.preview": "preview_command",
+    "lr_lightning.rules.search.view": "View",
     "lr_lightning.rules.search.axes": "axis_from",
     "lr_lightning.rules.range_test.curve": "noise_level prepare explosion",
     "lr_lightning.rules.formula.formula": "FunctionProgram",

@@ -17,12 +17,7 @@ from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
 from lr_lightning.callbacks._sandbox.progress import ProgressBar
-from lr_lightning.callbacks._sandbox.settings import (
-    SandboxSettings,
-    check_device,
-    check_device_is_here,
-    check_optimizers,
-)
+from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
 from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
@@ -34,9 +29,12 @@ from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.bracket import bracket
-from lr_lightning.rules.search.rounds import STATUSES, Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import STATUSES, Plan, SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from lr_lightning.sweeper.journal import Journal, plan_record, settings_record
 from lr_lightning.sweeper.results import write_results
+
+_SANDBOX = {"num_batches": None, "isolate_data": False, "snapshot_device": None}
 
 
 class LRSearch(Callback):
@@ -61,14 +59,14 @@ class LRSearch(Callback):
         range_test: Whether a range test of ``num_steps`` steps gives the range first.
         eta: Trials that aren't among the best ``1 / eta`` at a rung stop early; None: all run to their end.
         apply: Whether to train on with the winner; otherwise it is only reported.
-        num_batches: Training batches that every trial cycles through, kept in memory; None: as many as a trial takes.
-        isolate_data: See :class:`~lr_lightning.LRRangeTest`.
-        snapshot_device: See :class:`~lr_lightning.LRRangeTest`.
         progress_bar: Whether to show progress where the trainer shows a progress bar.
         name: Folder of the records in the log folder, and the tag in checkpoints.
+        sandbox: A mapping with an expert's settings of how steps are taken inside of the fit, as of
+            :class:`~lr_lightning.LRRangeTest`: ``num_batches`` that every trial cycles through, kept in memory
+            (None: as many as a trial takes), ``isolate_data`` and ``snapshot_device``.
 
     Attributes:
-        plan: The last :class:`~lr_lightning.rules.search.rounds.Plan`, or None.
+        plan: The last :class:`~lr_lightning.rules.search.records.Plan`, or None.
         trials: All trials, in order; one that was stopped early has the score that it would have reached.
         costs: Optimizer steps of each trial.
         steps: Optimizer steps spent, the range test's included.
@@ -97,30 +95,24 @@ class LRSearch(Callback):
         range_test: bool = True,
         eta: float | None = 2.0,
         apply: bool = True,
-        num_batches: int | None = None,
-        isolate_data: bool = False,
-        snapshot_device: str | None = None,
         progress_bar: bool = True,
         name: str = "lr_search",
+        sandbox: dict[str, Any] | None = None,
     ) -> None:
         check_range(min_lr, max_lr)
         check_count("num_steps", num_steps, 4, MOST_STEPS)
-        if num_batches is not None:
-            check_count("num_batches", num_batches, 1, MOST_STEPS)
         for flag, value in {
-            "widen": widen, "range_test": range_test, "apply": apply, "isolate_data": isolate_data,
-            "progress_bar": progress_bar,
+            "widen": widen, "range_test": range_test, "apply": apply, "progress_bar": progress_bar,
         }.items():  # fmt: skip
             check_flag(flag, value)
-        check_device("snapshot_device", snapshot_device)
         check_name("name", name, "a folder")
         if name in (".", "..") or any(sign in name for sign in "/\\:"):
             raise ValueError(f"name must be the name of one folder, without / \\ and :, got {name!r}")
         axis = Axis("lr", min_lr, max_lr, widen=widen)
         self.settings = SearchSettings((axis,), budget=budget, first=first, later=later, tolerance=tolerance)
         self.short = ShortTrials(num_steps, protocol.WINDOW, eta)
-        self.num_steps, self.range_test, self.apply, self.num_batches = num_steps, range_test, apply, num_batches
-        self.isolate_data, self.snapshot_device = isolate_data, snapshot_device
+        self.sandbox = sandbox_settings(sandbox, _SANDBOX)
+        self.num_steps, self.range_test, self.apply = num_steps, range_test, apply
         self.progress_bar, self.name = progress_bar, name
         self._fits = Fits()
         self._begin()
@@ -178,7 +170,7 @@ class LRSearch(Callback):
                 # The module was built anew, with the LR before.
                 note_lr_in_module(trainer, self.best_lr, self.previous_lr, resumed=True)
         else:
-            check_device_is_here("snapshot_device", self.snapshot_device)
+            check_device_is_here("snapshot_device", self.sandbox.snapshot_device)
             check_optimizers("LRSearch", trainer.optimizers)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -214,19 +206,18 @@ class LRSearch(Callback):
 
     def _search(self, trainer: Trainer, optimizers: Any) -> Plan:
         probe = Probe(trainer, optimizers, protocol.WINDOW)
-        settings = SandboxSettings(isolate_data=self.isolate_data, snapshot_device=self.snapshot_device)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(explained_out_of_memory(type(self).__name__, self.snapshot_device))
+            stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))
             stack.callback(probe.close)
             bar = stack.enter_context(ProgressBar(trainer, self.settings.budget, self.progress_bar, "LR search"))
-            box = stack.enter_context(_sandbox.sandbox(trainer, probe, settings))
+            box = stack.enter_context(_sandbox.sandbox(trainer, probe, self.sandbox))
             searched = self._bracket(box, probe) if self.range_test else self.settings
             return self._rounds(searched, box, probe, bar)
 
     def _rounds(self, settings: SearchSettings, box: _sandbox.Sandbox, probe: Probe, bar: ProgressBar) -> Plan:
         self.searched, self._plans = settings, list[Plan]()
         self.short.begin()
-        batches = (self.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
+        batches = (self.sandbox.num_batches or self.num_steps) * box.trainer.accumulate_grad_batches
         batches = batches if box.can_keep_batches else 0  # what can't be copied is fetched anew
         while True:
             # numpy may round differently on another machine: rank 0's plan is everybody's.

@@ -11,7 +11,7 @@ from lr_lightning.callbacks._search_metric import Watch, whole_run
 from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_name
 from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.halving import diverged, judge, rungs
-from lr_lightning.rules.search.rounds import MODES
+from lr_lightning.rules.search.records import MODES
 from lr_lightning.sweeper import trial as trials
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lr_lightning.rules.search.bracket import bracket
-from lr_lightning.rules.search.rounds import SearchSettings
+from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.files import read_json
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from lr_lightning.rules.checks import check_count, check_flag, check_name, nearest, shown
 from lr_lightning.rules.search.axes import Axis, Value, axis_from
-from lr_lightning.rules.search.rounds import SearchSettings
+from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.adapt import quoted
 from lr_lightning.sweeper.engine import SearchRefused
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lr_lightning.rules.search.effect import without_effect
-from lr_lightning.rules.search.rounds import Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import Plan, SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from lr_lightning.sweeper.journal import Journal, plan_record
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lr_lightning.rules.checks import shown
 from lr_lightning.rules.search.halving import finished
-from lr_lightning.rules.search.rounds import Plan, SearchSettings, Trial
+from lr_lightning.rules.search.records import Plan, SearchSettings, Trial
 from lr_lightning.sweeper.files import append_line, plain, read_json, read_lines
 from lr_lightning.sweeper.job import outcome_file, started_file
 from lr_lightning.sweeper.trial import Here

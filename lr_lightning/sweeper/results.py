@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from lr_lightning.reporting.files import replace_file
-from lr_lightning.rules.search.rounds import Plan, SearchSettings, surrogate
+from lr_lightning.rules.search.records import Plan, SearchSettings
+from lr_lightning.rules.search.rounds import surrogate
 from lr_lightning.sweeper.engine import effect
 from lr_lightning.sweeper.hparams import write_rows
 from lr_lightning.sweeper.journal import Journal

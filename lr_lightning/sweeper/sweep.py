@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lr_lightning.reporting.files import naming
 from lr_lightning.rules.search.axes import Value
-from lr_lightning.rules.search.rounds import Plan, SearchSettings
+from lr_lightning.rules.search.records import Plan, SearchSettings
 from lr_lightning.sweeper.adapt import bracket_first, conflicts, pruner
 from lr_lightning.sweeper.arguments import check_lines, settings_from, split, text
 from lr_lightning.sweeper.engine import Job, run_search

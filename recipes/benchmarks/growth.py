@@ -23,7 +23,8 @@ from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.protocol import WINDOW
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from recipes.benchmarks.harness import print_table, run_parts
 
 ROUNDS = 5

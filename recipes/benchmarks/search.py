@@ -33,7 +33,8 @@ from lr_lightning.rules.range_test.ladder import ladder, log_uniform
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.bracket import bracket
 from lr_lightning.rules.search.halving import diverged, finished, judge, rungs
-from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from recipes.benchmarks.suggestion_tasks import TASKS, Task
 
 NAMES = (

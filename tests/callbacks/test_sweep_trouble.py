@@ -14,8 +14,8 @@ RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
 
 @pytest.fixture(autouse=True)
-def _files_elsewhere(tmp_path, monkeypatch):
-    """A search without a logger writes to the current folder."""
+def elsewhere(tmp_path, monkeypatch):
+    """A search writes its records into the working directory where there is no logger."""
     monkeypatch.chdir(tmp_path)
 
 

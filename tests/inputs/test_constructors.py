@@ -35,7 +35,7 @@ from lr_lightning.rules.plateau.patience import PatienceRule
 from lr_lightning.rules.plateau.trend import TrendRule
 from lr_lightning.rules.range_test.readings import ReadingRule
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings
+from lr_lightning.rules.search.records import SearchSettings
 from tests.helpers import wrong
 
 
@@ -111,7 +111,7 @@ RANGE = {
     "rule": either(choice("share", "midpoint", "steepest", "valley", "minimum"), Kind(lambda v: v == {})),
     "repeats": whole(1, 1000), "budget": either(Kind(lambda v: type(v) is float and 0 <= v <= 1), whole(0, 10**6)),
 }  # fmt: skip
-CALLBACK = {"apply": FLAG, "isolate_data": FLAG, "snapshot_device": DEVICE, "progress_bar": FLAG}
+CALLBACK = {"apply": FLAG, "progress_bar": FLAG, "sandbox": Kind(lambda v: v is None or v == {})}
 PLATEAU = {
     "mode": choice("min", "max"), "factor": SHARE, "interval": choice("epoch", "step"),
     "rule": either(choice(None, "trend", "patience"), Kind(lambda v: v == {})), "patience": INDEX,
@@ -136,7 +136,7 @@ TARGETS = {
     LRSearch: ({}, CALLBACK | {
         "min_lr": LR, "max_lr": LR, "num_steps": whole(4, 10**6), "budget": whole(5, 10**4), "first": whole(3, 15),
         "later": whole(1, 10**4), "tolerance": real(0, open_low=True), "widen": FLAG, "range_test": FLAG,
-        "eta": either(NONE, real(1.1)), "num_batches": either(NONE, whole(1, 10**6)), "name": FOLDER,
+        "eta": either(NONE, real(1.1)), "name": FOLDER,
     }),
     LRCurves: ({}, {
         **dict.fromkeys(("loss", "momentum", "weight_decay", "grad_norm", "effective_lr", "hparams"), FLAG),
@@ -314,6 +314,7 @@ PAIRS = [
     (LRRangeTest, {"min_lr": 1e-300, "max_lr": 1.0}, "at most 30 decades apart"),
     (LRRangeTest, {"max_lr": 1e300}, "max_lr must be at most 1e\\+30, got 1e\\+300"),
     (preview, {"formulas": "base_lr * 1e300"}, "the LR is above 1e\\+30"),
+    (LRSearch, {"sandbox": {"force": True}}, "sandbox has no key 'force'"),
     (LRSearch, {"first": 6, "budget": 5}, "budget must be an integer of at least 6, got 5"),
     (PlateauDecay, {"rule": "trend", "patience": 3}, "rule 'trend' has no setting 'patience', got 3"),
     (PlateauDecay, {"patience": 3, "rule": {"name": "trend"}}, "rule 'trend' has no setting 'patience', got 3"),

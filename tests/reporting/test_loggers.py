@@ -72,7 +72,7 @@ def test_wandb_gets_the_figure_the_curve_and_the_findings(tmp_path):
     assert {"lr-AdamW", "curves/loss", "val_loss"} <= set(summary)
     (run,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     (figure,) = run.glob("files/media/plotly/range_test/figure_*.plotly.json")
-    assert any(trace["name"] == "raw loss" for trace in json.loads(figure.read_text())["data"])
+    assert any(trace["name"] == "loss" for trace in json.loads(figure.read_text())["data"])
     (table,) = run.glob("files/media/table/range_test/curve_*.table.json")
     assert json.loads(table.read_text())["columns"] == ["lr", "loss", "loss_smoothed"]
     (record,) = (tmp_path / "run" / "team").glob("*/range_test.json")

@@ -12,7 +12,8 @@ import pytest
 from lr_lightning.rules.range_test.curve import falling_chains, smooth
 from lr_lightning.rules.range_test.opinions import all_suggestions
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 from lr_lightning.rules.search.surrogate import merge
 
 LONG = """

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings
+from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.arguments import split, text
 from lr_lightning.sweeper.engine import SearchRefused
 from lr_lightning.sweeper.lock import hold

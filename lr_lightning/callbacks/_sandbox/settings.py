@@ -124,18 +124,23 @@ def _is_a(callback: Callback, kind: type | str) -> bool:
     return isinstance(callback, kind)
 
 
-def sandbox_settings(value: Any) -> SandboxSettings:
+def sandbox_settings(value: Any, defaults: Mapping[str, Any] | None = None) -> SandboxSettings:
     """The settings that ``sandbox=`` gives: None, a mapping of :class:`SandboxSettings`' arguments, or one.
+
+    Args:
+        value: What was given.
+        defaults: The keys that may be given, with their values where they aren't; None: all, with their own.
 
     Raises:
         ValueError: If it is something else, or has a key that is none; the message names the nearest one.
     """
-    if value is None or isinstance(value, SandboxSettings):
-        return value or SandboxSettings()
+    if isinstance(value, SandboxSettings):
+        return value
+    value = {} if value is None else value
     if not isinstance(value, Mapping):
         raise ValueError(f"sandbox must be a mapping, such as {{'num_batches': 4}}, got {shown(value)}")
-    check_keys("sandbox", value, [item.name for item in fields(SandboxSettings)])
-    return SandboxSettings(**value)
+    check_keys("sandbox", value, [item.name for item in fields(SandboxSettings)] if defaults is None else defaults)
+    return SandboxSettings(**{**(defaults or {}), **value})
 
 
 @dataclass(frozen=True)

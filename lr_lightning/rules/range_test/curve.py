@@ -98,14 +98,14 @@ def breaks_off(losses: Sequence[float], growth: float, bug: bool = False) -> boo
 
     Args:
         losses: The losses up to that step, its own too if it is known. As at a sweep's end, the first ten are what
-            later ones are compared with, so none of these is too high.
+            later ones are compared with; one of these must be ten times too high.
         growth: The largest weight, in units of the largest before the sweep.
         bug: The error is of a kind that no check of values raises (a missing key): a loss that has risen is no reason
             for it, only one that is not finite, or such weights.
 
     >>> start = [2.0] * 10
     >>> breaks_off([*start, 1.9, 80.0], 1.0), breaks_off([*start, 1.9, 2.05], 1.0), breaks_off([2.0, 80.0], 1.0)
-    (True, False, False)
+    (True, False, True)
     >>> breaks_off([2.0, 1.9], float("nan")), breaks_off([2.0, 1.9], 1000.0), breaks_off([2.0, 1.9], 1.5)
     (True, True, False)
     >>> risen = [1.0] * 10 + [0.8, 1.3]

@@ -7,7 +7,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lr_lightning.rules.search.axes import Axis
-from lr_lightning.rules.search.rounds import SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 
 LR = Axis("lr", 1e-5, 1.0)
 MORE = (

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lr_lightning.rules.range_test.ladder import log_uniform
 from lr_lightning.rules.search.axes import Axis, axis_from
-from lr_lightning.rules.search.rounds import Plan, SearchSettings, Trial, next_round
+from lr_lightning.rules.search.records import Plan, SearchSettings, Trial
+from lr_lightning.rules.search.rounds import next_round
 
 Curve = Callable[[float], float]
 
