@@ -39,6 +39,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]  # plotly's own: its picture comes as HTML beside it
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -51,6 +52,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|lightning|pytorch_lightning|numpy|np|hydra|omegaconf|optuna|plotly)\b.*"),
     (r"py:.*", r"(collections|pathlib|typing)\b.*"),
     (r"py:.*", r"(Optimizer|LRScheduler|Trainer|LightningModule|Callback|Tensor)"),
+    (r"py:.*", r"Rule"),  # an alias: a name, a mapping or a rule object
     (r"py:.*", r"(Any|Sequence|Mapping|Iterable|Callable|Path)"),
 ]
 
