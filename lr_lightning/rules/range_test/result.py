@@ -84,6 +84,10 @@ class RangeTestResult:
     ('too_few_points', False)
     >>> RangeTestResult.from_dict(result.to_dict()) == result
     True
+    >>> print(result)
+    suggestion: none
+    too_few_points: 2 losses are too few to read; raise num_steps to at least 20
+    2 of 2 LRs visited; 2 optimizer steps, rule share
     """
 
     lrs: tuple[float, ...]
@@ -109,6 +113,22 @@ class RangeTestResult:
     def ok(self) -> bool:
         """Whether there is a suggestion."""
         return self.suggestion is not None
+
+    def __str__(self) -> str:
+        """The answer in a few lines; ``repr`` has every number."""
+        found = "none" if self.suggestion is None else f"{self.suggestion:.4g}"
+        if self.interval is not None:
+            found += f" (interval {self.interval[0]:.2g} to {self.interval[1]:.2g})"
+        zones = [
+            f"{name} {bounds[0]:.2g} to {bounds[1]:.2g}"
+            for name in ("flat", "descending", "diverging")
+            if (bounds := getattr(self.zones, name)) is not None
+        ]
+        lines = [f"suggestion: {found}", f"{self.status}: {self.reason}"]
+        lines += [f"zones: {', '.join(zones)}"] if zones else []
+        trials = f", {len(self.trials)} trials" if self.trials else ""
+        covered = f"{self.coverage.visited} of {self.coverage.planned} LRs"
+        return "\n".join([*lines, f"{covered} visited{trials}; {self.steps} optimizer steps, rule {self.rule}"])
 
     def suggestions(self) -> dict[str, float | None]:
         """What every rule here and every other tool's rule would have said on the same curve; None if nothing.

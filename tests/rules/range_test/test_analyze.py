@@ -118,3 +118,13 @@ def test_a_linear_ladder_over_decades_is_told_what_it_skips():
     result = analyze(lrs[:20], bowl(lrs, limit=1e-2)[:20], planned=100, spacing="linear")
     assert result.suggestion is None
     assert "spacing='linear' goes from LR 1e-07 to 0.1 in its first step: take spacing='exponential'" in result.reason
+
+
+def test_a_result_prints_itself_in_a_few_lines():
+    result = analyze(LRS, bowl())
+    text = str(result)
+    assert len(text.splitlines()) == 4
+    assert len(text) < 500
+    assert text.startswith(f"suggestion: {result.suggestion:.4g} (interval {result.interval[0]:.2g} to ")
+    assert f"{result.status}: {result.reason}" in text
+    assert f"descending {result.zones.descending[0]:.2g} to {result.zones.descending[1]:.2g}" in text
