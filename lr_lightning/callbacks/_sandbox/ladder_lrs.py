@@ -42,7 +42,9 @@ class LadderLRs:
     def write(self, lr: float) -> None:
         """Set all groups for the next step at ``lr``, the first group's."""
         for number, optimizer in enumerate(self._optimizers):
-            if self._written.get(number, found := _readable(optimizer.param_groups)) != found:
+            written = self._written.get(number)
+            # Groups that were added since have the LR that they were added with.
+            if written is not None and written != _readable(optimizer.param_groups[: len(self._groups[number])]):
                 self.suspected = True
         self._lr = lr
         self._write()
