@@ -26,6 +26,11 @@ CASES = [("ddp", rank, place) for place in PLACES for rank in (0, 1)] + [
 DEFAULT = (("ddp", 1, "sweep"), ("ddp", 0, "validated"))
 
 
+def marks_of(case: tuple[str, int, str]) -> list[pytest.MarkDecorator]:
+    slow = [] if case in DEFAULT else [pytest.mark.slow]
+    return [*slow, OPEN] if case[0] == "fsdp2" else slow
+
+
 @pytest.fixture(scope="module")
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ended]:
     """The uninterrupted run of a strategy."""
@@ -38,9 +43,7 @@ def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     return run
 
 
-@pytest.mark.parametrize(
-    ("strategy", "rank", "place"), [pytest.param(*c, marks=() if c in DEFAULT else pytest.mark.slow) for c in CASES]
-)
+@pytest.mark.parametrize(("strategy", "rank", "place"), [pytest.param(*c, marks=marks_of(c)) for c in CASES])
 def test_a_job_ends_with_its_rank_and_goes_on(
     warm: Warm, whole: Callable[[str], Ended], tmp_path: Path, strategy: str, rank: int, place: str
 ) -> None:
