@@ -50,14 +50,16 @@ def _name_suggestion(figure: Spec, lr: float, color: str) -> None:
     style.note(figure, text, x=math.log10(lr), xref="x", y=0.96, font={"size": 15, "color": color}, **side)
 
 
-def bars(runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], dark: bool) -> list[Spec]:
+def bars(
+    runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], labels: Mapping[str, str], dark: bool
+) -> list[Spec]:
     """One row a run: its zones as a band, its interval and suggestion on it."""
     traces = []
     for row, (name, run) in enumerate(runs.items()):
-        label = style.literal(style.short(name))
+        label = labels[name]
         common: Spec = {
             "yaxis": "y2",
-            "legendgroup": label,
+            "legendgroup": style.literal(name),
             "showlegend": False,
             "hovertemplate": "%{hovertext}<extra></extra>",
         }

@@ -1,6 +1,6 @@
 """Scalar series as they are drawn: one line from left to right, whatever was resumed, killed or written twice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,6 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
+
+
+ONE_WRITE = 0.01
+"""Seconds between points that are written one after another, collected before."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +79,37 @@ def after_restarts(series: Series, restarts: Iterable[Restart]) -> Series:
     return series if kept.all() else series.take(kept)
 
 
-def valid_event(step: float, time: float, restarts: Iterable[Restart]) -> bool:
-    """Whether an event stands after all restarts."""
-    return not any(time <= restart.time and step >= restart.step for restart in restarts)
+def overtaken(steps: Sequence[float], times: Sequence[float], line: Series) -> Any:
+    """Which events are of a life that the run was resumed from before them: the LR has been there again, later.
+
+    TensorBoard's fast loader drops the points that a resumed run overtakes, so a restart can't be seen in the points
+    themselves; the events, each with a tag of its own, stay. What was written in one go may be older than it looks, so
+    it counts from the write before.
+
+    Args:
+        steps: The events'.
+        times: When each was written.
+        line: An LR of the run.
+    """
+    if not len(line) or not len(steps):
+        return np.zeros(len(steps), dtype=bool)
+    begins = np.append(True, np.diff(line.times) >= ONE_WRITE)
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(line)), 0))
+    surely = np.where(start > 0, line.times[start - 1], -np.inf)
+    last = np.searchsorted(line.steps, np.asarray(steps, dtype=float), side="right") - 1
+    return (last >= 0) & (surely[np.maximum(last, 0)] > np.asarray(times, dtype=float))
 
 
 def thin(series: Series, most: int) -> Series:
-    """At most ``most`` points, evenly, the first and the last among them."""
-    if len(series) <= most:
+    """At most ``most`` points: the ends, and the least and the greatest value of each stretch, so that spikes stay."""
+    count = len(series)
+    if count <= most:
         return series
-    return series.take(np.unique(np.linspace(0, len(series) - 1, most).round().astype(int)))
+    stretch = np.arange(count) * (most // 2 - 1) // count
+    order = np.lexsort((series.values, stretch))
+    first = np.searchsorted(stretch, np.arange(stretch[-1] + 1))
+    kept = {0, count - 1, *order[first].tolist(), *order[np.append(first[1:], count) - 1].tolist()}
+    return series.take(sorted(kept))
 
 
 def live_rows(columns: Mapping[str, Series]) -> dict[str, list[float]]:
@@ -102,9 +127,6 @@ def epoch_starts(series: Series | None) -> tuple[list[float], list[float]] | Non
     """First logged step of each epoch, as Lightning counts them (from 0)."""
     if series is None or not len(series):
         return None
-    first: dict[float, float] = {}
-    for step, epoch in zip(series.steps.tolist(), series.values.tolist(), strict=True):
-        if np.isfinite(epoch):
-            first[epoch] = min(step, first.get(epoch, step))
-    pairs = sorted(first.items())
-    return [step for _, step in pairs], [epoch for epoch, _ in pairs]
+    finite = np.isfinite(series.values)
+    epochs, at = np.unique(series.values[finite], return_index=True)  # steps increase, so the first is the least
+    return series.steps[finite][at].tolist(), epochs.tolist()
