@@ -83,7 +83,9 @@ def test_the_list_holds_the_rows_in_sight(tab):
 
 
 def test_names_show_what_tells_them_apart(tab):
-    row = "return [...document.querySelectorAll('#runs .name')].map(x => [x.offsetHeight, x.scrollWidth - x.clientWidth])"
+    row = (
+        "return [...document.querySelectorAll('#runs .name')].map(x => [x.offsetHeight, x.scrollWidth - x.clientWidth])"
+    )
     for height, over in tab.driver.execute_script(row):
         assert height < 24
         assert over <= 0

@@ -141,7 +141,7 @@ class _Painter:
         return sorted(names - set(self.lost) - set(self.without_log(layout)["below"]))
 
     def without_log(self, layout: Spec) -> dict[str, list[str]]:
-        """What has no log axis: as ``linear`` panels without a positive value, as ``below`` runs that end at 0 or below."""
+        """What has no log axis: ``linear``, panels without a positive value; ``below``, runs that end at 0 or below."""
         own = {panel.title: layout[f"yaxis{panel.axis[1:]}"]["type"] for panel in self.panels if not panel.scale}
         below = {
             name

@@ -10,8 +10,8 @@ import numpy.typing as npt
 Array: TypeAlias = "npt.NDArray[np.float64]"
 
 
-ONE_WRITE = 0.01
-"""Seconds between points that are written one after another, collected before."""
+ONE_WRITE = 2.0
+"""Seconds within which points may have been written together, collected before: a slow disk holds the writer up."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def newest(points: Iterable[Any]) -> tuple[Series, list[Restart]]:
     steps, values, times = steps[order], values[order], times[order]
     later = np.minimum.accumulate(steps[::-1])[::-1]
     kept: Any = np.append(steps[:-1] < later[1:], True)
-    back: Any = np.flatnonzero(steps[1:] < np.maximum.accumulate(steps)[:-1]) + 1
+    back: Any = np.flatnonzero(steps[1:] < steps[:-1]) + 1
     restarts = [Restart(float(times[at - 1]), float(steps[at])) for at in back]
     return Series(steps[kept], values[kept], times[kept]), restarts
 
@@ -79,25 +79,32 @@ def after_restarts(series: Series, restarts: Iterable[Restart]) -> Series:
     return series if kept.all() else series.take(kept)
 
 
-def overtaken(steps: Sequence[float], times: Sequence[float], line: Series) -> Any:
-    """Which events are of a life that the run was resumed from before them: the LR has been there again, later.
+def overtaken(steps: Sequence[float], times: Sequence[float], line: Series, restarts: Iterable[Restart]) -> Any:
+    """Which events are of a life that the run was resumed from before them.
 
-    TensorBoard's fast loader drops the points that a resumed run overtakes, so a restart can't be seen in the points
-    themselves; the events, each with a tag of its own, stay. What was written in one go may be older than it looks, so
-    it counts from the write before.
+    TensorBoard's fast loader drops the points that a resumed run overtakes, so no restart is seen there; the events,
+    each with a tag of its own, stay. Then the LR tells: it has been at the event's step, and later. What was written
+    in one go may be older than it looks, so it counts from the write before.
 
     Args:
         steps: The events'.
         times: When each was written.
         line: An LR of the run.
+        restarts: Those seen in the points.
     """
-    if not len(line) or not len(steps):
-        return np.zeros(len(steps), dtype=bool)
-    begins = np.append(True, np.diff(line.times) >= ONE_WRITE)
-    start = np.maximum.accumulate(np.where(begins, np.arange(len(line)), 0))
-    surely = np.where(start > 0, line.times[start - 1], -np.inf)
-    last = np.searchsorted(line.steps, np.asarray(steps, dtype=float), side="right") - 1
-    return (last >= 0) & (surely[np.maximum(last, 0)] > np.asarray(times, dtype=float))
+    at, when = np.asarray(steps, dtype=float), np.asarray(times, dtype=float)
+    gone: Any = np.zeros(len(at), dtype=bool)
+    for restart in restarts:
+        gone |= (when <= restart.time) & (at >= restart.step)
+    if not len(line) or not len(at):
+        return gone
+    surely, began, before = np.empty(len(line)), -np.inf, -np.inf
+    for place, time in enumerate(line.times.tolist()):
+        if not time - began < ONE_WRITE:
+            began, before = time, line.times[place - 1] if place else -np.inf
+        surely[place] = before
+    last = np.searchsorted(line.steps, at, side="right") - 1
+    return gone | ((last >= 0) & (surely[np.maximum(last, 0)] > when))
 
 
 def thin(series: Series, most: int) -> Series:
@@ -105,9 +112,9 @@ def thin(series: Series, most: int) -> Series:
     count = len(series)
     if count <= most:
         return series
-    stretch = np.arange(count) * (most // 2 - 1) // count
+    stretch: Any = np.arange(count) * (most // 2 - 1) // count
     order = np.lexsort((series.values, stretch))
-    first = np.searchsorted(stretch, np.arange(stretch[-1] + 1))
+    first: Any = np.searchsorted(stretch, np.arange(stretch[-1] + 1))
     kept = {0, count - 1, *order[first].tolist(), *order[np.append(first[1:], count) - 1].tolist()}
     return series.take(sorted(kept))
 

@@ -186,7 +186,7 @@ class Store:
             found.runs[run] = {
                 "lr": lrs,
                 "loss": {tag: lines[tag] for tag in metrics if tag in lines},
-                "events": _valid(list(events.get(run, {}).values()), lrs.values()),
+                "events": _valid(list(events.get(run, {}).values()), lrs.values(), restarts),
                 "epochs": epoch_starts(lines.get(epochs.get(run, ""))),
                 "status": specs.get(run, {}).get("status", ""),
             }
@@ -289,12 +289,14 @@ class Store:
         return live_rows({name: own[tag][0] for name, tag in tags.items() if tag in own})
 
 
-def _valid(events: Collection[tuple[dict[str, Any], float]], lines: Collection[Series]) -> list[dict[str, Any]]:
+def _valid(
+    events: Collection[tuple[dict[str, Any], float]], lines: Collection[Series], restarts: Collection[Restart]
+) -> list[dict[str, Any]]:
     """Events by step, without those that a resumed run overtook."""
     steps, times = [body["step"] for body, _ in events], [time for _, time in events]
-    gone = np.zeros(len(steps), dtype=bool)
+    gone: Any = np.zeros(len(steps), dtype=bool)
     for line in lines:
-        gone |= overtaken(steps, times, line)
+        gone |= overtaken(steps, times, line, restarts)
     kept = [body for (body, _), lost in zip(events, gone, strict=True) if not lost]
     return sorted(kept, key=lambda body: body["step"])
 

@@ -16,6 +16,7 @@ STALE_SECONDS = 120.0
 LEGEND_RUNS = 1
 """Runs up to which a legend is drawn: the names of more stand at the left, with their colours."""
 MOST_ROWS = 500
+MOST_OF_A_RUN = 200
 MOST_NOTES = 20
 HEADS = {
     "range_test": ["run", "suggested LR", "interval", "descending zone", "points", "status", "why"],
@@ -80,10 +81,10 @@ def training(store: Store, runs: Sequence[str], options: Mapping[str, Any], colo
             "cells": _event_cells(name, event),
         }
         for name, run in found.runs.items()
-        for event in run["events"][:200]
+        for event in run["events"][:MOST_OF_A_RUN]
     ]
-    if len(rows) > MOST_ROWS:
-        notes.append(f"The table has the first {MOST_ROWS} of {len(rows):,} events.")
+    if len(rows[:MOST_ROWS]) < (count := sum(len(run["events"]) for run in found.runs.values())):
+        notes.append(f"The table has {len(rows[:MOST_ROWS]):,} of {count:,} events, the first of each run.")
     _quiet_legend(figure, len([run for run in found.runs.values() if run["lr"] or run["loss"]]))
     live = any(_writes(store, name, run) for name, run in found.runs.items())
     table = {"head": HEADS["training"], "rows": rows[:MOST_ROWS]}
@@ -164,6 +165,8 @@ def search(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors
         ]
         # The trial's own logs lie below the search's folder, under its number.
         rows.append({"color": search_figure.color_of(trial["round"]), "run": f"{names[-1]}/{where}", "cells": cells})
+    if left_out := record.get("left_out"):
+        notes.append(f"Shown: the last {len(trials):,} of {len(trials) + left_out:,} trials.")
     if len(trials) > MOST_ROWS:
         notes.append(f"The table has the last {MOST_ROWS} of {len(trials):,} trials.")
     answer = ""
