@@ -8,7 +8,7 @@ import numpy as np
 
 from lr_lightning.reporting.figures import style
 from lr_lightning.reporting.figures.style import Spec
-from lr_lightning.reporting.figures.zones import bars, mark, peer_lines
+from lr_lightning.reporting.figures.zones import bars, explain_bars, mark, peer_lines
 from lr_lightning.rules.range_test.curve import LIGHT_SHARE, SMOOTHING_SHARE, despike, smooth
 
 MAX_BARS = 12
@@ -54,6 +54,7 @@ def draw(
         figure["data"] += peer_lines(run, shown or [0.0, 1.0], dark) if peers else []
     elif with_bars:
         figure["data"] += bars(runs, own, labels, dark)
+        explain_bars(figure, bottom)
         room = {"range": [len(runs) - 0.4, -0.6], "showgrid": False, "ticks": "", "showticklabels": False}
         layout["yaxis2"] = style.axis(dark, title="zones", domain=[0, bottom], fixedrange=True, **room)
     return figure

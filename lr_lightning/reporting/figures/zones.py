@@ -85,6 +85,13 @@ def bars(
     return traces
 
 
+def explain_bars(figure: Spec, top: float) -> None:
+    """What the bars' colours mean, above them."""
+    zones = [f'<span style="color:{style.ZONE_INK[zone]}">■</span> {words}' for zone, (words, _) in style.ZONES.items()]
+    text = "   ".join([*zones, "<b>–</b> interval", "◆ suggestion"])
+    style.note(figure, text, x=0, y=top, xanchor="left", yanchor="bottom")
+
+
 def peer_lines(run: Mapping[str, Any], span: Sequence[float], dark: bool) -> list[Spec]:
     """Other libraries' suggestions on the same losses: thin lines, named in the legend, where a dozen has room.
 

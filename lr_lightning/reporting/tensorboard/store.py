@@ -75,13 +75,8 @@ class Store:
 
     def take_over(self, older: "Store") -> None:
         """Take what ``older`` has read of series that nothing was written to since."""
-        for kind in ("scalars", "tensors"):
-            mine, before = getattr(self, kind)(), getattr(older, kind)()
-            kept: dict[Any, Any] = getattr(self, "_kept" if kind == "scalars" else "_bodies")
-            for (run, tag), value in getattr(older, "_kept" if kind == "scalars" else "_bodies").items():
-                now, then = mine.get(run, {}).get(tag), before.get(run, {}).get(tag)
-                if now and then and (now.max_step, now.max_wall_time) == (then.max_step, then.max_wall_time):
-                    kept[run, tag] = value
+        _take_over(older._kept, older.scalars(), self._kept, self.scalars())
+        _take_over(older._bodies, older.tensors(), self._bodies, self.tensors())
 
     def wrote(self) -> float:
         """Time (seconds since the epoch) of the newest record or scalar of all; 0 without any."""
@@ -287,6 +282,18 @@ class Store:
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}
         own = self._read_scalars({run: list(tags.values())}, MAX_POINTS, []).get(run, {})
         return live_rows({name: own[tag][0] for name, tag in tags.items() if tag in own})
+
+
+def _take_over(
+    had: dict[Any, Any], before: dict[str, dict[str, Any]], have: dict[Any, Any], now: dict[str, dict[str, Any]]
+) -> None:
+    for (run, tag), value in had.items():
+        ends = [
+            (getattr(series, "max_step", None), getattr(series, "max_wall_time", None))
+            for series in (before.get(run, {}).get(tag), now.get(run, {}).get(tag))
+        ]
+        if ends[0] == ends[1] and None not in ends[0]:
+            have[run, tag] = value
 
 
 def _valid(
