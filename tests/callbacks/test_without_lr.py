@@ -92,6 +92,6 @@ class Own(L.Callback):
 
 
 def test_an_error_of_the_users_own_is_the_one_that_is_raised():
+    ours = PlateauDecay("never_logged"), LRFormula("base_lr / (1 + epoch)"), LRCurves()
     with pytest.raises(RuntimeError, match="mine"):
-        ours = PlateauDecay("never_logged"), LRFormula("base_lr / (1 + epoch)"), LRCurves()
         fit(Scripted(), *ours, Own(), max_epochs=2)
