@@ -19,6 +19,7 @@ from typing import Any
 from cloudpickle import Pickler
 
 from lr_lightning.reporting.files import naming
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.files import read_json, write_json
 
 HANDED = "LR_LIGHTNING_JOB"
@@ -86,7 +87,9 @@ def leave_error(error: BaseException) -> None:
     """Leave an error of any rank; a rank that returned a score overrides it."""
     job = handed()
     if job is not None and read_json(Path(job["result"])) is None:
-        write_json(Path(job["result"]), {"error": f"{type(error).__name__}: {error}"[:2000]})
+        refused = isinstance(error, TrialRefused)
+        text = str(error) if refused else f"{type(error).__name__}: {error}"
+        write_json(Path(job["result"]), {"error": text[:2000], "refused": refused})
 
 
 def taken(job: Mapping[str, str]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from lr_lightning.sweeper import handover
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.orphans import end_with
 from lr_lightning.sweeper.program import Program, running
 
@@ -42,8 +43,9 @@ def isolated_trials(task: Task) -> Task:
 
     A plain run is as it was. A trial gets the job as the task would have: config with its types, ``HydraConfig``,
     working directory, environment and logging. The program is started again as it was started, with Python's options
-    and the arguments that it takes for itself, under any decorators; it must start the app under ``if __name__ == "__main__"``. The task returns its score, a number or a mapping of
-    numbers; what it prints and writes lands in the job's folder and on the terminal as before.
+    and the arguments that it takes for itself, under any decorators; it must start the app under ``if __name__ ==
+    "__main__"``. The task returns its score, a number or a mapping of numbers; what it prints and writes lands in the
+    job's folder and on the terminal as before.
 
     >>> @isolated_trials
     ... def main(cfg): ...
@@ -123,6 +125,7 @@ def run_isolated(config: Any, program: Program | None) -> Any:
     Raises:
         RuntimeError: If there is no program to start, or its process ends with an error or leaves no score; the
             message has the trial's own error.
+        TrialRefused: If the trial found that no other could have a score either.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -138,6 +141,8 @@ def run_isolated(config: Any, program: Program | None) -> Any:
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN} | more | {PARENT: str(os.getpid())}
     code = _wait([*program.command, *own, *arguments], environment, HydraConfig.get().runtime.cwd)
     left = handover.taken(more)
+    if left is not None and left.get("refused"):
+        raise TrialRefused(left["error"])
     if left is not None and "error" in left:
         raise RuntimeError(f"the trial's process ended with code {code}: {left['error']}")
     if left is None or code != 0:
