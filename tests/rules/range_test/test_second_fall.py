@@ -20,7 +20,7 @@ LEVELS = np.random.default_rng(0).uniform(0.8, 1.2, 8)[np.arange(100) % 8]
 def dying(start=50.0, valley=10.0, rise=25.0, constant=1.0, death=1e-2):
     """A descent around 1e-4, a rise beyond 1e-3, and from ``death`` on the loss of a constant prediction."""
     alive = start - (start - valley) * descent(LRS, 1e-4) + rise * np.minimum(explosion(LRS, 1e-3), 1)
-    return np.where(X > death, constant, alive)
+    return np.where(death < X, constant, alive)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
@@ -29,7 +29,7 @@ def test_the_suggestion_lies_between_the_first_fall_and_death(scale, death):
     losses = scale * dying(death=death)
     result = analyze(LRS, losses.tolist())
     first, second = result.second_fall
-    bottom = X[np.argmin(np.where(X > death, math.inf, losses))]
+    bottom = X[np.argmin(np.where(death < X, math.inf, losses))]
     assert bottom / 2 < first < bottom * 2
     assert death / 2 < second < death * 2
     assert result.suggestion == pytest.approx(first ** (1 - ON_THE_WAY) * second**ON_THE_WAY)
@@ -50,7 +50,7 @@ def test_batches_of_different_levels_move_it_little(rise):
     "losses",
     [
         dying(rise=0.0),  # straight down: there is nothing to tell death from learning
-        dying(valley=2.0, constant=3.0),  # all but what the constant reaches was learnt before
+        dying(valley=2.0, constant=6.0),  # all but what the constant reaches was learnt before
         dying(start=4.0, valley=2.5, rise=1.0),  # a start at the right scale
         dying() - 30,  # a loss without a natural zero
         dying(constant=20.0),  # no lower than the first fall
