@@ -108,8 +108,8 @@ class CPUFSDP(FSDPStrategy):
         )
 
 
-def fsdp1():
-    return CPUFSDP(auto_wrap_policy={nn.Linear}, process_group_backend="gloo")
+def fsdp1(**kwargs):
+    return CPUFSDP(auto_wrap_policy={nn.Linear}, process_group_backend="gloo", **kwargs)
 
 
 def deepspeed(stage):
@@ -276,8 +276,8 @@ class Halved(L.Callback):
         trainer.strategy.model.register_comm_hook(None, halve)
 
 
-def model_parallel(data, tensor):
-    return lambda: ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor)
+def model_parallel(data, tensor, **kwargs):
+    return lambda: ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor, **kwargs)
 
 
 def known(special=None, **kwargs):
@@ -299,6 +299,11 @@ def ddp(devices, strategy="ddp"):
         f"{strategy}{devices}-wide": Case(module=Wide, settings=lambda: {"max_epochs": 1}, **part),
         f"{strategy}{devices}-workers": Case(module=Workers, settings=lambda: {"max_epochs": 1}, **part),
     }
+
+
+def cold(**settings):
+    """No sanity check: the first forward of all, in which strategies set up the rest of theirs, is the sweep's."""
+    return lambda: {"num_sanity_val_steps": 0, **settings}
 
 
 LADDER = {"min_lr": 1e-8, "max_lr": 1e-7, "num_steps": 15, "sandbox": {"num_batches": None}}
@@ -326,6 +331,13 @@ CASES = {
     "fsdp2-repeats": Case(strategy=model_parallel(2, 1), module=LayerNorm, test={**RANGE, "repeats": 2}),
     "ddp2-views": Case(strategy=lambda: DDPStrategy(gradient_as_bucket_view=True)),
     "fsdp1-accumulate": Case(strategy=fsdp1, settings=lambda: {"accumulate_grad_batches": 2}),
+    **{f"{name}-cold": Case(**parts, settings=cold()) for name, parts in KINDS.items()},
+    "fsdp1-flat-cold": Case(strategy=lambda: fsdp1(use_orig_params=False), settings=cold()),
+    "fsdp2-full-cold": Case(
+        strategy=model_parallel(2, 1, save_distributed_checkpoint=False),
+        module=LayerNorm,
+        settings=cold(enable_checkpointing=True),
+    ),
     "fsdp2-batchnorm": Case(strategy=model_parallel(2, 1), module=FSDP2),
     "fsdp2-busy": Case(strategy=model_parallel(2, 1), module=LayerNorm, settings=busy),
     **{

@@ -69,7 +69,18 @@ def is_machinery(name: str | None) -> bool:
 
 def is_wrapper(module: torch.nn.Module) -> bool:
     """Whether a module only wraps another for a strategy or a compiler, which keep books in its attributes."""
-    name = type(module).__module__
+    return _is_wrappers(type(module).__module__)
+
+
+def is_wrappers_hook(hook: Any) -> bool:
+    """Whether a module's hook is a strategy's or a compiler's own."""
+    hook = getattr(hook, "hook", hook)  # torch wraps some
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    return _is_wrappers(getattr(hook, "__module__", None) or "")
+
+
+def _is_wrappers(name: str) -> bool:
     return any(name == wrapper or name.startswith(f"{wrapper}.") for wrapper in _WRAPPERS)
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
-from lr_lightning.optim.snapshot.containers import Attributes, Elements, Items, Members, States
+from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
@@ -67,8 +67,17 @@ def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
     if kinds.is_wrapper(module):
         return
     walk.add(Attributes(module, space), place)
+    _hooks(walk, space, place, mode)
     walk.follow(place, ".", list(space.items()), mode)
     walk.follow(place, ".", _slots_children(walk, module, place), mode)
+
+
+def _hooks(walk: Walk, space: dict[str, Any], place: Place, mode: int) -> None:
+    for name, registry in space.items():
+        base, hooks, _ = name.rpartition("_hooks")
+        if hooks and isinstance(registry, dict) and walk.is_new(registry):
+            walk.add(Hooks(registry, space.get(f"{base}_hooks", registry)), (place, ".", name))
+            walk.follow((place, ".", name), "[", list(registry.items()), mode)
 
 
 def _slots_children(walk: Walk, value: Any, place: Place) -> list[tuple[str, Any]]:
@@ -150,10 +159,14 @@ def _holder(walk: Walk, value: Any, items: Iterable[tuple[Any, Any]], place: Pla
         visit_object(walk, value, place, mode)
 
 
+_BOOKS = ("ds_id", "_is_flat_param")
+"""Marks of parameters that DeepSpeed's ZeRO-3 and FSDP1 keep their books on."""
+
+
 def _tensor(walk: Walk, tensor: Tensor, place: Place, mode: int) -> None:
     walk.tensors[id(tensor)] = [tensor, place, mode]
     space = vars(tensor)
-    if not hasattr(tensor, "ds_id"):  # DeepSpeed keeps its books on parameters
+    if not any(hasattr(tensor, mark) for mark in _BOOKS):
         walk.add(Items(space), place)
         walk.follow(place, ".", list(space.items()), mode)
     elif isinstance(shard := space.get("ds_tensor"), Tensor):
