@@ -6,17 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lr_lightning.rules.range_test.curve import (
-    despike,
-    head_length,
-    noise_level,
-    prepare,
-    run_lengths,
-    smooth,
-    stop_index,
-)
+from lr_lightning.rules.range_test.curve import head_length, prepare, stop_index
 from lr_lightning.rules.range_test.interval import constant_factor, resampled_readings, width
 from lr_lightning.rules.range_test.readings import read
+from lr_lightning.rules.range_test.smoothing import despike, noise_level, run_lengths, smooth
 from tests.helpers.curves import LRS, bowl
 
 FLAT = [1.0] * 20
