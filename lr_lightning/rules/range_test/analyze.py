@@ -83,7 +83,9 @@ def analyze(
     readings = [read(c, rule) for c in curves if c is not None and c.descends]
     suggestion = _pooled(readings, curve)
     zones = find_zones(curve) if status == "ok" else replace(find_zones(curve), diverging=None)
-    result = replace(blank, zones=zones, interval=find_interval(curve, rule, suggestion, readings))
+    falls = curve.second_fall
+    bounds = None if falls is None else (math.exp(falls[0]), math.exp(falls[1]))
+    result = replace(blank, zones=zones, interval=find_interval(curve, rule, suggestion, readings), second_fall=bounds)
     return for_schedule(result, suggestion, train_steps, rule.schedule)
 
 
@@ -134,6 +136,12 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
             "the end of the range: raise max_lr"
         )
     where = math.exp(curve.x[curve.low])
+    if curve.second_fall is not None:
+        return "ok", (
+            f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g}, rises, and falls far below from "
+            f"LR {math.exp(curve.second_fall[1]):.2g} on, as where units have died and a constant is predicted (raw, "
+            "unscaled features?): the suggestion lies between the two"
+        )
     return "ok", f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g} and no further beyond"
 
 
@@ -168,11 +176,12 @@ def find_zones(curve: Curve) -> Zones:
 
 
 def _pooled(readings: Sequence[float], curve: Curve) -> float:
-    """Geometric median of the sweeps' readings, never right of the first sweep's minimum."""
+    """Geometric median of the sweeps' readings, never right of the first sweep's minimum (or second fall)."""
     ordered = sorted(math.log(lr) for lr in readings)
     half = len(ordered) // 2
     middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-    return readings[0] if len(readings) == 1 else min(math.exp(middle), math.exp(curve.x[curve.low]))
+    end = curve.x[curve.low] if curve.second_fall is None else curve.second_fall[1]
+    return readings[0] if len(readings) == 1 else math.exp(min(middle, float(end)))
 
 
 def for_schedule(result: RangeTestResult, lr: float, train_steps: int | None, schedule: str) -> RangeTestResult:

@@ -69,11 +69,13 @@ def find_interval(
 
     The hull of the 5 % and 95 % quantiles over resampled curves, of three readings as defensible as the default (80 %
     and 90 % of the drop, a third of the LR at the minimum), and of the suggestions of ``others`` (repeats),
-    widened by ``RULE_ERROR`` and cut to the LRs that the curve covers.
+    widened by ``RULE_ERROR`` and cut to the LRs that the curve covers. Where the loss falls twice, both ends of what
+    lies between belong to it.
     """
     low, high = (float(np.quantile(resampled_readings(curve, rule), q)) for q in QUANTILES)
-    votes = [share_of_drop(curve, 0.8), share_of_drop(curve, 0.9), read(curve, "minimum"), *others]
-    factor, first, last = 10**RULE_ERROR, math.exp(curve.x[0]), math.exp(curve.x[-1])
+    falls = [math.exp(x) for x in curve.second_fall or ()]
+    votes = [share_of_drop(curve, 0.8), share_of_drop(curve, 0.9), read(curve, "minimum"), *others, *falls]
+    factor, first, last = 10**RULE_ERROR, math.exp(curve.x[0]), max(math.exp(curve.x[-1]), *falls, 0.0)
     bounds = min(suggestion, low, *votes) / factor, max(suggestion, high, *votes) * factor
     return min(max(bounds[0], first), suggestion), max(min(bounds[1], last), suggestion)
 

@@ -235,7 +235,9 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule)
-    found = None if rule.schedule == "constant" else (yield from _trials(settings, training, result))
+    # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
+    apt = rule.schedule != "constant" and result.second_fall is None
+    found = (yield from _trials(settings, training, result)) if apt else None
     return result if found is None else with_trials(result, found)
 
 

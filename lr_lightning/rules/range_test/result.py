@@ -77,6 +77,8 @@ class RangeTestResult:
         trials: Short trials under a decaying LR: ``lr``, ``steps`` and ``loss`` of each (infinity: it diverged).
         steps: Optimizer steps spent, sweeps and trials together.
         cycle: How many batches the sweep cycled through.
+        second_fall: LRs at which the first of two falls ends and the second one begins, at whose end units are dead;
+            None without a second one.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> result = analyze([1e-3, 1e-2], [1.0, 0.9])
@@ -108,6 +110,7 @@ class RangeTestResult:
     trials: tuple[Mapping[str, float], ...] = ()
     steps: int = 0
     cycle: int = 1
+    second_fall: Bounds = None
 
     @property
     def ok(self) -> bool:
@@ -179,6 +182,7 @@ class RangeTestResult:
             momentum=saved.optional("momentum", saved.number),
             schedules=saved.named_floats("schedules"),
             trials=tuple(_trial(saved, trial) for trial in saved.items("trials")),
+            second_fall=saved.optional("second_fall", partial(_pair, saved)),
         )
 
     def save(self, path: str | Path) -> None:
