@@ -243,8 +243,8 @@ class Guarded(L.LightningModule):
     """A line that diverges; its guard raises where the weights are too large, or ``where`` says.
 
     Args:
-        where: ``"all"``: on all ranks; ``"backward"``: in the backward of all; ``"one"``: on rank 1 alone; ``"healthy"``:
-            on all ranks, while the loss falls.
+        where: ``"all"``: on all ranks; ``"backward"``: in the backward of all; ``"one"``: on rank 1 alone;
+            ``"healthy"``: on all ranks, while the loss falls.
     """
 
     def __init__(self, lr=1e-3, where="all"):

@@ -23,7 +23,7 @@ def all_raised(trainer: Trainer, window: float) -> bool:
     the same collectives, if their counts are the same: of a backward that broke off, one may have begun more of them
     than another.
 
-    Not for FSDP1 and DeepSpeed: the training step runs inside of their wrappers' forward, which can't be taken up again.
+    Not for FSDP1 and DeepSpeed: the step runs inside of their wrappers' forward, which can't be taken up again.
 
     Args:
         trainer: The fitting trainer.
