@@ -23,7 +23,7 @@ big = torch.zeros(2 << 20)
 class Registry:
     """Mentioned by name alone."""
 
-    items: deque = deque(maxlen=4)
+    items: deque = deque(maxlen=4)  # noqa: RUF012
 
 
 def helper():

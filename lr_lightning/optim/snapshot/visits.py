@@ -247,7 +247,8 @@ def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
 _WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
-    (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module), (dict, _dict),
+    (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
+    (dict, _dict),
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
     (functools.partial, _partial), (ITERATORS, _iterator), (_WATCHED, _watched),
