@@ -135,7 +135,7 @@ class Track:
 
     def groups_lrs(self) -> list[Any]:
         """The LRs as the groups have them now."""
-        return [group["lr"] for group in self.optimizer.param_groups]
+        return [group.get("lr") for group in self.optimizer.param_groups]
 
     def fits(self) -> bool:
         """Whether the optimizer still has as many groups as there are names."""
@@ -161,7 +161,7 @@ def tracks(trainer: Trainer, prefix: str = "") -> dict[int, Track]:
             seen[kind] += 1
         base = prefix + (given if given is not None else f"lr-{kind.__name__}")
         stem = f"{base}-{seen[kind] - 1}" if seen[kind] > 1 else base
-        tensors = any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups)
+        tensors = any(isinstance(group.get("lr"), Tensor) for group in optimizer.param_groups)
         found[key] = Track(optimizer, _group_names(stem, optimizer.param_groups), tensors=tensors)
     return found
 

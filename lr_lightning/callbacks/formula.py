@@ -12,7 +12,7 @@ from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refu
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
-from lr_lightning.optim.schedulers import unwrap
+from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import check_count, nearest, shown
 from lr_lightning.rules.formula.formula import Formula, Interval, check_used
@@ -132,9 +132,9 @@ class LRFormula(Callback):
         return self.optimizer in (None, index) and self._key(group) is not None
 
     def _key(self, group: Mapping[str, Any]) -> str | None:
-        name = group.get("name", "")
+        name = str(group.get("name") or "")
         if name in self.formulas:
-            return str(name)
+            return name
         return "" if "" in self.formulas else None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -153,6 +153,7 @@ class LRFormula(Callback):
         self._fits.begin()
         step = logging_step(trainer)
         self._take_optimizers(trainer)
+        check_has_lr("LRFormula", [optimizer for _, optimizer in self._optimizers], error=FormulaError)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
         self._warming = step <= max(schedule.warming for schedule in self._schedules.values())
@@ -175,7 +176,7 @@ class LRFormula(Callback):
         told: dict[tuple[str, float, float | None], str | None] = {}
         for index, optimizer in self._optimizers:
             for number, group in enumerate(optimizer.param_groups):
-                names.add(group.get("name", ""))
+                names.add(str(group.get("name") or ""))
                 key = self._key(group)
                 if key is None:
                     continue

@@ -249,8 +249,7 @@ class PlateauDecay(Callback):
         Raises:
             MisconfigurationException: If it didn't, though there were validations or none are to come.
         """
-        self._late(trainer, pl_module)
-        self._presence.at_end(trainer)
+        self._late(trainer, pl_module, last=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Average a half-filled window over ranks, keep a value that is logged and not yet taken.
@@ -273,11 +272,11 @@ class PlateauDecay(Callback):
             self._presence.seen = True
             self._observe(trainer, pl_module, source.reduced(trainer, value), self._batches)
 
-    def _late(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _late(self, trainer: Trainer, pl_module: LightningModule, last: bool = False) -> None:
         """After everybody's end of a training epoch."""
         if self._presence.ended:
             self._take(trainer, pl_module)
-            self._presence.after_epoch(trainer)
+            self._presence.after_epoch(trainer, last)
 
     def _collect(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
         parts = trainer.accumulate_grad_batches  # 1 in manual optimization

@@ -13,6 +13,7 @@ from lr_lightning.rules.saved import Saved
 from lr_lightning.rules.search.halving import diverged, judge, rungs
 from lr_lightning.rules.search.records import MODES
 from lr_lightning.sweeper import trial as trials
+from lr_lightning.sweeper.errors import TrialRefused
 
 
 class TrialPruner(Callback):
@@ -113,13 +114,13 @@ class TrialPruner(Callback):
         """Tell of a metric that isn't logged.
 
         Raises:
-            ValueError: If it isn't and ``strict`` is set; the message names the metrics that are.
+            TrialRefused: If it isn't and ``strict`` is set; the message names the metrics that are.
         """
         missing = self._watch.missing(trainer)
         if not missing or trials.here() is None:
             return
         if self.strict:
-            raise ValueError(missing)
+            raise TrialRefused(missing)
         if not self._told:
             self._told = True
             rank_zero_warn(f"{missing}. No trial is stopped early")

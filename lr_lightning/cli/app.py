@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import hydra
@@ -27,7 +28,11 @@ def main() -> None:
         sys.exit(str(error))
     if COMMANDS.get(name) and {"-h", "--help"} & set(words):
         print(COMMANDS[name])
+    elif words == ["--version"]:
+        print(f"lr-lightning {version('lr-lightning')}")
     elif name == "info":
+        if words[1:]:
+            sys.exit(f"lr-lightning info takes no arguments, got {' '.join(words[1:])}")
         from lr_lightning.cli.info import info
 
         print(info())

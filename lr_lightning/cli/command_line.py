@@ -41,7 +41,7 @@ def command_of(words: Sequence[str]) -> str:
     if not first or first[0] in "-~+" or "=" in first:
         return ""
     near = difflib.get_close_matches(first, COMMANDS, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    meant = f"; did you mean {near[0]!r}?" if near else "."
     raise UnknownCommand(
         f"lr-lightning: no command {first!r}{meant} Commands: {', '.join(COMMANDS)}; settings have the form key=value"
     )

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_lightning.optim.param_groups import base_lr, get_lr, lr_factor, record_base_lr
+from lr_lightning.optim.schedulers import check_has_lr
 from lr_lightning.rules.checks import check_count, shown
 from lr_lightning.rules.formula.formula import Formula, Interval
 from lr_lightning.rules.formula.schedule import Counters, Horizon, Schedule
@@ -70,6 +71,7 @@ class FormulaLR(LRScheduler):
     ):
         if not isinstance(optimizer, Optimizer):
             raise FormulaError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+        check_has_lr("FormulaLR", [optimizer], error=FormulaError)
         if not (expression is None or isinstance(expression, str)):
             raise FormulaError(
                 f"expression must be a string, got {shown(expression)}; torch's LambdaLR takes functions"

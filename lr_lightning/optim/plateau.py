@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,17 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.optim.motion import WeightPath, WeightSampler
 from lr_lightning.optim.param_groups import BASE_LR, get_lr
+from lr_lightning.optim.schedulers import check_has_lr
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau.configure import Rule
 from lr_lightning.rules.plateau.cuts import least_change
 from lr_lightning.rules.plateau.decision import Decision
+from lr_lightning.rules.plateau.patience import PatienceState
 from lr_lightning.rules.saved import Saved
+
+_SETTINGS = ("mode", "patience", "threshold", "threshold_mode", "cooldown")
+_COUNTERS = {"best": "best", "num_bad_epochs": "bad", "cooldown_counter": "cooldown"}
 
 
 class PlateauLR(ReduceLROnPlateau):
@@ -38,7 +44,8 @@ class PlateauLR(ReduceLROnPlateau):
         threshold: Of that rule: what counts as an improvement.
         threshold_mode: Of that rule: ``"rel"``, ``"abs"`` or ``"margin"``.
         cooldown: Observations after a decay that are ignored.
-        min_lr: LR below which no decay goes, one or one a param group.
+        min_lr: LR below which no decay goes, one or one a param group; groups added later get the last one. A range
+            test in Lightning rescales it with the LR, as torch's.
         eps: An LR that would change by no more than this stays. None: 1e-8 for the patience rule (torch's), else 0.
         schedulers: Other schedulers of the optimizer, so that they go on with the lowered LR. One that isn't given is
             warned of: it would take the decays back.
@@ -78,10 +85,12 @@ class PlateauLR(ReduceLROnPlateau):
         # Without super().__init__: torch's settings are the rule's here. The class is what frameworks look for.
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+        check_has_lr("PlateauLR", [optimizer])
         if total is not None:
             check_count("total", total, 1)
         self.optimizer, self.factor, self.total = optimizer, factor, total
-        self.min_lr = _floors(min_lr, len(optimizer.param_groups))
+        # torch's names: whoever rescales a scheduler looks for them.
+        self.min_lrs = _floors(min_lr, len(optimizer.param_groups))
         self.schedulers = _schedulers(schedulers)
         asked: dict[str, Any] = {"patience": patience, "threshold": threshold, "threshold_mode": threshold_mode}
         self.rule = plateau.configure(rule, mode=mode, factor=factor, cooldown=cooldown, interval=interval, **asked)
@@ -98,6 +107,16 @@ class PlateauLR(ReduceLROnPlateau):
         """Observations so far."""
         return self.state.seen
 
+    def __getattr__(self, name: str) -> Any:
+        """A ReduceLROnPlateau's names for the rule's settings, and for the counters of the patience rule."""
+        rule, state = vars(self).get("rule"), vars(self).get("state")
+        if name in _SETTINGS and hasattr(rule, name):
+            return getattr(rule, name)
+        if name in _COUNTERS and isinstance(state, PatienceState):
+            value = getattr(state, _COUNTERS[name])
+            return value if value is not None else (-math.inf if self.mode == "max" else math.inf)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def get_last_lr(self) -> list[float]:  # type: ignore[override]
         """The LR of each param group."""
         return [get_lr(group) for group in self.optimizer.param_groups]
@@ -113,7 +132,8 @@ class PlateauLR(ReduceLROnPlateau):
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"metric must be a number, got {shown(metric)}") from None
         decision = self.last_decision = self._decide(value)
-        self._writer.apply(decision, [self.optimizer], self.schedulers, self.min_lr, self.eps)
+        floors = [*self.min_lrs, *self.min_lrs[-1:] * (len(self.optimizer.param_groups) - len(self.min_lrs))]
+        self._writer.apply(decision, [self.optimizer], self.schedulers, floors, self.eps)
         if not (self._warned or self.schedulers):
             self._warn_of_schedulers()
         return decision
@@ -145,7 +165,8 @@ class PlateauLR(ReduceLROnPlateau):
         """The rule's state; the LRs themselves are in the optimizer's."""
         path = self._path.state_dict() if self._path is not None else None
         written = self._writer.state_dict()
-        return {"rule": self.rule.name, "state": self.state.to_dict(), "gate": path, "writer": written}
+        own = {"rule": self.rule.name, "state": self.state.to_dict(), "min_lrs": list(self.min_lrs)}
+        return {**own, "gate": path, "writer": written}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken.
@@ -158,15 +179,15 @@ class PlateauLR(ReduceLROnPlateau):
             raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
         state = self.rule.load(saved["state"])
         path = WeightPath.from_state(saved.child("gate")) if saved["gate"] is not None else None
-        writer = self._writer.loaded(saved.child("writer"))
+        writer, floors = self._writer.loaded(saved.child("writer")), saved.floats("min_lrs")
         if self._path is not None and path is not None:
             self._path = path
-        self.state, self._writer = state, writer
+        self.state, self._writer, self.min_lrs = state, writer, floors
 
 
-def _floors(min_lr: Any, groups: int) -> float | list[float]:
+def _floors(min_lr: Any, groups: int) -> list[float]:
     if isinstance(min_lr, (str, bytes)) or not isinstance(min_lr, Sequence):
-        return check_number("min_lr", min_lr, 0.0)
+        return [check_number("min_lr", min_lr, 0.0)] * groups
     if len(min_lr) != groups:
         raise ValueError(f"min_lr has {len(min_lr)} values for {groups} param groups: {shown(min_lr)}")
     return [check_number("min_lr", value, 0.0) for value in min_lr]

@@ -24,6 +24,28 @@ def unwrap(optimizer: Any) -> Optimizer:
     return cast(Optimizer, optimizer)
 
 
+def check_has_lr(owner: str, optimizers: Sequence[Any], error: type[ValueError] = ValueError) -> None:
+    """Refuse a set-up without an LR that could be set.
+
+    Args:
+        owner: Who wants to, for the message.
+        optimizers: The optimizers, wrapped or not.
+        error: The error's class.
+
+    Raises:
+        ValueError: If there is no optimizer, or one has no LR (``lr=None``).
+
+    >>> import torch
+    >>> check_has_lr("PlateauDecay", [torch.optim.SGD([torch.zeros(1)], lr=0.1)])
+    """
+    inner = [unwrap(optimizer) for optimizer in optimizers]
+    if not inner or all(type(optimizer).__name__ == "_MockOptimizer" for optimizer in inner):  # Lightning's for none
+        raise error(f"{owner} needs an optimizer: configure_optimizers of this module returns none")
+    for optimizer in inner:
+        if any(group.get("lr") is None for group in optimizer.param_groups):
+            raise error(f"{owner}: {type(optimizer).__name__} has no LR (lr=None), it finds its step size itself")
+
+
 def flat(schedulers: Iterable[Any]) -> Iterator[Any]:
     """Schedulers with those nested in SequentialLR and ChainedScheduler."""
     for scheduler in schedulers:

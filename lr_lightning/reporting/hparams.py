@@ -45,12 +45,12 @@ def row(values: Mapping[str, Any]) -> Any:
     made from a trial's number the trials of two searches.
 
     Args:
-        values: Numbers, words and flags by name.
+        values: Numbers, words, flags and None by name.
     """
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-    summary = hparams_pb(dict(values))
+    summary = hparams_pb({key: "null" if value is None else value for key, value in values.items()})
     content = summary.value[0].metadata.plugin_data
     data = HParamsPluginData.FromString(content.content)
     data.session_start_info.group_name = ""

@@ -16,6 +16,9 @@ MOST_LR = 1e30
 _LONGEST = 200
 _MOST_DECADES = 30
 _ALIKE = 0.7  # of words: "los" and "loss" .86, "valid" and "val" .75, "auc" and "acc" .67; a choice
+# Words that metrics' names are made of, and those of them that stand for the same.
+_SYNONYMS = ({"val", "valid", "validation"}, {"train", "training"}, {"acc", "accuracy"})
+_USUAL = {"loss", "test", "error", "score", "metric", "epoch", "step"}.union(*_SYNONYMS)
 
 
 def shown(value: object) -> str:
@@ -127,27 +130,39 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
 
 
-def likely_meant(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one surely stands for; None where it may well be another name.
+def likely_meant(name: str, known: Iterable[str]) -> tuple[str, bool] | None:
+    """The known name that is nearly the same as one that isn't known, and whether it is surely meant; None: no such.
 
-    Written with other signs or in another case, or with one word that is nearly the same. Words of one or two letters,
-    and those that differ in a digit alone, are different names: ``val_f1`` and ``val_f2``, ``loss_d`` and ``loss_g``.
+    Nearly the same: written with other signs or in another case, or all but for one word that is alike. Words of one or
+    two letters, and those that differ in a digit alone, are never alike. Surely meant where that word is one that
+    metrics are made of (``los`` for ``loss``): between other words a letter or two make another metric, ``val_rmse``
+    and ``val_mse``, ``acc_unseen`` and ``acc_seen``, ``macro_f1`` and ``micro_f1``.
 
     >>> likely_meant("val_los", ["val_loss", "val_acc"]), likely_meant("val/loss", ["val_loss"])
-    ('val_loss', 'val_loss')
-    >>> likely_meant("val_auc", ["val_acc"]), likely_meant("val_top1", ["val_top5"]), likely_meant("fid", ["val_loss"])
-    (None, None, None)
+    (('val_loss', True), ('val_loss', True))
+    >>> likely_meant("val_rmse", ["val_mse"]), likely_meant("val_auc", ["val_acc"]), likely_meant("fid", ["val_loss"])
+    (('val_mse', False), None, None)
     """
-    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
-    best: tuple[float, str] | None = None
+    words = _words(name)
+    best: tuple[float, str, bool] | None = None
     for other in known:
-        theirs = [word for word in re.split(r"[\W_]+", other.lower()) if word]
+        theirs = _words(other)
         if "".join(words) == "".join(theirs):
-            return other
+            return other, True
         differ = [(a, b) for a, b in zip(words, theirs, strict=False) if a != b]
         if len(words) == len(theirs) and len(differ) == 1 and (near := _likeness(*differ[0])) >= _ALIKE:
-            best = max(best or (0.0, ""), (near, other))
-    return best[1] if best else None
+            best = max(best or (0.0, "", False), (near, other, _misspelt(*differ[0])))
+    return best[1:] if best else None
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", name.lower()) if word]
+
+
+def _misspelt(one: str, usual: str) -> bool:
+    """Whether ``one`` is surely nothing but ``usual`` with a slip, or its synonym."""
+    synonyms = any({one, usual} <= alike for alike in _SYNONYMS)
+    return synonyms or (usual in _USUAL and one not in _USUAL and one[0] == usual[0])
 
 
 def _likeness(one: str, other: str) -> float:

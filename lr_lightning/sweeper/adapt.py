@@ -41,7 +41,11 @@ def pruner(metric: str | None, config: DictConfig, mode: str) -> list[str]:
         metric = OmegaConf.select(config, "score", default=None)
     targets = _callbacks(config)
     has_place = OmegaConf.is_dict(OmegaConf.select(config, "callbacks", default=None))
-    if not isinstance(metric, str) or not has_place or any(t.endswith(".TrialPruner") for t in targets.values()):
+    if not isinstance(metric, str) or any(t.endswith(".TrialPruner") for t in targets.values()):
+        return []
+    if not has_place:
+        if strict:
+            log.warning("hydra.sweeper.prune=%s: no trial stops early, the app has no mapping 'callbacks'", metric)
         return []
     arguments = f"monitor:{quoted(metric)},mode:{mode},strict:{str(strict).lower()}"
     return [f"+callbacks.lr_trial_pruner={{_target_:lr_lightning.TrialPruner,{arguments}}}"]

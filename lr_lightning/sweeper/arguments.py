@@ -8,11 +8,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lr_lightning.rules.checks import check_count, check_flag, check_name, nearest, shown
+from lr_lightning.rules.checks import check_count, check_flag, check_name, shown
 from lr_lightning.rules.search.axes import Axis, Value, axis_from
 from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.adapt import quoted
-from lr_lightning.sweeper.engine import SearchRefused
+from lr_lightning.sweeper.errors import SearchRefused
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[
         averaged.
 
     Raises:
-        SearchRefused: If a searched parameter has a value on the command line.
-        ValueError: If an axis makes no sense.
+        SearchRefused: If a searched parameter has a value on the command line, or an axis makes no sense.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -79,7 +78,10 @@ def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[
         key, line = override.get_key_element(), str(override.input_line)
         if key.lstrip("+~") in searched:
             raise SearchRefused(f"{key} is chosen by the search: drop {line!r} from the command line")
-        axis = _axis(key, override)
+        try:
+            axis = _axis(key, override)
+        except ValueError as error:
+            raise SearchRefused(f"{line}: {error}") from None
         if axis is not None:
             extra.append(axis)
         elif override.is_sweep_override():
@@ -90,22 +92,32 @@ def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[
         else:
             choices.append([line])
     repeats = [list(combination) for combination in itertools.product(*choices)]
-    return replace(settings, axes=(*settings.axes, *extra)), repeats
+    try:
+        return replace(settings, axes=(*settings.axes, *extra)), repeats
+    except ValueError as error:
+        raise SearchRefused(str(error)) from None
 
 
 def _axis(key: str, override: Any) -> Axis | None:
-    """``key='tag(log, interval(a, b))'``, linear without the tag, or ``key='choice(a, b)'``; None for anything else.
+    """An interval, ``tag(log, …)`` for a log scale, a ``choice(…)`` or a config group's ``glob(*)``; None for the rest.
 
     Hydra's bounds are bounds: such a range doesn't widen.
     """
+    from hydra.core.override_parser.types import ValueType
+
     sweep = override.value()
     if override.is_interval_sweep():
         whole = "int" in sweep.tags or (isinstance(sweep.start, int) and isinstance(sweep.end, int))
         scale = "log" if "log" in sweep.tags else "linear"
         return Axis(key, float(sweep.start), float(sweep.end), scale=scale, integer=whole, widen=False)
-    if not override.is_choice_sweep() or sweep.simple_form or len(sweep.list) < 2:
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        values = tuple(override.sweep_string_iterator())
+    elif override.is_choice_sweep() and not sweep.simple_form:
+        values = tuple(getattr(item, "text", item) for item in sweep.list)
+    else:
         return None
-    values = tuple(getattr(item, "text", item) for item in sweep.list)
+    if len(values) < 2:
+        return None
     if not all(value is None or isinstance(value, (str, bool, int, float)) for value in values):
         return None  # lists and mappings have no order in which neighbours could inform each other
     return Axis(key, choices=values)
@@ -118,40 +130,3 @@ def text(value: Value) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def check_lines(check: Any, lines: list[list[str]], settings: SearchSettings, config: Any) -> None:
-    """Compose each job's config before the first job runs.
-
-    Args:
-        check: Hydra's check of a batch.
-        lines: Overrides of jobs.
-        settings: What is searched.
-        config: The app's composed config, for names.
-
-    Raises:
-        SearchRefused: If the config has no such key; the message names the nearest.
-    """
-    from hydra.errors import ConfigCompositionException
-
-    try:
-        check(lines)
-    except ConfigCompositionException as error:
-        wrong = [axis.name for axis in settings.axes if f"'{axis.name}'" in str(error)]
-        if not wrong:
-            raise
-        key = "hydra.sweeper.param" if wrong[0] == settings.axes[0].name else "hydra.sweeper.params"
-        near = nearest(wrong[0], keys_of(config))
-        raise SearchRefused(f"{key}={wrong[0]}: the config has no such key{near} (+{wrong[0]} adds it)") from None
-
-
-def keys_of(config: Any) -> list[str]:
-    """The keys of all values of an app's config, with dots."""
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    return [name for key, value in plain.items() if key != "hydra" for name in _below(str(key), value)]
-
-
-def _below(key: str, value: Any) -> list[str]:
-    if not isinstance(value, dict) or not value:
-        return [key]
-    return [name for part, item in value.items() for name in _below(f"{key}.{part}", item)]

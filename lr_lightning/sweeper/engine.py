@@ -7,6 +7,9 @@ from typing import Any
 from lr_lightning.rules.search.effect import without_effect
 from lr_lightning.rules.search.records import Plan, SearchSettings, Trial
 from lr_lightning.rules.search.rounds import next_round
+from lr_lightning.sweeper.errors import SearchFailed
+from lr_lightning.sweeper.files import read_json
+from lr_lightning.sweeper.job import refusal_file
 from lr_lightning.sweeper.journal import Journal, plan_record
 
 log = logging.getLogger(__name__)
@@ -14,14 +17,6 @@ log = logging.getLogger(__name__)
 Job = dict[str, Any]
 Launch = Callable[[list[Job]], None]
 Report = Callable[[Plan, str], None]
-
-
-class SearchRefused(ValueError):
-    """What the user asked for can't be searched; no job has run."""
-
-
-class SearchFailed(RuntimeError):
-    """The search cannot go on: no trial of its first round gave a score."""
 
 
 def run_search(
@@ -41,7 +36,8 @@ def run_search(
         The last plan: its ``best`` is the answer.
 
     Raises:
-        SearchFailed: If no trial of the first round gave a score and none of them merely diverged.
+        SearchFailed: If no trial of the first round gave a score and none of them merely diverged, or if one found that
+            none can have a score.
     """
     if journal.take_outcomes():
         log.info("resumed: %d trials are known", len(journal.of("trial")))
@@ -76,10 +72,11 @@ def _finish_round(journal: Journal, plan: Mapping[str, Any], repeats: Sequence[S
     try:
         launch(jobs)
     except Exception as error:
-        journal.take_outcomes()
-        if not journal.of("trial"):
+        if not journal.of("trial") and not journal.take_outcomes() and not refusal_file(journal.folder).exists():
             raise
         log.warning("the launcher stopped: %s: %s", type(error).__name__, error)
+    if refusal := read_json(refusal_file(journal.folder)):
+        raise SearchFailed(refusal["reason"])
     journal.take_outcomes()
     done = {line["job"] for line in journal.of("trial")}
     for job in jobs:

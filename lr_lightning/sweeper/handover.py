@@ -1,8 +1,9 @@
 """What a sweep's job and the process of its trial hand to each other: the whole job there, score or error back.
 
 Hydra's rerun takes a job as a pickle, which Hydra reads. It is written here, for Hydra's own writer
-(``PickleJobInfoCallback``) fails on classes of a ``__main__`` that a launcher's worker has rebuilt. Nothing is
-unpickled here; the file is new for each trial, in the job's own folder, and its owner's alone.
+(``PickleJobInfoCallback``) fails on classes of a ``__main__`` that a launcher's worker has rebuilt, and on dataclasses
+made while the program runs, as hydra-zen's. Nothing is unpickled here; the file is new for each trial, in the job's own
+folder, and its owner's alone.
 """
 
 import importlib
@@ -13,10 +14,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import Pickler
 from typing import Any
 
+from cloudpickle import Pickler
+
 from lr_lightning.reporting.files import naming
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.files import read_json, write_json
 
 HANDED = "LR_LIGHTNING_JOB"
@@ -30,11 +33,12 @@ class NoScore(TypeError):
     """The task returned something that is no score."""
 
 
-def hand_over(config: Any) -> tuple[list[str], dict[str, str]]:
+def hand_over(config: Any, home: bool = True) -> tuple[list[str], dict[str, str]]:
     """Write a job for the process that runs it, as Hydra's own rerun takes it.
 
     Args:
         config: The job's config, as the task got it; HydraConfig has the rest.
+        home: Whether this process is the program that a trial starts again, not a launcher's worker.
 
     Returns:
         The arguments of the program, and what its environment must have on top.
@@ -52,10 +56,10 @@ def hand_over(config: Any) -> tuple[list[str], dict[str, str]]:
     result.unlink(missing_ok=True)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_anew(path, _pickled(job))
+        _write_anew(path, _pickled(job, home))
     handed = {"job": str(path), "result": str(result), "cwd": os.getcwd()}
     ignored = [f"ignore:{text}:UserWarning" for text in _QUIET]
-    quiet = ",".join([*filter(None, [os.environ.get("PYTHONWARNINGS")]), *ignored])
+    quiet = ",".join([*sys.warnoptions, *ignored])
     return [RERUN, str(path)], {HANDED: json.dumps(handed), "PYTHONWARNINGS": quiet}
 
 
@@ -83,7 +87,9 @@ def leave_error(error: BaseException) -> None:
     """Leave an error of any rank; a rank that returned a score overrides it."""
     job = handed()
     if job is not None and read_json(Path(job["result"])) is None:
-        write_json(Path(job["result"]), {"error": f"{type(error).__name__}: {error}"[:2000]})
+        refused = isinstance(error, TrialRefused)
+        text = str(error) if refused else f"{type(error).__name__}: {error}"
+        write_json(Path(job["result"]), {"error": text[:2000], "refused": refused})
 
 
 def taken(job: Mapping[str, str]) -> dict[str, Any] | None:
@@ -127,22 +133,36 @@ def _write_anew(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _pickled(job: Any) -> bytes:
-    """The job by reference to its classes: the program that reads it has the same ``__main__``."""
+def _pickled(job: Any, home: bool) -> bytes:
     buffer = io.BytesIO()
-    _Pickler(buffer, protocol=4).dump(job)
+    _Pickler(buffer, home).dump(job)
     return buffer.getvalue()
 
 
-class _Pickler(Pickler):
-    """Names classes also where this process knows another object by their name.
+class _Pickler(Pickler):  # type: ignore[misc]
+    """Names the classes that the program has by name, and describes those that it makes while it runs.
 
-    A launcher's worker has another ``__main__`` than the program, and Hydra executes a plugin's module anew.
+    By name also where this process knows another object by it: a launcher's worker has another ``__main__`` than the
+    program, and Hydra executes a plugin's module anew.
     """
+
+    def __init__(self, file: io.BytesIO, home: bool) -> None:
+        super().__init__(file, protocol=4)
+        self._home = home
 
     def reducer_override(self, obj: Any) -> Any:
         """Pickle's hook for objects that it is about to pickle in its own way."""
-        return (named, (obj.__module__, obj.__qualname__)) if isinstance(obj, type) else NotImplemented
+        if isinstance(obj, type) and self._has_name(obj):
+            return (named, (obj.__module__, obj.__qualname__))
+        return super().reducer_override(obj)
+
+    def _has_name(self, kind: type) -> bool:
+        if kind.__module__ == "__main__" and not self._home:
+            return True  # the program's, which can't be asked from here
+        try:
+            return isinstance(named(kind.__module__, kind.__qualname__), type)
+        except (ImportError, AttributeError):
+            return False
 
 
 def named(module: str, name: str) -> Any:

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from lr_lightning.sweeper import handover
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.orphans import end_with
-from lr_lightning.sweeper.program import start_again
+from lr_lightning.sweeper.program import Program, running
 
 PARENT = "LR_LIGHTNING_PARENT"
 GRACE = 10.0
@@ -41,14 +42,15 @@ def isolated_trials(task: Task) -> Task:
     """Decorator between ``@hydra.main`` and the task: under multirun each job is a clean process with all its ranks.
 
     A plain run is as it was. A trial gets the job as the task would have: config with its types, ``HydraConfig``,
-    working directory, environment and logging. The program is started again as it was started, under any decorators;
-    it must start the app under ``if __name__ == "__main__"``. The task returns its score, a number or a mapping of
-    numbers; what it prints and writes lands in the job's folder and on the terminal as before.
+    working directory, environment and logging. The program is started again as it was started, with Python's options
+    and the arguments that it takes for itself, under any decorators; it must start the app under ``if __name__ ==
+    "__main__"``. The task returns its score, a number or a mapping of numbers; what it prints and writes lands in the
+    job's folder and on the terminal as before.
 
     >>> @isolated_trials
     ... def main(cfg): ...
     """
-    line = start_again()
+    program = running()
     if handover.handed() is not None:
         _become_trial()
 
@@ -62,7 +64,7 @@ def isolated_trials(task: Task) -> Task:
         if job is not None:
             os.chdir(job["cwd"])
             return _as_trial(task, config)
-        return run_isolated(config, line) if wanted() else task(config)
+        return run_isolated(config, program) if wanted() else task(config)
 
     return run  # type: ignore[return-value]
 
@@ -110,12 +112,12 @@ def _end_group() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def run_isolated(config: Any, line: Sequence[str] | None) -> Any:
+def run_isolated(config: Any, program: Program | None) -> Any:
     """Run a trial in a clean process and wait for it.
 
     Args:
         config: The job's composed config.
-        line: Command that starts the app, see :func:`~lr_lightning.sweeper.program.start_again`.
+        program: What starts the app, as it was where the task was decorated.
 
     Returns:
         What its task returned.
@@ -123,23 +125,29 @@ def run_isolated(config: Any, line: Sequence[str] | None) -> Any:
     Raises:
         RuntimeError: If there is no program to start, or its process ends with an error or leaves no score; the
             message has the trial's own error.
+        TrialRefused: If the trial found that no other could have a score either.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    if line is None:
+    if program is None:
         raise RuntimeError(
             "isolated_trials starts the program again for each trial; a notebook or python -c has none: put the app "
             "into a file, or leave the decorator out"
         )
-    arguments, more = handover.hand_over(config)
+    now = running()  # a launcher's worker is another program, with other arguments
+    home = now is not None and now.command == program.command
+    own = now.own if now is not None and home else program.own
+    arguments, more = handover.hand_over(config, home)
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN} | more | {PARENT: str(os.getpid())}
-    code = _wait([*line, *arguments], environment, HydraConfig.get().runtime.cwd)
+    code = _wait([*program.command, *own, *arguments], environment, HydraConfig.get().runtime.cwd)
     left = handover.taken(more)
+    if left is not None and left.get("refused"):
+        raise TrialRefused(left["error"])
     if left is not None and "error" in left:
         raise RuntimeError(f"the trial's process ended with code {code}: {left['error']}")
     if left is None or code != 0:
-        program = " ".join(line[1:])
-        why = "" if code else f": does {program} start its app under if __name__ == '__main__'?"
+        name = " ".join(program.command[1:])
+        why = "" if code else f": does {name} start its app under if __name__ == '__main__'?"
         raise RuntimeError(f"the trial's process ended with code {code}" + ("" if left else f" and left no score{why}"))
     return handover.value_of(left["value"])
 

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.rules.checks import likely_meant, nearest
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.files import read_json, write_json
 from lr_lightning.sweeper.orphans import end_with
 from lr_lightning.sweeper.trial import Here, as_trial
@@ -21,6 +23,11 @@ def outcome_file(folder: Path, job: int) -> Path:
 def started_file(folder: Path, job: int) -> Path:
     """Written when job ``job`` begins."""
     return folder / "started" / f"{job}.json"
+
+
+def refusal_file(folder: Path) -> Path:
+    """Written when a trial finds that no other one can have a score either."""
+    return folder / "refused.json"
 
 
 class SearchTask:
@@ -45,6 +52,7 @@ class SearchTask:
 
         Raises:
             RuntimeError: If the task called ``sys.exit``, which would end the launcher's process.
+        TrialRefused: If this or an earlier trial of the search found that none can have a score.
         """
         from hydra.core.hydra_config import HydraConfig
 
@@ -53,16 +61,22 @@ class SearchTask:
         number = int(HydraConfig.get().job.num)
         output = str(HydraConfig.get().runtime.output_dir)
         folder, started = Path(self.folder), time.monotonic()
+        if refusal := read_json(refusal_file(folder)):
+            raise TrialRefused(refusal["reason"])
         write_json(started_file(folder, number), {"output": output})
         with as_trial(folder, number) as trial:
             try:
                 value = self.task(config)
+                result = outcome(value, self.score, read_json(trial.verdict))
+            except TrialRefused as error:
+                write_json(refusal_file(folder), {"reason": str(error)})
+                raise
             except (Exception, SystemExit) as error:
                 _write(trial, output, started, failure(error))
                 if isinstance(error, SystemExit):
                     raise RuntimeError(f"the trial called sys.exit({error.code!r})") from error
                 raise
-        _write(trial, output, started, outcome(value, self.score, read_json(trial.verdict)))
+        _write(trial, output, started, result)
         return value
 
 
@@ -82,14 +96,25 @@ def outcome(value: Any, key: str | None = None, verdict: Mapping[str, Any] | Non
     Returns:
         ``score`` (None where there is none), ``status`` and ``reason``.
 
+    Raises:
+        TrialRefused: If ``key`` and what the task returns don't go together, in this trial as in any other.
+
     >>> outcome(float("nan"))["status"], outcome(0.5)["score"], outcome({"loss": 1}, "loss")["score"]
     ('diverged', 0.5, 1.0)
     """
     if isinstance(value, Mapping):
         if key not in value:
             known = ", ".join(map(str, value))
-            return _none("crashed", f"the task returned a mapping ({known}); name its score: hydra.sweeper.score=…")
+            told = f"the task returned a mapping ({known})"
+            if key is None or likely_meant(key, map(str, value)):
+                raise TrialRefused(f"{told}; {_named(key, value)}")
+            return _none("crashed", f"{told} without {key!r}, the score")
         value = value[key]
+    elif key is not None and value is not None:
+        raise TrialRefused(
+            f"hydra.sweeper.score={key} names a key of a mapping, but the task returned {type(value).__name__}, no "
+            "mapping: leave it out, or return a mapping"
+        )
     if value is None:
         return _none("crashed", "the task returned None; it must return the score of the trial")
     try:
@@ -101,6 +126,12 @@ def outcome(value: Any, key: str | None = None, verdict: Mapping[str, Any] | Non
     if verdict is not None:
         return {"score": score, "status": verdict["status"], "reason": verdict["reason"]}
     return {"score": score, "status": "completed", "reason": ""}
+
+
+def _named(key: str | None, value: Mapping[Any, Any]) -> str:
+    if key is None:
+        return "name its score: hydra.sweeper.score=…"
+    return f"it has no hydra.sweeper.score={key}{nearest(key, map(str, value))}"
 
 
 def _none(status: str, reason: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from lr_lightning.rules.checks import shown
 from lr_lightning.rules.search.halving import finished
 from lr_lightning.rules.search.records import Plan, SearchSettings, Trial
+from lr_lightning.sweeper.errors import SearchRefused
 from lr_lightning.sweeper.files import append_line, plain, read_json, read_lines
 from lr_lightning.sweeper.job import outcome_file, started_file
 from lr_lightning.sweeper.trial import Here
@@ -64,7 +65,7 @@ class Journal:
         """Write the settings, or compare them with those of the search that is resumed.
 
         Raises:
-            ValueError: If a setting differs that would make another search of it; ``budget`` and ``tolerance`` may.
+            SearchRefused: If a setting differs that would make another search of it; ``budget`` and ``tolerance`` may.
         """
         now = plain(settings)
         started = self.of("search")
@@ -74,7 +75,7 @@ class Journal:
         before = started[-1]["settings"]
         for key in sorted(set(now) | set(before)):
             if now.get(key) != before.get(key) and key not in ("budget", "tolerance"):
-                raise ValueError(
+                raise SearchRefused(
                     f"cannot resume {self.path}: {key} was {before.get(key)!r} and is now {now.get(key)!r}"
                 )
 

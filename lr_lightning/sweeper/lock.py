@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from lr_lightning.sweeper.engine import SearchRefused
+from lr_lightning.sweeper.errors import SearchRefused
 from lr_lightning.sweeper.files import read_json, write_json
 
 log = logging.getLogger(__name__)

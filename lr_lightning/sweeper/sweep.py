@@ -11,12 +11,14 @@ from lr_lightning.reporting.files import naming
 from lr_lightning.rules.search.axes import Value
 from lr_lightning.rules.search.records import Plan, SearchSettings
 from lr_lightning.sweeper.adapt import bracket_first, conflicts, pruner
-from lr_lightning.sweeper.arguments import check_lines, settings_from, split, text
+from lr_lightning.sweeper.arguments import settings_from, split, text
 from lr_lightning.sweeper.engine import Job, run_search
+from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.files import read_json, write_json
-from lr_lightning.sweeper.job import SearchTask, failure, outcome, outcome_file
+from lr_lightning.sweeper.job import SearchTask, failure, outcome, outcome_file, refusal_file
 from lr_lightning.sweeper.journal import SHARED, Journal, settings_record
 from lr_lightning.sweeper.lock import hold
+from lr_lightning.sweeper.precheck import check_axes, check_lines
 from lr_lightning.sweeper.results import folder_of, write_results
 
 log = logging.getLogger(__name__)
@@ -78,14 +80,20 @@ class Sweep:
         return dict(zip(names, plan.best, strict=True)) if plan.best is not None else None
 
     def try_out(self, check: Callable[[Any], None], settings: SearchSettings, repeats: list[list[str]]) -> None:
-        """Compose one job of each repeat, before the range test spends anything.
+        """Compose a job of each repeat and of each choice, before the range test spends anything.
 
         Raises:
-            SearchRefused: If what is searched is no key of the config.
+            SearchRefused: If what is searched is no key of the config, or holds no value.
         """
+        check_axes(settings, self.config)
         self.settings = settings
-        values = [axis.value(0.0) for axis in settings.axes]
-        lines = [self.overrides({"values": values, "repeat": repeat}) for repeat in repeats]
+        refusal_file(self.journal.folder).unlink(missing_ok=True)  # of a search that is gone on with, now put right
+        first = tuple(axis.value(0.0) for axis in settings.axes)
+        jobs = [{"values": first, "repeat": repeat} for repeat in repeats]
+        for at, axis in enumerate(settings.axes):
+            others = ((*first[:at], choice, *first[at + 1 :]) for choice in axis.choices[1:])
+            jobs += [{"values": values, "repeat": repeats[0]} for values in others]
+        lines = [self.overrides(job) for job in jobs]
         check_lines(check, lines, settings, self.config)
 
     def launch(self, jobs: list[Job]) -> None:
@@ -107,6 +115,9 @@ class Sweep:
             return
         try:
             result = outcome(returned.return_value, self.options["score"])
+        except TrialRefused as error:
+            write_json(refusal_file(self.journal.folder), {"reason": str(error)})
+            return
         except Exception as error:  # Hydra re-raises what the job raised.
             result = failure(error)
         ran = (

@@ -3,6 +3,7 @@
 import logging
 import math
 from datetime import timedelta
+from functools import partial
 
 import lightning as L
 import pytest
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
-from lr_lightning import PlateauDecay
+from lr_lightning import PlateauDecay, PlateauLR
 from lr_lightning.callbacks._plateau import horizon
 from tests.helpers.scripted import Scripted, fit
 
@@ -45,6 +46,13 @@ def test_a_reduce_lr_on_plateau_of_the_same_optimizer_is_refused_by_name(kind):
             fit(module, decay, max_epochs=1)
         assert module.lrs == []
     fit(Rival(kind, other=True), PlateauDecay(patience=3, optimizer=0, **QUIET), max_epochs=1)
+
+
+def test_a_plateau_lr_of_the_same_optimizer_is_refused_too():
+    for make, asked in ((partial(PlateauLR, patience=7), "patience=7"), (lambda one, patience: PlateauLR(one), "0.5")):
+        said = rf"PlateauDecay and the scheduler PlateauLR .* of SGD: keep one of them. .*{asked}\) decides as that"
+        with pytest.raises(MisconfigurationException, match=said):
+            fit(Rival(make), PlateauDecay(), max_epochs=1)
 
 
 @pytest.mark.parametrize(

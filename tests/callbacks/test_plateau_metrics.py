@@ -167,6 +167,52 @@ def test_a_misspelt_name_is_told_before_the_first_step(misspelt):
         fit(Scripted(), PlateauDecay("epoch_metrik"), max_epochs=3, limit_val_batches=0)
 
 
+class EveryThird(Scripted):
+    """Logs ``always`` at each validation, ``third`` at every third."""
+
+    def __init__(self, always, third):
+        super().__init__()
+        self.names = always, third
+
+    def validation_step(self, batch, batch_idx):
+        self.log(self.names[0], 1.0)
+        if self.current_epoch % 3 == 2:
+            self.log(self.names[1], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("always", "third"),
+    [("val_mse", "val_rmse"), ("acc_seen", "acc_unseen"), ("micro_f1", "macro_f1"), ("val_rec", "val_prec"),
+     ("val_iou", "val_miou"), ("test_loss", "best_loss"), ("g_loss", "g_gloss")],
+)  # fmt: skip
+def test_a_name_near_another_is_no_misspelt_one(always, third):
+    module = EveryThird(always, third)
+    with pytest.warns(UserWarning, match=f"it is waited for; did you mean '{always}'"):
+        fit(module, PlateauDecay(third, patience=0, verbose=False), max_epochs=7)
+    assert [module.lrs[4 * epoch] for epoch in (5, 6)] == pytest.approx([0.1, 0.05])
+    with pytest.raises(MisconfigurationException, match=f"never got its metric.*did you mean '{always}'"):
+        fit(EveryThird(always, "none"), PlateauDecay(third, verbose=False), max_epochs=1)
+
+
+class OneName(Scripted):
+    """Each step's loss and each validation's have one name."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("loss", 1.0)
+
+
+def test_a_name_of_steps_may_be_that_of_a_later_validation():
+    module = OneName()
+    options = {"check_val_every_n_epoch": 3, "num_sanity_val_steps": 0}
+    fit(module, PlateauDecay("loss", patience=0, verbose=False), max_epochs=7, **options)
+    assert [module.lrs[4 * epoch] for epoch in (2, 5, 6)] == pytest.approx([0.1, 0.1, 0.05])
+
+
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_a_value_logged_after_the_callback_survives_a_checkpoint(tmp_path):
     saver = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)

@@ -21,8 +21,9 @@ def identical(launched, *cases, ranks=2):
 
 def test_ddp_and_fsdp2(tmp_path):
     """What runs on each commit: one launch, two strategies."""
-    launched = run(tmp_path, "ddp2", "fsdp2")
-    identical(launched, "ddp2", "fsdp2")
+    launched = run(tmp_path, "ddp2", "fsdp2-full-cold")
+    identical(launched, "ddp2", "fsdp2-full-cold")
+    assert list(tmp_path.rglob("fsdp2-full-cold/**/*.ckpt"))
     assert [r["batch_size"] for r in launched.ranks("ddp2")] == [32, 32]
     for report in launched.ranks("ddp2"):
         steps, counts = report["calls"], dict(report["collectives"])
@@ -58,6 +59,9 @@ def test_ddp_in_spawned_and_forked_processes(tmp_path, case):
 def test_fsdp(tmp_path):
     cases = [
         "fsdp1",
+        "fsdp2",
+        "fsdp1-cold",
+        "fsdp1-flat-cold",
         "fsdp1-accumulate",
         "fsdp1-mid",
         "fsdp2-mid",
@@ -87,8 +91,8 @@ def goes_on(launched, *cases):
 
 @slow
 def test_tensor_parallel(tmp_path):
-    launched = long(tmp_path, "tp2")
-    identical(launched, "tp2")
+    launched = long(tmp_path, "tp2", "tp2-cold")
+    identical(launched, "tp2", "tp2-cold")
     assert [r["batch_size"] for r in launched.ranks("tp2")] == [16, 16]  # both ranks see the same samples
 
 
@@ -97,7 +101,7 @@ def test_tensor_parallel(tmp_path):
     importlib.util.find_spec("deepspeed") is None and "CI" not in os.environ, reason="deepspeed is an extra"
 )
 def test_deepspeed(tmp_path):
-    cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate", "-mid")]
+    cases = [f"zero{stage}{what}" for stage in (1, 2, 3) for what in ("", "-accumulate", "-mid", "-cold")]
     aside = [f"zero{stage}-aside" for stage in (1, 2, 3)]
     launched = long(tmp_path, *cases, *aside)
     identical(launched, *cases)

@@ -20,7 +20,7 @@ FORBIDDEN_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpic
 # Attribute calls that run text or start a shell, whatever they are reached through.
 FORBIDDEN_METHODS = {"system", "popen", "getoutput", "getstatusoutput", "unsafe_load", "full_load", "load_all"}
 # Hydra reads the job of an isolated trial as a pickle, so one file may write one: with a Pickler, which reads nothing.
-DECLARED = {"lr_lightning/sweeper/handover.py": ["imports pickle.Pickler"]}
+DECLARED = {"lr_lightning/sweeper/handover.py": ["imports cloudpickle.Pickler"]}
 COMPROMISED = ("2.6.2", "2.6.3")
 
 

@@ -1,5 +1,6 @@
 """PlateauLR in plain torch loops."""
 
+import copy
 import doctest
 import math
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from lr_lightning import FormulaLR, PlateauLR
+from lr_lightning.optim import param_groups
 from lr_lightning.optim import plateau as plateau_lr
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau import cuts as plateau_endgame
@@ -94,6 +96,52 @@ def test_another_scheduler_that_was_not_given_is_told_once(late):
     ours.step(1.0)
     known = PlateauLR(chosen, patience=2, schedulers=[schedule])
     known.step(1.0)
+
+
+def test_torchs_names_tell_settings_and_counters():
+    settings = {"mode": "max", "patience": 2, "cooldown": 3, "threshold": 0.01, "threshold_mode": "abs"}
+    mine, other = optimizer(), optimizer()
+    ours, torchs = PlateauLR(mine, **settings), torch.optim.lr_scheduler.ReduceLROnPlateau(other, **settings)
+    for value in (None, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 3.0):
+        if value is not None:
+            ours.step(value)
+            torchs.step(value)
+        for name in (*settings, "best", "num_bad_epochs", "cooldown_counter", "last_epoch", "min_lrs"):
+            assert getattr(ours, name) == getattr(torchs, name), name
+    with pytest.raises(AttributeError, match="PlateauLR has no attribute 'num_bad_epochs'"):
+        PlateauLR(optimizer(), rule="trend").num_bad_epochs  # noqa: B018
+    assert copy.deepcopy(ours).best == 3.0  # pickle goes the same way
+
+
+def test_floors_are_rescaled_with_the_lr_as_torchs_and_kept():
+    pairs = []
+    for kind in (PlateauLR, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        chosen = optimizer()
+        scheduler = kind(chosen, factor=0.5, patience=0, min_lr=0.04)
+        param_groups.rescale([chosen], [scheduler], 0.5)
+        again = kind(chosen, factor=0.5, patience=0, min_lr=0.04)
+        again.load_state_dict(scheduler.state_dict())
+        for _ in range(5):
+            again.step(1.0)
+        pairs.append((chosen.param_groups[0]["lr"], again.min_lrs))
+    assert pairs[0] == pairs[1] == (pytest.approx(0.2), [pytest.approx(0.2)])
+
+
+def test_groups_added_later_get_the_last_floor():
+    chosen = optimizer()
+    ours = PlateauLR(chosen, patience=0, min_lr=[0.05])
+    chosen.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.08})
+    for _ in range(4):
+        ours.step(1.0)
+    assert ours.get_last_lr() == [0.05, 0.05]
+
+
+@pytest.mark.parametrize("make", [PlateauLR, lambda chosen: FormulaLR(chosen, "base_lr / (1 + epoch)")])
+def test_an_optimizer_without_an_lr_is_refused(make):
+    chosen = optimizer()
+    chosen.param_groups[0]["lr"] = None
+    with pytest.raises(ValueError, match=r"SGD has no LR \(lr=None\)"):
+        make(chosen)
 
 
 def test_a_formula_beside_it_needs_no_telling():

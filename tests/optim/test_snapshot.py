@@ -166,6 +166,27 @@ def test_structure_comes_back():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("owner", "stays"), [("torch.distributed.fsdp", True), ("my.project", False)])
+def test_a_strategys_hooks_stay(owner, stays):
+    """FSDP2 registers hooks on the user's layers in its first forward, and notes elsewhere that it has."""
+    layer = nn.Linear(2, 2)
+    start, called = Snapshot(layer, []), []
+
+    def hook(*_, **__):
+        called.append(1)
+
+    hook.__module__ = owner
+    layer.register_state_dict_pre_hook(hook)
+    layer.register_forward_hook(functools.partial(hook), with_kwargs=True)
+    layer.register_load_state_dict_pre_hook(hook)
+    start.restore()
+    assert start.left() == []
+    layer(torch.ones(1, 2))
+    layer.load_state_dict(layer.state_dict())
+    assert len(called) == 3 * stays
+    assert len(layer._forward_hooks_with_kwargs) == stays
+
+
 def test_parametrized_modules_become_plain_again():
     layer = nn.Linear(2, 2)
     start = Snapshot(layer, [])

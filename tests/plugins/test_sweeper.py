@@ -1,6 +1,7 @@
 """The sweeper under real launchers, with crashed and NaN trials, and its refusals."""
 
 import math
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hydra_plugins.lr_lightning_plugins.coarse_to_fine import CoarseToFineConf
 
 from lr_lightning.sweeper.arguments import settings_from
-from tests.helpers.search_runs import SMALL, ran, results, search, trials
+from tests.helpers.search_runs import APP, SMALL, ran, results, search, trials
 
 BAD = ("crash_above=0.5", "nan_above=0.05", "noise=0.02")
 LAUNCHERS = {
@@ -97,10 +98,46 @@ def test_further_parameters_have_their_own_scales(tmp_path: Path) -> None:
         (("crash_above=0",), "all 5 trials of the first round crashed"),
         (("lr=0.1",), "lr is chosen by the search: drop 'lr=0.1' from the command line"),
         (("hydra.sweeper.resume=nowhere",), "no trials.jsonl in"),
+        (("wd=interval(8,1)",), "wd=interval(8,1): wd: low must be below high"),
+        (("hydra.sweeper.param=nothing",), "hydra.sweeper.param=nothing holds False, no number"),
     ],
 )
 def test_refusals_say_why(tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
     assert said in search(tmp_path / "out", *SMALL, *overrides, fails=True)
+
+
+@pytest.mark.parametrize("way", ["plain", "isolated"])
+def test_what_no_trial_could_score_with_ends_before_the_second_job(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "isolated":
+        monkeypatch.setenv("ISOLATED", "1")
+    out = tmp_path / "out"
+    said = search(out, *SMALL, "hydra.sweeper.score=loss", fails=True)
+    assert "lr_coarse_to_fine: hydra.sweeper.score=loss names a key of a mapping" in said
+    assert "Traceback" not in said
+    assert len(ran(out)) == 1
+    search(out, *SMALL, f"hydra.sweeper.resume={out}")
+    assert results(out)["status"] == "done"
+    assert results(out)["crashed"] == 0
+
+
+def test_a_null_is_a_choice_and_a_group_s_glob_too(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    project = tmp_path / "project"
+    shutil.copytree(APP.parent, project, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, far in (("near", 0.01), ("far", 0.5)):
+        (project / "at").mkdir(exist_ok=True)
+        (project / "at" / f"{name}.yaml").write_text(f"# @package _global_\noptimum: {far}\n")
+    more = ("+at=glob(*)", "hydra.sweeper.params={+note:{choices:[null,a]}}", "hydra.sweeper.first=6")
+    search(out, *SMALL, *more, app=project / "app.py")
+    assert {tuple(line["values"][1:]) for line in trials(out)} == {
+        (note, at) for note in (None, "a") for at in ("near", "far")
+    }
+    assert list(out.glob("*/events.*.lr_lightning_trial"))
+    wrong = search(tmp_path / "wrong", *SMALL, "+at=choice(near,nowhere)", app=project / "app.py", fails=True)
+    assert "Could not find 'at/nowhere'" in wrong
+    assert not ran(tmp_path / "wrong")
 
 
 @pytest.mark.parametrize(

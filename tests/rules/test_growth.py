@@ -9,8 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lr_lightning.rules.range_test.curve import falling_chains, smooth
+from lr_lightning.rules.range_test.curve import falling_chains
 from lr_lightning.rules.range_test.opinions import all_suggestions
+from lr_lightning.rules.range_test.smoothing import smooth
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.records import SearchSettings, Trial
 from lr_lightning.rules.search.rounds import next_round

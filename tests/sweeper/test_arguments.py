@@ -1,5 +1,6 @@
 """Overrides beside a search: which are axes, which repeats, and how values are written."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.arguments import split, text
-from lr_lightning.sweeper.engine import SearchRefused
+from lr_lightning.sweeper.errors import SearchRefused
 from lr_lightning.sweeper.lock import hold
 
 HOW = SearchSettings((Axis("lr", 1e-5, 1.0),))
@@ -40,6 +41,14 @@ def test_other_sweeps_are_repeats_and_said_to_be(override: str, caplog: pytest.L
     assert settings == HOW
     assert len(repeats) > 1
     assert f": its {len(repeats)} values are repeats of each point, scores are averaged over them" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "override", ["x=interval(8,1)", "x=choice(1,1)", "x=tag(log,interval(0,1))", "+lr=choice(1,2)"]
+)
+def test_a_range_that_makes_no_sense_is_refused_with_what_was_written(override: str) -> None:
+    with pytest.raises(SearchRefused, match=re.escape(override)):
+        split(None, HOW, [override])
 
 
 def test_a_searched_parameter_has_no_other_value() -> None:

@@ -183,6 +183,41 @@ def test_the_program_is_started_as_it_was_started(tmp_path: Path, line: tuple[st
     assert done.stdout.count("SAW") == 2
 
 
+OWN = """
+import argparse, dataclasses, sys
+import hydra
+from hydra.core.config_store import ConfigStore
+from lr_lightning import isolated_trials
+# As hydra-zen's builds(): a dataclass that no module has by its name.
+net = dataclasses.make_dataclass("Builds_Net", [("width", int, 3)])
+net.__module__ = "types"
+ConfigStore.instance().store(name="c", node={"lr": 0.1, "net": net})
+
+@isolated_trials
+def task(cfg):
+    from omegaconf import OmegaConf
+    kind = OmegaConf.get_type(cfg.net).__name__
+    print("SAW", cfg.lr, args.data, args.fast, __debug__, sys.flags.dev_mode, kind, cfg.net.width, flush=True)
+    return cfg.lr
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data")
+    parser.add_argument("--fast", action="store_true")
+    args, sys.argv[1:] = parser.parse_known_args()
+    hydra.main(version_base="1.3", config_path=None, config_name="c")(task)()
+"""
+
+
+def test_options_of_python_own_arguments_and_nameless_dataclasses_reach_a_trial(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(OWN)
+    line = ("-OX", "dev", "-W", "error", "app.py", "--fast", "--data", "a b", *SWEEP)
+    done = run(tmp_path, *line, PYTHONWARNINGS="ignore")
+    assert done.returncode == 0, done.stderr
+    seen = [text for text in done.stdout.splitlines() if text.startswith("SAW")]
+    assert seen == [f"SAW {lr} a b True False True Builds_Net 3" for lr in (0.5, 0.25)]
+
+
 def test_what_is_no_program_is_refused_in_words(tmp_path: Path) -> None:
     project(tmp_path)
     done = run(tmp_path, "-c", "import sys; sys.argv[1:] = ['-m', 'lr=1,2']; import pkg.app; pkg.app.main()")

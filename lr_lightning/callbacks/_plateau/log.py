@@ -71,20 +71,25 @@ def why_never(monitor: str, interval: str, logged: Mapping[str, Sequence[str]], 
         monitor: The metric.
         interval: ``"epoch"`` or ``"step"``.
         logged: What has been logged so far, and when.
-        all_known: Whether a training epoch is over, so that what is logged at steps has been seen.
+        all_known: Whether a training epoch is over, and a validation where there are some: what is logged is known.
     """
     names = {name for some in logged.values() for name in some}
     if monitor not in names:
-        if interval == "step" and monitor in LOSS_NAMES:
-            return ""
-        meant = likely_meant(monitor, names)
-        return f"did you mean {meant!r}?" if meant else ""
+        meant = None if interval == "step" and monitor in LOSS_NAMES else likely_meant(monitor, names)
+        return f"did you mean {meant[0]!r}?" if meant and meant[1] else ""
     at_steps = monitor in logged["training steps"]
     if interval == "epoch" and at_steps and not any(monitor in logged[when] for when in EPOCHS):
         return f"{monitor!r} is logged per step alone: log it with on_epoch=True, or take interval='step'" * all_known
     if interval == "step" and not at_steps:
         return f"{monitor!r} is logged per epoch alone: log it with on_step=True, or take interval='epoch'" * all_known
     return ""
+
+
+def perhaps_meant(monitor: str, logged: Mapping[str, Sequence[str]]) -> str:
+    """A name that is nearly the monitor's, in words; empty: there is none."""
+    names = {name for some in logged.values() for name in some}
+    meant = likely_meant(monitor, names) if monitor not in names else None
+    return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
 def entry_of(decision: Decision, reason: str, change: LRChange, factor: float, epoch: int, step: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._plateau import log
 from lr_lightning.callbacks._sandbox import metrics
@@ -37,27 +37,31 @@ class Presence:
         if self.seen or trainer.fast_dev_run:
             return
         logged = metrics.logged(trainer)
-        if why := log.why_never(self._monitor, self._interval, logged, self.ended):
+        # A name of training steps may be that of a validation too, which may come later.
+        all_known = self.ended and (self.validated or not trainer.enable_validation)
+        if why := log.why_never(self._monitor, self._interval, logged, all_known):
             raise MisconfigurationException(f"{self._words(trainer)}; {why}")
 
-    def after_epoch(self, trainer: Any) -> None:
-        """After everybody's end of a training epoch: a metric that comes seldom is waited for, and that is told."""
-        self.refuse(trainer)
-        if not self.seen and not self._told and not trainer.fast_dev_run:
-            self._told = True
-            log.say(self._monitor, f"{self._words(trainer)}; it is waited for")
-
-    def at_end(self, trainer: Any) -> None:
-        """At the end of a fit.
+    def after_epoch(self, trainer: Any, last: bool = False) -> None:
+        """After everybody's end of a training epoch: a metric that comes seldom is waited for, and that is told.
 
         Raises:
-            MisconfigurationException: If the metric never came, though there were validations or none are to come.
+            MisconfigurationException: If it was the last one and the metric never came, though there were validations
+                or none are to come; and as :meth:`refuse`.
         """
-        if self.seen or not self.ended or trainer.fast_dev_run or trainer.interrupted:
+        if self.seen or trainer.fast_dev_run or (last and trainer.interrupted):
             return
-        if self.validated or not trainer.enable_validation:
-            raise MisconfigurationException(self._words(trainer))
-        rank_zero_warn(f"{self._words(trainer)}; no validation ran, and the LR was never decayed")
+        self.refuse(trainer)
+        words = self._words(trainer)
+        meant = log.perhaps_meant(self._monitor, metrics.logged(trainer))
+        if last and (self.validated or not trainer.enable_validation):
+            raise MisconfigurationException(f"{words}{meant}")
+        if last:
+            rank_zero_warn(f"{words}; no validation ran, and the LR was never decayed{meant}")
+        elif not self._told:
+            self._told = True
+            tell = rank_zero_warn if meant else rank_zero_info
+            tell(f"{words}; it is waited for{meant}")
 
     def _words(self, trainer: Any) -> str:
         return log.missing(self._monitor, self._interval, metrics.logged(trainer), trainer.enable_validation)

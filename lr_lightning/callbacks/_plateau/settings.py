@@ -10,8 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lr_lightning.optim.param_groups import unwrap
-from lr_lightning.optim.schedulers import flat
+from lr_lightning.optim.schedulers import check_has_lr, flat, unwrap
 from lr_lightning.rules.checks import MOST_STEPS, check_choice, check_count, check_name, check_number, nearest, shown
 from lr_lightning.rules.plateau.configure import rule_classes
 from lr_lightning.rules.plateau.patience import PatienceState
@@ -151,11 +150,13 @@ def check_live(
     Raises:
         MisconfigurationException: If there is no such optimizer, not one floor for each param group, or a
             ReduceLROnPlateau that cuts the same LR.
+        ValueError: If there is no optimizer, or one has no LR.
     """
     count = len(trainer.optimizers)
     if optimizer and max(optimizer) >= count:
         raise MisconfigurationException(f"optimizer={max(optimizer)} is not there: the module has {count} optimizers")
     chosen = trainer.optimizers if optimizer is None else [trainer.optimizers[index] for index in optimizer]
+    check_has_lr("PlateauDecay", chosen)
     _refuse_rivals(trainer, [unwrap(one) for one in chosen])
     groups = [len(unwrap(one).param_groups) for one in chosen]
     begun_with = list(known) or groups
@@ -199,9 +200,10 @@ def _refuse_rivals(trainer: Any, watched: list[Any]) -> None:
             continue
         for optimizer in watched:
             if unwrap(scheduler.optimizer) is optimizer:
-                kind = type(scheduler).__name__
+                kind, patience = type(scheduler).__name__, getattr(scheduler, "patience", None)
+                asked = f", patience={patience}" if patience is not None else ""  # a PlateauLR may go by a trend
                 raise MisconfigurationException(
                     f"PlateauDecay and the scheduler {kind} from configure_optimizers both cut the LR of "
                     f"{type(optimizer).__name__}: keep one of them. PlateauDecay(monitor, mode={scheduler.mode!r}, "
-                    f"factor={scheduler.factor}, patience={scheduler.patience}) decides as that {kind} does"
+                    f"factor={scheduler.factor}{asked}) decides as that {kind} does"
                 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from lr_lightning.optim.param_groups import unwrap
+from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.rules.checks import (
     MOST_STEPS,
     check_choice,
@@ -182,13 +182,8 @@ def check_optimizers(owner: str, optimizers: Sequence[Any], force: bool = False,
     Raises:
         ValueError: If there is none, one has no LR (``lr=None``), or its LR isn't a step size; the message names it.
     """
-    inner = [unwrap(optimizer) for optimizer in optimizers]
-    if not inner or all(type(optimizer).__name__ == "_MockOptimizer" for optimizer in inner):  # Lightning's for none
-        raise ValueError(f"{owner} needs an optimizer: configure_optimizers of this module returns none")
-    for optimizer in inner:
-        name = type(optimizer).__name__
-        if any(group.get("lr") is None for group in optimizer.param_groups):
-            raise ValueError(f"{owner} can't test {name}: its lr is None, it finds its step size itself")
+    check_has_lr(owner, optimizers)
+    for optimizer in optimizers:
         why = why_lr_is_no_step_size(optimizer)
         if why and not force:
             raise ValueError(f"{owner} can't test this optimizer: {why}{hint}")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn, same
+from lr_lightning.optim.snapshot.kinds import is_wrappers_hook
 
 
 def refill(value: dict[Any, Any], wanted: Mapping[Any, Any], raw: Any = dict) -> None:
@@ -72,6 +73,28 @@ class Attributes(Items):
     def left(self) -> str | None:
         """See :class:`Keeper`."""
         return super().left() and "its attributes didn't come back"
+
+
+class Hooks(Items):
+    """A module's registry of hooks, or of a property of them.
+
+    Hooks that a strategy has put there meanwhile stay: it notes elsewhere that it has, and won't do so again. FSDP2
+    registers in its first forward those that gather and free parameters for a state dict.
+
+    Args:
+        value: The registry.
+        hooks: The hooks by the registry's keys.
+    """
+
+    def __init__(self, value: dict[Any, Any], hooks: Mapping[Any, Any]) -> None:
+        super().__init__(value)
+        self._hooks = hooks
+
+    def wanted(self) -> dict[Any, Any]:
+        """See :class:`Items`."""
+        saved = super().wanted()
+        added = {key: item for key, item in self._raw.items(self.value) if key not in saved}
+        return {**saved, **{key: item for key, item in added.items() if is_wrappers_hook(self._hooks.get(key))}}
 
 
 class Some(Keeper):

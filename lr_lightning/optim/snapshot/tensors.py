@@ -91,6 +91,8 @@ class Tensors(StandIn):
             tensor.data = own = self._alias
         if own.shape != saved.shape:
             if hasattr(tensor, "ds_id"):  # ZeRO-3 gathers and frees parameters itself; their content is elsewhere
+                if saved.numel() == 0:  # small ones stay gathered from the first use on: those are the sweep's weights
+                    tensor.partition()
                 return
             raise RuntimeError(f"its shape is {tuple(own.shape)} and was {tuple(saved.shape)}")
         if not self._leaf and torch.equal(own, saved.to(own.device)):

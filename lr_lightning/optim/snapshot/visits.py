@@ -1,7 +1,8 @@
 """What is done with each kind of object that a walk comes to: its keeper, and where to go on.
 
 Followed are attributes, slots, items, closures' variables, default arguments, bound objects and what hangs on tensors;
-classes, functions' globals and machinery (trainers, strategies, loggers, other packages' internals) aren't.
+of a user's own code class attributes and global variables as well (see ``shared``). Machinery (trainers, strategies,
+loggers, other packages' internals) isn't.
 """
 
 import functools
@@ -21,8 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
-from lr_lightning.optim.snapshot.containers import Attributes, Elements, Items, Members, States
+from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
+from lr_lightning.optim.snapshot.shared import visit_class, visit_globals
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
 
@@ -67,8 +69,17 @@ def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
     if kinds.is_wrapper(module):
         return
     walk.add(Attributes(module, space), place)
+    _hooks(walk, space, place, mode)
     walk.follow(place, ".", list(space.items()), mode)
     walk.follow(place, ".", _slots_children(walk, module, place), mode)
+
+
+def _hooks(walk: Walk, space: dict[str, Any], place: Place, mode: int) -> None:
+    for name, registry in space.items():
+        base, hooks, _ = name.rpartition("_hooks")
+        if hooks and isinstance(registry, dict) and walk.is_new(registry):
+            walk.add(Hooks(registry, space.get(f"{base}_hooks", registry)), (place, ".", name))
+            walk.follow((place, ".", name), "[", list(registry.items()), mode)
 
 
 def _slots_children(walk: Walk, value: Any, place: Place) -> list[tuple[str, Any]]:
@@ -150,10 +161,14 @@ def _holder(walk: Walk, value: Any, items: Iterable[tuple[Any, Any]], place: Pla
         visit_object(walk, value, place, mode)
 
 
+_BOOKS = ("ds_id", "_is_flat_param")
+"""Marks of parameters that DeepSpeed's ZeRO-3 and FSDP1 keep their books on."""
+
+
 def _tensor(walk: Walk, tensor: Tensor, place: Place, mode: int) -> None:
     walk.tensors[id(tensor)] = [tensor, place, mode]
     space = vars(tensor)
-    if not hasattr(tensor, "ds_id"):  # DeepSpeed keeps its books on parameters
+    if not any(hasattr(tensor, mark) for mark in _BOOKS):
         walk.add(Items(space), place)
         walk.follow(place, ".", list(space.items()), mode)
     elif isinstance(shard := space.get("ds_tensor"), Tensor):
@@ -180,6 +195,7 @@ def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.follow(place, "(", (value.__kwdefaults__ or {}).items(), mode)
     walk.add(Items(value.__dict__), place)
     walk.follow(place, ".", list(value.__dict__.items()), mode)
+    visit_globals(walk, value)
 
 
 def _cell(walk: Walk, value: types.CellType, place: Place, mode: int) -> None:
@@ -231,7 +247,8 @@ def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
 _WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
-    (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module), (dict, _dict),
+    (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
+    (dict, _dict),
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
     (functools.partial, _partial), (ITERATORS, _iterator), (_WATCHED, _watched),

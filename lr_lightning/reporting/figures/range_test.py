@@ -9,7 +9,8 @@ import numpy as np
 from lr_lightning.reporting.figures import style
 from lr_lightning.reporting.figures.style import Spec
 from lr_lightning.reporting.figures.zones import bars, explain_bars, mark, peer_lines
-from lr_lightning.rules.range_test.curve import LIGHT_SHARE, SMOOTHING_SHARE, despike, smooth
+from lr_lightning.rules.range_test.curve import LIGHT_SHARE, SMOOTHING_SHARE
+from lr_lightning.rules.range_test.smoothing import despike, smooth
 
 MAX_BARS = 12
 """Runs up to which the zones of several runs are drawn as bars."""

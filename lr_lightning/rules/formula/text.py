@@ -248,7 +248,11 @@ def _here_name(token: str, known: set[str]) -> str:
         return f"; write {int(token == 'True')}"
     plain = token.lower().replace("_", "")
     same = next((name for name in sorted(known) if name.lower().replace("_", "") == plain), _HERE.get(plain))
-    return f"; here it is {same!r}" if same in known else nearest(token, known)
+    if same in known:
+        return f"; here it is {same!r}"
+    near = nearest(token, known)
+    # Written only where it is likely: of a misspelt name the nearest one is enough.
+    return near if "did you mean" in near else f"{near}; a constant of your own has its value beside it: {token}=…"
 
 
 def _here_function(token: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from lr_lightning.rules.range_test.curve import MIN_POINTS, Curve, read_curve
+from lr_lightning.rules.range_test.curve import MIN_POINTS, Curve, read_curve, still_falls
 from lr_lightning.rules.range_test.interval import WIDE, constant_factor, find_interval, width
 from lr_lightning.rules.range_test.readings import ReadingRule, read, reading_rule, share_of_drop
 from lr_lightning.rules.range_test.result import Coverage, RangeTestResult, Zones
@@ -83,7 +83,9 @@ def analyze(
     readings = [read(c, rule) for c in curves if c is not None and c.descends]
     suggestion = _pooled(readings, curve)
     zones = find_zones(curve) if status == "ok" else replace(find_zones(curve), diverging=None)
-    result = replace(blank, zones=zones, interval=find_interval(curve, rule, suggestion, readings))
+    falls = curve.second_fall
+    bounds = None if falls is None else (math.exp(falls[0]), math.exp(falls[1]))
+    result = replace(blank, zones=zones, interval=find_interval(curve, rule, suggestion, readings), second_fall=bounds)
     return for_schedule(result, suggestion, train_steps, rule.schedule)
 
 
@@ -128,13 +130,28 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
             f"the loss stays within its noise ({curve.noise:.2g}) up to LR {last:.2g}: raise max_lr or num_steps"
         )
     floor = curve.start - curve.drop
-    if curve.stopped == "range" and curve.low >= len(curve.x) - 2:
+    if still_falls(curve):
         return "no_divergence", (
-            f"the loss falls from {curve.start:.3g} to {floor:.3g} and still falls at LR {last:.2g}, "
-            "the end of the range: raise max_lr"
+            f"the loss falls from {curve.start:.3g} to {floor:.3g} and still falls at LR {last:.2g}, the end of the "
+            f"range: raise max_lr; max_lr={_above(last):.2g} shows whether higher LRs are better still"
         )
     where = math.exp(curve.x[curve.low])
+    if curve.second_fall is not None:
+        return "ok", (
+            f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g}, rises, and falls far below from "
+            f"LR {math.exp(curve.second_fall[1]):.2g} on, as where units have died and a constant is predicted (raw, "
+            "unscaled features?): the suggestion lies between the two"
+        )
     return "ok", f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g} and no further beyond"
+
+
+def _above(last: float) -> float:
+    """A range's end that is worth trying: fast.ai's, or two decades more, which pass any optimum close by.
+
+    >>> _above(1.0), _above(20.0)
+    (10.0, 2000.0)
+    """
+    return 100 * last if last > 1 else 10.0
 
 
 def _skipped_decades(lrs: Sequence[float], spacing: str) -> str:
@@ -168,11 +185,12 @@ def find_zones(curve: Curve) -> Zones:
 
 
 def _pooled(readings: Sequence[float], curve: Curve) -> float:
-    """Geometric median of the sweeps' readings, never right of the first sweep's minimum."""
+    """Geometric median of the sweeps' readings, never right of the first sweep's minimum (or second fall)."""
     ordered = sorted(math.log(lr) for lr in readings)
     half = len(ordered) // 2
     middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-    return readings[0] if len(readings) == 1 else min(math.exp(middle), math.exp(curve.x[curve.low]))
+    end = curve.x[curve.low] if curve.second_fall is None else curve.second_fall[1]
+    return readings[0] if len(readings) == 1 else math.exp(min(middle, float(end)))
 
 
 def for_schedule(result: RangeTestResult, lr: float, train_steps: int | None, schedule: str) -> RangeTestResult:

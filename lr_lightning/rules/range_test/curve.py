@@ -1,16 +1,14 @@
 """What is read off losses over LRs before a rule speaks: stop, spikes, explosion, smoothing without lag, noise."""
 
 import bisect
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = "npt.NDArray[np.float64]"
+from lr_lightning.rules.range_test.explosion import SecondFall, explosion, second_falls
+from lr_lightning.rules.range_test.smoothing import RESOLUTION, Array, despike, noise_level, run_lengths, smooth
 
 HEAD_SHARE = 0.1
 """Share of the planned steps whose losses stand for the start of the curve: fast.ai's finder drops the same share."""
@@ -34,10 +32,6 @@ CAP_SHARE = 0.5
 """Losses count up to start + this share of the descent: beyond it a smoothed explosion would hide the minimum. A
 choice: readings lie left of the minimum, where few losses exceed it."""
 
-RETURN_SHARE = 0.5
-"""A curve that gives back this share of its descent for a while has exploded; what follows is another network. A
-choice, halfway between no return and a whole one."""
-
 SIGNIFICANCE = 5.0
 """A descent counts when it exceeds so many standard errors of the smoothed curve. Not 2: the smallest of some hundred
 smoothed values is compared, and of 100 curves of pure noise at most 5 may look like a descent (tests)."""
@@ -48,16 +42,6 @@ stay below ten."""
 
 FIRST, EXTREME_RISE = 10, 10.0
 """Until there are so many losses, one must rise so many times to explain that a step raises. A choice."""
-
-RESOLUTION = 1e-5
-"""Relative changes below this are no descent: a mean over a batch in float32 has about a hundred roundings of 6e-8."""
-
-STEEPEST_SHARE = 0.25
-"""A descent that an explosion ends must be this share of the whole one: an early wiggle isn't. A choice."""
-
-_MOST_SMOOTHED = (
-    1000  # points pooled for the kernel: its square is then 8 MB, and the answer moves by a fifth of its error
-)
 
 
 def stop_index(losses: Sequence[float], *, planned: int | None = None) -> int | None:
@@ -125,6 +109,11 @@ def breaks_off(losses: Sequence[float], growth: float, bug: bool = False) -> boo
     return losses[-1] > top + margin
 
 
+def still_falls(curve: "Curve") -> bool:
+    """Whether the range ended in the descent."""
+    return curve.stopped == "range" and curve.low >= len(curve.x) - 2
+
+
 def head_length(planned: int) -> int:
     """How many of the first losses stand for the start of a curve of ``planned`` steps.
 
@@ -134,16 +123,6 @@ def head_length(planned: int) -> int:
     (10, 30, 10, 6)
     """
     return max(round(HEAD_SHARE * planned), min(10, planned // 3), 1)
-
-
-def run_lengths(flags: "npt.NDArray[np.bool_]") -> "npt.NDArray[np.int64]":
-    """Length of the run of True that ends at each place.
-
-    >>> run_lengths(np.array([True, True, False, True])).tolist()
-    [1, 2, 0, 1]
-    """
-    count = np.arange(1, len(flags) + 1)
-    return np.asarray(count - np.maximum.accumulate(np.where(flags, 0, count)), dtype=np.int64)
 
 
 def falling_chains(values: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -173,82 +152,6 @@ def falling_chains(values: Sequence[float]) -> tuple[list[int], list[int]]:
     return lengths, before
 
 
-def smooth(x: Array, y: Array, sigma: float) -> Array:
-    """Centred Gaussian average of ``y`` over ``x`` (Nadaraya-Watson): no lag, unlike a moving average of the past.
-
-    Args:
-        x: Increasing positions, shape (n,).
-        y: Values, shape (n,).
-        sigma: Width in the unit of ``x``; 0 returns ``y``.
-
-    >>> import numpy as np
-    >>> smooth(np.arange(3.0), np.array([1.0, 2.0, 3.0]), 1.0).round(2)
-    array([1.5, 2. , 2.5])
-    """
-    if sigma <= 0 or len(y) < 2:
-        return y.copy()
-    if len(y) > 2 * _MOST_SMOOTHED:
-        # All pairs of 100,000 losses would take 80 GB; next to a width of hundreds of points, pooled ones say the same.
-        edges = np.linspace(0, len(y), _MOST_SMOOTHED + 1).astype(np.int64)[:-1]
-        size: Array = np.diff(np.append(edges, len(y))).astype(np.float64)
-        centres, means = np.add.reduceat(x, edges) / size, np.add.reduceat(y, edges) / size
-        return np.interp(x, centres, _kernel(centres.tobytes(), sigma) @ means)
-    return np.asarray(_kernel(x.tobytes(), sigma) @ y, dtype=np.float64)
-
-
-@functools.lru_cache(maxsize=8)
-def _kernel(positions: bytes, sigma: float) -> Array:
-    """Normalised weights; cached, because resampled curves share their positions."""
-    x = np.frombuffer(positions, dtype=np.float64)
-    weights = np.exp(-0.5 * ((x[:, None] - x[None, :]) / sigma) ** 2)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
-def despike(y: Array, reach: int = 3, limit: float = 4.0) -> Array:
-    """Replace lone outliers by the median of their neighbours, upwards and downwards alike (Hampel 1974).
-
-    Hampel's identifier is used with limits of 3 to 5; 4 leaves one normal value in 16,000 to be taken for a spike.
-
-    Args:
-        y: Values, shape (n,).
-        reach: Neighbours on each side.
-        limit: Distance from the median, in robust standard deviations of the neighbourhood, beyond which a value goes.
-
-    >>> import numpy as np
-    >>> float(despike(np.array([1.0] * 5 + [9.0] + [1.0] * 5)).max())
-    1.0
-    """
-    if len(y) < 2 * reach + 1:
-        return y.copy()
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(y, reach, mode="reflect"), 2 * reach + 1)
-    middle = np.median(windows, axis=1)
-    spread = 1.4826 * np.median(np.abs(windows - middle[:, None]), axis=1)
-    return np.where(np.abs(y - middle) > limit * spread, middle, y)
-
-
-def noise_level(losses: Array, cycle: int = 1) -> float:
-    """Robust standard deviation of the noise of one loss, from differences, so that a trend doesn't count.
-
-    Args:
-        losses: Losses in order.
-        cycle: Period of the cycled batches; differences are taken between visits of the same batch.
-    """
-    lag = cycle if len(losses) > 4 * cycle else 1
-    steps = losses[lag:] - losses[:-lag]
-    bends = steps[lag:] - steps[:-lag]
-    if len(steps) < 3:
-        return 0.0
-    # A difference has sqrt(2) of one value's spread, a second difference sqrt(6). The second one also takes out a slope
-    # that changes, which on a short ladder is half of the curve.
-    levels = [_robust(steps) / math.sqrt(2)] + ([_robust(bends) / math.sqrt(6)] if len(bends) >= 5 else [])
-    return min(levels)
-
-
-def _robust(values: Array) -> float:
-    """Standard deviation from the median absolute deviation: 1.4826 times it for a normal law."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
-
-
 @dataclass(frozen=True)
 class Curve:
     """A sweep made ready for reading. All arrays have the length of the losses that count.
@@ -267,6 +170,8 @@ class Curve:
         cycle: Period of the cycled batches.
         light_drop: Descent of the lightly smoothed curve up to the end of this one: a steep short descent shows there.
         light_error: Standard error of that curve.
+        second_fall: Log LRs at which the first of two falls ends and the second one begins, at whose end units are
+            dead; the curve ends there. None without a second one.
 
     >>> import math
     >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
@@ -288,6 +193,7 @@ class Curve:
     cycle: int
     light_drop: float
     light_error: float
+    second_fall: tuple[float, float] | None = None
 
     @property
     def drop(self) -> float:
@@ -336,10 +242,35 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     """The second half of :func:`read_curve`: from losses that are all finite on."""
     y = despike(raw)
     head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
-    start = float(np.median(y[:head]))
+    start = start_loss(y, head, cycle)
+    # The curve beyond a second fall says nothing: where no first fall is clear, there is no descent.
+    falls = second_falls(y, start, max(cycle, _run(planned)))
+    for again in falls or (None,):
+        curve = _prepared(x, y, raw, stopped, spacing, planned, cycle, again)
+        if curve.descends:
+            break
+    return curve
+
+
+def _prepared(
+    x: Array,
+    y: Array,
+    raw: Array,
+    stopped: str,
+    spacing: float,
+    planned: int,
+    cycle: int,
+    again: SecondFall | None = None,
+) -> Curve:
+    head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
+    start = start_loss(y, head, cycle)
+    falls = None
+    if again is not None:
+        falls, stopped = (float(x[again.valley]), float(x[again.fall])), "diverged"
+        x, y, raw = x[: again.fall], y[: again.fall], raw[: again.fall]
     light = max(1.5, LIGHT_SHARE * planned)
     clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y[: 3 * head], cycle) / math.sqrt(_points(light))
-    cut = explosion(x, y, start, light * spacing, max(STOP_RUN, planned // 20), clear)
+    cut = explosion(x, y, start, light * spacing, _run(planned), clear, cycle)
     if cut is not None:
         x, y, raw, stopped = x[:cut], y[:cut], raw[:cut], "diverged"
     sigma = max(1.0, SMOOTHING_SHARE * planned) * spacing
@@ -362,7 +293,30 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
         cycle=cycle,
         light_drop=start - float(smooth(x, np.minimum(y, cap), light * spacing).min()),
         light_error=noise / math.sqrt(_points(light)),
+        second_fall=falls,
     )
+
+
+def start_loss(y: Array, head: int, cycle: int) -> float:
+    """The loss at the flat beginning: the mean over whole cycles of batches, without cycles the median.
+
+    The median batch is not the mean one: with few uneven batches all of a flat curve would lie below or above it.
+
+    Args:
+        y: Losses, without spikes.
+        head: How many of them stand for the beginning.
+        cycle: Period of the cycled batches.
+
+    >>> start_loss(np.array([1.0, 1.0, 4.0] * 4), 7, 3), start_loss(np.array([1.0, 1.0, 4.0] * 4), 7, 1)
+    (2.0, 1.0)
+    """
+    whole = head // cycle * cycle
+    return float(np.mean(y[:whole])) if cycle > 1 and whole else float(np.median(y[:head]))
+
+
+def _run(planned: int) -> int:
+    """How many losses in a row are no spike."""
+    return max(STOP_RUN, planned // 20)
 
 
 def _points(sigma: float) -> float:
@@ -377,18 +331,3 @@ def _goes_on(x: Array, y: Array, cap: float, sigma: float, spacing: float, stopp
         return x, y
     tail = np.arange(1, math.ceil(3 * sigma / spacing - 1e-6) + 1) * spacing
     return np.concatenate([x, x[-1] + tail]), np.concatenate([y, np.full(len(tail), cap)])
-
-
-def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: float) -> int | None:
-    """Number of losses up to where a curve has given back half of its descent for ``run`` steps; None if it doesn't.
-
-    What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
-    constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
-    A descent counts if it exceeds ``clear`` (noise doesn't) and a quarter of the whole one (an early wiggle doesn't).
-    """
-    calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
-    descent = start - np.minimum.accumulate(calm)
-    whole = start - float(calm.min())
-    back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(STEEPEST_SHARE * whole, clear))
-    hits = np.flatnonzero(run_lengths(back) >= run)
-    return int(hits[0]) + 1 if len(hits) and whole > RESOLUTION * abs(start) else None

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lr_lightning.rules.range_test.curve import Array, falling_chains
+from lr_lightning.rules.range_test.curve import falling_chains
+from lr_lightning.rules.range_test.smoothing import Array
 
 Peer = Callable[[Array, Array, int], float | None]
 

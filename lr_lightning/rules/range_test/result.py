@@ -61,7 +61,8 @@ class RangeTestResult:
         losses: Training loss before the step at each LR; NaN and infinity as they came.
         smoothed: The curve that was read, in the loss's unit; shorter than ``losses`` where the end was cut.
         zones: LR bounds of the flat, descending and diverging zones.
-        suggestion: The LR to use, or None if the curve gives none: then the user's LR stays.
+        suggestion: The LR to use, or None if there is none: then the user's LR stays. Without a descent
+            (``no_descent``, ``non_finite``) it is the order of magnitude that the explosion tells.
         interval: LRs that the evidence can't tell apart from the suggestion, or None.
         status: ``ok``, ``no_descent``, ``no_divergence``, ``non_finite``, ``too_few_points`` or
             ``overruled`` (somebody else writes the LR).
@@ -77,6 +78,8 @@ class RangeTestResult:
         trials: Short trials under a decaying LR: ``lr``, ``steps`` and ``loss`` of each (infinity: it diverged).
         steps: Optimizer steps spent, sweeps and trials together.
         cycle: How many batches the sweep cycled through.
+        second_fall: LRs at which the first of two falls ends and the second one begins, at whose end units are dead;
+            None without a second one.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> result = analyze([1e-3, 1e-2], [1.0, 0.9])
@@ -108,6 +111,7 @@ class RangeTestResult:
     trials: tuple[Mapping[str, float], ...] = ()
     steps: int = 0
     cycle: int = 1
+    second_fall: Bounds = None
 
     @property
     def ok(self) -> bool:
@@ -179,6 +183,7 @@ class RangeTestResult:
             momentum=saved.optional("momentum", saved.number),
             schedules=saved.named_floats("schedules"),
             trials=tuple(_trial(saved, trial) for trial in saved.items("trials")),
+            second_fall=saved.optional("second_fall", partial(_pair, saved)),
         )
 
     def save(self, path: str | Path) -> None:

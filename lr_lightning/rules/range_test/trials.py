@@ -218,6 +218,8 @@ def _within(lr: float, bounds: tuple[float, float]) -> float | None:
 def for_decay(result: RangeTestResult, adaptive: bool, schedule: str = "decay") -> RangeTestResult:
     """A sweep's result, with its reading raised by :data:`HEADROOM` for a training whose LR decays.
 
+    Where the loss falls twice the reading is no descent's, and stays.
+
     Args:
         result: With a suggestion.
         adaptive: Whether the optimizer divides gradients by their size, as Adam does.
@@ -232,6 +234,8 @@ def for_decay(result: RangeTestResult, adaptive: bool, schedule: str = "decay") 
     2.5
     """
     reading = result.schedules["decay"]
+    if result.second_fall is not None:
+        return result
     raised = min(reading * HEADROOM[adaptive], result.lrs[-1])
     result = replace(result, schedules={**result.schedules, "decay": raised})
     if schedule == "constant":

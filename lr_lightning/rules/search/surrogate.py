@@ -25,6 +25,8 @@ which no search of some fifteen trials could find anything."""
 _MAX_GRID = 600
 """Fits of the process a round takes at most: one axis has 36 pairs of length and noise, two have 216, three would have
 1,296 and so take every second length."""
+_MOST_LOG = 709.0
+"""Beyond it the exponential is no float."""
 _MOST = 16
 """Pairs of the grid that are kept whatever their weight: with several axes many explain the trials nearly alike."""
 
@@ -54,7 +56,7 @@ class Squeezed:
 
     def back(self, value: float) -> float:
         """From a squeezed value to the score's own unit."""
-        return self.best + self.unit * (math.expm1(value) if value > 0 else value)
+        return self.best + self.unit * (math.expm1(min(value, _MOST_LOG)) if value > 0 else value)
 
 
 def squeeze(scores: Array) -> Squeezed:
@@ -70,10 +72,13 @@ def squeeze(scores: Array) -> Squeezed:
         The squeezed scores.
     """
     finite = np.isfinite(scores)
-    above = scores[finite] - scores[finite].min()
+    with np.errstate(over="ignore"):
+        above = np.minimum(scores[finite] - scores[finite].min(), np.finfo(float).max)
     unit = float(np.median(above)) or float(above.max()) or 1.0
     values = np.zeros(len(scores))
-    values[finite] = np.log1p(above / unit)
+    with np.errstate(over="ignore", divide="ignore"):  # a loss of 1e308 over one of 1e-3 is no number any more
+        ratio = above / unit
+        values[finite] = np.where(np.isfinite(ratio), np.log1p(ratio), np.log(above) - np.log(unit))
     values[~finite] = max(float(values.max()), 1.0)
     return Squeezed(values, float(scores[finite].min()), unit)
 

@@ -1,21 +1,15 @@
 """What is read off losses before a rule speaks, against closed forms."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lr_lightning.rules.range_test.curve import (
-    despike,
-    head_length,
-    noise_level,
-    prepare,
-    run_lengths,
-    smooth,
-    stop_index,
-)
+from lr_lightning.rules.range_test.curve import head_length, prepare, stop_index
 from lr_lightning.rules.range_test.interval import constant_factor, resampled_readings, width
 from lr_lightning.rules.range_test.readings import read
+from lr_lightning.rules.range_test.smoothing import despike, noise_level, run_lengths, smooth
 from tests.helpers.curves import LRS, bowl
 
 FLAT = [1.0] * 20
@@ -112,3 +106,49 @@ def test_single_spikes_go_and_steps_stay():
     just = np.array([1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0])
     assert float(despike(just, reach=3).max()) == 1.0
     assert float(despike(just[:6], reach=3).max()) == 9.0
+
+
+def straight(stopped="range"):
+    """A curve that falls by 1 from 2 over 100 steps, as read."""
+    x = np.log(np.asarray(LRS))
+    return prepare(x, np.linspace(2.0, 1.0, 100), stopped, float(x[1] - x[0]), 100, 1)
+
+
+@pytest.mark.parametrize(("errors", "descends"), [(5.0005, True), (4.9995, False)])
+@pytest.mark.parametrize("which", ["error", "light_error"])
+def test_a_descent_is_five_standard_errors_of_a_difference(errors, descends, which):
+    drop = straight().drop
+    quiet = {"error": math.inf, "light_error": math.inf, "light_drop": drop}
+    error = drop / (math.sqrt(2) * errors)
+    assert replace(straight(), **quiet | {which: error}).descends is descends
+
+
+def test_a_descent_beyond_the_last_digit_of_float32():
+    small = {"error": 0.0, "light_error": 0.0, "light_drop": 1.0}
+    smoothed = np.linspace(1.0, 1.0 - 1.1e-5, 100)
+    assert replace(straight(), smooth=smoothed, start=1.0, low=99, **small).descends
+    smoothed = np.linspace(1.0, 1.0 - 9e-6, 100)
+    assert not replace(straight(), smooth=smoothed, start=1.0, low=99, **small).descends
+
+
+def test_a_curve_that_rises_before_it_falls_back_descends_by_what_it_fell():
+    risen = np.concatenate([np.linspace(1.0, 2.0, 50), np.linspace(2.0, 1.5, 50)])
+    small = {"error": 0.0, "light_error": 0.0, "light_drop": 1.0}
+    assert replace(straight(), smooth=risen, start=2.4, low=99, **small).descends  # .5 of .9
+    assert not replace(straight(), smooth=risen, start=2.6, low=99, **small).descends  # .5 of 1.1
+
+
+def test_an_explosion_is_capped_at_half_of_the_descent_and_goes_on_for_three_widths():
+    x = np.log(np.asarray(LRS))[:60]
+    losses = np.concatenate([np.full(20, 2.0), np.linspace(2.0, 1.0, 35), [2.0, 9.0, 9.0, 9.0, 9.0]])
+    spacing = float(x[1] - x[0])
+    found = prepare(x, losses, "diverged", spacing, 100, 1)
+    cleaned = despike(losses)[: len(found.x)]
+    sigma = 6 * spacing
+    assert found.sigma == pytest.approx(sigma)
+    cap = 2.0 + 0.5 * (2.0 - float(smooth(found.x, np.minimum(cleaned, 2.0), sigma).min()))
+    longer = np.concatenate([found.x, found.x[-1] + spacing * np.arange(1, 19)])
+    oracle = smooth(longer, np.concatenate([np.minimum(cleaned, cap), np.full(18, cap)]), sigma)
+    np.testing.assert_allclose(found.smooth, oracle[: len(found.x)], rtol=1e-9)
+    open_end = prepare(x[:55], losses[:55], "range", spacing, 100, 1)
+    np.testing.assert_allclose(open_end.smooth, smooth(x[:55], despike(losses[:55]), sigma), rtol=1e-9)

@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from lr_lightning.rules.range_test import interval
 from lr_lightning.rules.range_test.analyze import analyze
-from lr_lightning.rules.range_test.interval import width
+from lr_lightning.rules.range_test.curve import prepare
+from lr_lightning.rules.range_test.interval import find_interval, resampled_readings, width
+from lr_lightning.rules.range_test.readings import read, share_of_drop
 from tests.helpers.curves import LRS, bowl
 
 CONSTANT = {"schedule": "constant"}
@@ -21,6 +25,20 @@ def test_the_interval_covers_what_noise_does():
     results = [analyze(LRS, bowl(noise=0.15, seed=seed)) for seed in range(30)]
     covered = sum(r.interval[0] <= clean <= r.interval[1] for r in results)
     assert covered >= 27
+
+
+@pytest.mark.parametrize("end", [-2.0, -1.5, -1.0])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+def test_a_range_that_ends_in_the_descent_keeps_its_interval_beside_the_end(end, noise):
+    """The smoothed curve lags behind a steep end; dealt out as noise, that lag gave intervals of five decades."""
+    lrs = 10 ** np.linspace(-7, end, 100)
+    way = 3 * np.concatenate([[0.0], np.cumsum(lrs)[:-1]])  # gradient descent: what the LRs so far add up to
+    losses = 0.5 + 1.5 * np.exp(-way) + noise * np.random.default_rng(0).standard_normal(100)
+    result = analyze(lrs.tolist(), losses.tolist(), cycle=8)
+    assert result.status == "no_divergence"
+    assert width(result.interval) < 1.2
+    assert result.interval[1] == pytest.approx(10**end)
+    assert "max_lr=10 shows" in result.reason
 
 
 def test_a_wide_interval_says_what_narrows_it():
@@ -82,3 +100,46 @@ def test_another_batch_size_warns():
     assert result.batch_size_warning(None) is None
     assert "64 samples" in result.batch_size_warning(256)
     assert "256" in result.batch_size_warning(256)
+
+
+def read_from(losses, cycle=1):
+    x = np.log(np.asarray(LRS))
+    return prepare(x, np.asarray(losses), "range", float(x[1] - x[0]), 100, cycle)
+
+
+def test_the_interval_is_the_hull_of_readings_widened_by_the_rules_error():
+    curve = read_from(bowl(limit=1e3))
+    suggestion = read(curve, "share")
+    draws = resampled_readings(curve, "share")
+    readings = [share_of_drop(curve, 0.8), share_of_drop(curve, 0.9), read(curve, "minimum")]
+    ends = [suggestion, float(np.quantile(draws, 0.05)), float(np.quantile(draws, 0.95)), *readings]
+    assert find_interval(curve, "share", suggestion) == pytest.approx(
+        (min(ends) / 10**0.35, min(max(ends) * 10**0.35, LRS[-1])), rel=1e-9
+    )
+    others = [suggestion / 100, suggestion * 5]
+    low, high = find_interval(curve, "share", suggestion, others)
+    assert low == pytest.approx(suggestion / 100 / 10**0.35, rel=1e-9)
+    assert high == pytest.approx(min(max(*ends, suggestion * 5) * 10**0.35, LRS[-1]), rel=1e-9)
+
+
+def test_the_interval_ends_where_the_ladder_does():
+    curve = read_from(bowl(limit=1e3))
+    assert find_interval(curve, "share", LRS[1])[0] == pytest.approx(LRS[0])
+    assert find_interval(curve, "share", LRS[-2])[1] == pytest.approx(LRS[-1])
+
+
+@pytest.mark.parametrize("cycle", [1, 8])
+def test_resampled_noise_is_the_curves_own_in_whole_blocks_and_with_its_sign(cycle, monkeypatch):
+    skewed = np.where(np.arange(100) % 10 == 3, 0.03, 0.0)  # upwards alone, too wide a share to be spikes
+    curve = read_from(np.asarray(bowl(limit=1e3)) + skewed + 0.001 * np.sin(np.arange(100.0) ** 2), cycle)
+    size, block = curve.low + 1, max(cycle, 4)
+    own = (np.minimum(curve.raw, curve.start + curve.drop) - curve.smooth)[:size]
+    seen = []
+
+    monkeypatch.setattr(interval, "read", lambda again, rule: seen.append((again.raw - curve.smooth)[:size]))
+    resampled_readings(curve, "share", 6)
+    windows = np.lib.stride_tricks.sliding_window_view(own, block)
+    assert len(seen) == 6
+    for drawn in seen:
+        for at in range(0, size - block + 1, block):
+            assert np.abs(windows - drawn[at : at + block]).max(1).min() < 1e-12

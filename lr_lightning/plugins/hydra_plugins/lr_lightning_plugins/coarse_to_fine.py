@@ -103,7 +103,7 @@ class CoarseToFineSweeper(Sweeper):
         Raises:
             ConfigCompositionException: If it can't be searched, in words; Hydra prints it without a traceback.
         """
-        from lr_lightning.sweeper.engine import SearchFailed, SearchRefused
+        from lr_lightning.sweeper.errors import SearchFailed, SearchRefused
 
         try:
             return self.search.run(list(arguments), self.validate_batch_is_legal)
