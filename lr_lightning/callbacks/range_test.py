@@ -232,8 +232,9 @@ class LRRangeTest(Callback):
         with writer.running(self.settings.record()):
             result = self._test(trainer, optimizers, writer.points)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
-        if new != previous:
-            param_groups.rescale(optimizers, schedulers, new)
+        factors = result.group_factors if self.apply else ()
+        if new != previous or factors:
+            param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
@@ -253,6 +254,7 @@ class LRRangeTest(Callback):
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
+            groups=sum(len(o.param_groups) for o in optimizers),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))
