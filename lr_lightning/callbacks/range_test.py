@@ -55,7 +55,7 @@ class LRRangeTest(Callback):
             ``"minimum"``, which is given as it is, without trials; or a mapping with an expert's settings. ``name``:
             one of these. ``schedule``: ``"decay"`` suggests an LR for a training that decays it, ``"constant"`` one for
             constant LR over the planned steps, ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a
-            PlateauDecay. ``groups``: ``"search"`` looks for better ratios between the param groups, by some 200 steps more.
+            PlateauDecay. ``groups``: ``"search"`` looks for better ratios between param groups, by some 200 steps more.
             ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.

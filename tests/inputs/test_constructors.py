@@ -125,7 +125,7 @@ TARGETS = {
         "optimizer": INDEX,
     }),
     ReadingRule: ({}, {
-        "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0),
+        "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0), "groups": choice("keep", "search"),
         "schedule": choice("auto", "decay", "constant"),
     }),
     SandboxSettings: ({}, {
