@@ -125,8 +125,8 @@ TARGETS = {
         "optimizer": INDEX,
     }),
     ReadingRule: ({}, {
-        "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0), "groups": choice("keep", "search"),
-        "schedule": choice("auto", "decay", "constant"),
+        "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0),
+        "schedule": choice("auto", "decay", "constant"), "groups": choice("keep", "search"),
     }),
     SandboxSettings: ({}, {
         "num_batches": either(NONE, whole(1, 10**6)),
