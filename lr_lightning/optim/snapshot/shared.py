@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from lr_lightning.optim.snapshot import kinds
+from lr_lightning.optim.snapshot.containers import Items
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
 from lr_lightning.optim.snapshot.reach import DATA, Place, Walk
 
@@ -188,7 +189,25 @@ def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
         walk.add(kept, here)
         walk.follow(here, ".", list(kept.saved.items()), mode | DATA)
         for name, value in list(vars(owner).items()):
-            walk.follow(here, ".", [(name, function) for function in _functions(value)], mode | DATA)
+            for function in _functions(value):
+                if isinstance(function, types.FunctionType):
+                    visit_function(walk, function, (here, ".", name), mode | DATA)
+                else:
+                    walk.follow(here, ".", [(name, function)], mode | DATA)
+
+
+def visit_function(walk: Walk, function: types.FunctionType, place: Place, mode: int) -> None:
+    """A function's defaults and attributes, and the variables that it mentions.
+
+    Not those of a function around it: where a method's class is defined inside of another function, these are the
+    program's that trains, not the module's.
+    """
+    walk.follow(place, "(", [("default", x) for x in function.__defaults__ or ()], mode)
+    walk.follow(place, "(", (function.__kwdefaults__ or {}).items(), mode)
+    if walk.is_new(function.__dict__):
+        walk.add(Items(function.__dict__), place)
+        walk.follow(place, ".", list(function.__dict__.items()), mode)
+    visit_globals(walk, function)
 
 
 def visit_globals(walk: Walk, function: types.FunctionType) -> None:

@@ -26,7 +26,7 @@ from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
-from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_globals
+from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_function
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
 
@@ -193,11 +193,7 @@ def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
         walk.follow(place, "(", [(name, cell)], mode)
-    walk.follow(place, "(", [("default", x) for x in value.__defaults__ or ()], mode)
-    walk.follow(place, "(", (value.__kwdefaults__ or {}).items(), mode)
-    walk.add(Items(value.__dict__), place)
-    walk.follow(place, ".", list(value.__dict__.items()), mode)
-    visit_globals(walk, value)
+    visit_function(walk, value, place, mode)
 
 
 def _cell(walk: Walk, value: types.CellType, place: Place, mode: int) -> None:
