@@ -55,7 +55,8 @@ class LRRangeTest(Callback):
             ``"minimum"``, which is given as it is, without trials; or a mapping with an expert's settings. ``name``:
             one of these. ``schedule``: ``"decay"`` suggests an LR for a training that decays it, ``"constant"`` one for
             constant LR over the planned steps, ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a
-            PlateauDecay. ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
+            PlateauDecay. ``groups``: ``"search"`` looks for better ratios between param groups, by some 200 steps more.
+            ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
         budget: What the test may cost in optimizer steps: a float is a share of the planned training, an int a number.
@@ -234,8 +235,9 @@ class LRRangeTest(Callback):
         with writer.running(self.settings.record()):
             result = self._test(trainer, optimizers, writer.points)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
-        if new != previous:
-            param_groups.rescale(optimizers, schedulers, new)
+        factors = result.group_factors if self.apply else ()
+        if new != previous or factors:
+            param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
             others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
             self._applied.note(trainer, optimizers, others or _decays(trainer))
@@ -257,6 +259,7 @@ class LRRangeTest(Callback):
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
+            groups=sum(len(o.param_groups) for o in optimizers),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ class LadderLRs:
 
     Attributes:
         reference: The peak LR of the first group.
+        factors: What each group's LR is multiplied by beside, over all optimizers in order; empty: by 1.
         other: Who else writes the LR, by name, once it was noticed.
         suspected: Whether an LR was another one than was written.
         writing: Whether this object is writing now.
@@ -27,6 +29,7 @@ class LadderLRs:
 
     def __init__(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
         self.reference = param_groups.reference_lr(optimizers, schedulers)
+        self.factors: Sequence[float] = ()
         self.other: str | None = None
         self.suspected = self.writing = False
         self._schedulers = list(schedulers)
@@ -49,10 +52,10 @@ class LadderLRs:
         self._write()
 
     def _write(self) -> None:
-        self.writing = True
+        self.writing, factors = True, iter(self.factors or itertools.repeat(1.0))
         for number, (optimizer, shares) in enumerate(zip(self._optimizers, self._shares, strict=True)):
             for group, share in zip(optimizer.param_groups, shares, strict=False):
-                param_groups.set_lr(group, self._lr * share)
+                param_groups.set_lr(group, self._lr * share * next(factors))
             self._groups[number] = list(optimizer.param_groups)
             self._written[number] = readable_lrs(self._groups[number])
         self.writing = False
