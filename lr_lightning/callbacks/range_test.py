@@ -25,7 +25,7 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.validation import Validation
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once, warn_of_strays
+from lr_lightning.callbacks._schedulers import Applied, all_schedulers, follow_again, searched_once, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.other_loggers import publish
@@ -123,7 +123,7 @@ class LRRangeTest(Callback):
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
-        self._fits, self._fresh_wrapper = Fits(), True
+        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied(), True
 
     @property
     def state_key(self) -> str:
@@ -199,6 +199,7 @@ class LRRangeTest(Callback):
             self.run(trainer)
             self._done.append(trainer.current_epoch)
         warn_of_strays(trainer)
+        self._applied.warn_if_lost(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -211,6 +212,7 @@ class LRRangeTest(Callback):
         if stage == "fit" and self._pending and trainer.num_training_batches == 0:
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
+        self._applied = Applied()
 
     @searched_once
     def run(self, trainer: Trainer) -> RangeTestResult:
@@ -237,6 +239,8 @@ class LRRangeTest(Callback):
         if new != previous or factors:
             param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
+            others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
+            self._applied.note(trainer, optimizers, others or _decays(trainer))
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")

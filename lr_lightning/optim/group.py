@@ -1,6 +1,6 @@
 """One param group: its LR, and the factors that this package keeps in it as plain floats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,16 @@ def get_lr(group: dict[str, Any]) -> float:
     0.5
     """
     return float(group["lr"])
+
+
+def readable_lrs(groups: Iterable[dict[str, Any]]) -> list[float]:
+    """LRs that can be read without waiting for a device.
+
+    >>> readable_lrs([{"lr": 0.5}, {"lr": torch.tensor(0.25)}, {"params": []}])
+    [0.5, 0.25]
+    """
+    lrs: Iterator[Any] = (group.get("lr") for group in groups)
+    return [float(lr) for lr in lrs if lr is not None and (not isinstance(lr, Tensor) or lr.device.type == "cpu")]
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:

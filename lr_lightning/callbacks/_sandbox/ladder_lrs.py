@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from lr_lightning.optim import param_groups
+from lr_lightning.optim.group import readable_lrs
 
 _MACHINERY = ("torch.", "lightning.", "lr_lightning.", "pytorch_lightning.")
 
@@ -47,7 +46,7 @@ class LadderLRs:
         for number, optimizer in enumerate(self._optimizers):
             written = self._written.get(number)
             # Groups that were added since have the LR that they were added with.
-            if written is not None and written != _readable(optimizer.param_groups[: len(self._groups[number])]):
+            if written is not None and written != readable_lrs(optimizer.param_groups[: len(self._groups[number])]):
                 self.suspected = True
         self._lr = lr
         self._write()
@@ -58,13 +57,13 @@ class LadderLRs:
             for group, share in zip(optimizer.param_groups, shares, strict=False):
                 param_groups.set_lr(group, self._lr * share * next(factors))
             self._groups[number] = list(optimizer.param_groups)
-            self._written[number] = _readable(self._groups[number])
+            self._written[number] = readable_lrs(self._groups[number])
         self.writing = False
 
     def check(self, number: int) -> None:
         """Whether the step that optimizer ``number`` has just taken was at the ladder's LR."""
         # Of the groups that were written: DeepSpeed's ZeRO gives its optimizer one group at a time while it steps.
-        if number in self._written and self._written[number] != _readable(self._groups[number]):
+        if number in self._written and self._written[number] != readable_lrs(self._groups[number]):
             self.suspected = True
 
     def begin(self) -> None:
@@ -139,9 +138,3 @@ def _writer() -> str | None:
     owner = frame.f_locals.get("self")
     name = frame.f_code.co_name
     return f"{type(owner).__name__}.{name}" if owner is not None else name
-
-
-def _readable(groups: Sequence[dict[str, Any]]) -> list[float]:
-    """LRs that can be read without waiting for a device."""
-    lrs: Iterator[Any] = (group.get("lr") for group in groups)
-    return [float(lr) for lr in lrs if not isinstance(lr, Tensor) or lr.device.type == "cpu"]
