@@ -237,7 +237,7 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
         result = below_explosion(result, training.train_steps, rule.schedule)
     if result.suggestion is None or rule.name != "share":
         return result
-    result = for_decay(result, training.adaptive, rule.schedule)
+    result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
     if rule.groups == "search" and training.groups > 1:
         return with_factors(result, (yield from _group_trials(result, training.groups)))
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.

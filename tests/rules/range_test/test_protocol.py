@@ -19,7 +19,7 @@ from lr_lightning.rules.range_test.protocol import (
     range_test,
 )
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.trials import HEADROOM, tail_length, trial_lrs
+from lr_lightning.rules.range_test.trials import headroom, tail_length, trial_lrs
 from tests.helpers.curves import bowl
 
 
@@ -95,7 +95,7 @@ def test_the_suggestion_is_for_the_schedule_of_the_training_unless_the_rule_says
     training = Training(batches=20, train_steps=4800, decays=decays)
     _, result = asked(settings, lambda sweep, i: curve[i], training)
     reading = analyze(settings.lrs, curve, planned=100, cycle=8).suggestion
-    assert result.schedules == pytest.approx({"decay": reading * HEADROOM[True], "constant": reading / 2})
+    assert result.schedules == pytest.approx({"decay": reading * headroom(True, 4800), "constant": reading / 2})
     assert result.suggestion == result.schedules[kind]
 
 

@@ -17,7 +17,7 @@ from lr_lightning.rules.range_test.protocol import (
     range_test,
 )
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.trials import HEADROOM, LONGEST, SHORTEST, conclude, for_decay, next_lr
+from lr_lightning.rules.range_test.trials import HEADROOM, LONGEST, SHORTEST, conclude, for_decay, headroom, next_lr
 
 CURVATURES = np.array([1.0, 0.1])
 DECAYING = Training(train_steps=100_000, decays=True, adaptive=False)
@@ -105,9 +105,20 @@ def test_without_trials_the_reading_is_raised_for_a_decay_and_kept_for_a_constan
     reading = analyze(constant.lrs, constant.losses, planned=100, cycle=8).suggestion
     assert decayed.suggestion == pytest.approx(HEADROOM[adaptive] * reading)
     assert constant.suggestion == pytest.approx(constant_factor(100_000) * reading)
-    assert constant.schedules["decay"] == pytest.approx(decayed.suggestion)
+    assert constant.schedules["decay"] == pytest.approx(headroom(adaptive, 100_000) * reading)
     assert not constant.trials
     assert "peak" in decayed.reason
+
+
+@pytest.mark.parametrize("train_steps", [None, 100, 600, 9_600, 10**8])
+def test_a_long_run_lowers_the_peak_of_adaptive_optimizers_alone(train_steps):
+    lower = {None: 1.0, 100: 1.0, 600: 1.0, 9_600: 0.5, 10**8: 0.1}[train_steps]
+    for adaptive, share in ((True, lower), (False, 1.0)):
+        training = Training(decays=True, adaptive=adaptive, train_steps=train_steps)
+        result = run(Quadratic(), training, budget=0)
+        reading = analyze(result.lrs, result.losses, planned=100, cycle=8).suggestion
+        assert result.suggestion == pytest.approx(share * HEADROOM[adaptive] * reading)
+        assert result.interval[0] <= result.suggestion <= result.interval[1]
 
 
 def test_the_classic_readings_are_given_as_they_are():
