@@ -76,7 +76,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     import lightning as L
 
-    from lr_lightning.cli.summary import BestScore, summary
+    from lr_lightning.cli.summary import BestScore, is_needed, summary
 
     check_settings(cfg)
     if cfg.get("seed") is not None:
@@ -87,7 +87,7 @@ def train(cfg: DictConfig) -> float | None:
     optimizer = instantiate(cfg.optimizer) if cfg.get("optimizer") else None
     check_optimizer(optimizer, cfg.get("optimizer"))
     model = build(cfg.model, optimizer=optimizer)
-    best = BestScore(cfg.score)
+    best = BestScore(cfg.score, needed=is_needed(cfg.score, callbacks))
     trainer = instantiate(cfg.trainer, callbacks=[*callbacks, best], logger=loggers or False)
     trainer.fit(model, datamodule=data, ckpt_path=cfg.get("ckpt_path"))
     if trainer.is_global_zero:
