@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 
 from lr_lightning.callbacks._search_metric import Watch
 from lr_lightning.cli.given import DEFAULT_SCORE, Refused

@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from lr_lightning.cli.app import _callbacks
 from lr_lightning.cli.given import Refused, swept_lr
 
+ONLY_TOLD = "callbacks.lr_range_test.apply=false"
+
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
@@ -52,7 +54,7 @@ def test_the_range_test_steps_aside_where_the_lr_is_swept(job, capsys, key):
         (["model.lr=0.01"], None),  # a run: the LR is where the test begins
         (["model.lr=0.01", "seed=1"], ["model.lr=0.01", "seed=1,2"]),  # given to all jobs alike
         (["seed=1"], ["seed=1,2"]),
-        (["model.lr=0.01", "callbacks.lr_range_test.apply=false"], ["model.lr=0.1,0.01", "callbacks.lr_range_test.apply=false"]),
+        (["model.lr=0.01", ONLY_TOLD], ["model.lr=0.1,0.01", ONLY_TOLD]),
     ],
 )  # fmt: skip
 def test_it_stays_where_it_overrides_no_sweep(job, capsys, overrides, sweep):
