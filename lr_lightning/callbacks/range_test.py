@@ -42,8 +42,9 @@ class LRRangeTest(Callback):
 
     On the first training batch it raises the LR step by step over the ladder, reads the loss curve, puts weights,
     optimizer, RNGs, data order, counters, metrics and loggers back bit for bit, and trains on with the LR found: base
-    LRs and schedulers are rescaled as if they had been built with it, ratios between param groups survive. If the curve
-    gives no LR, the user's stays and :attr:`result` says what to change.
+    LRs and schedulers are rescaled as if they had been built with it, ratios between param groups survive. A sweep that
+    shows no descent is taken again, more slowly; if that shows none either, where the loss explodes tells the order of
+    magnitude (with a wide interval); if nothing does, the user's LR stays and :attr:`result` says what to change.
 
     Args:
         min_lr: First LR of the ladder, for the first param group; the others keep their ratio to it.

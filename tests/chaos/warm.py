@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -25,33 +26,33 @@ LIMIT = 120.0
 """Seconds a job may take; many times what any takes."""
 
 _pipe = -1
-_seen = _calls = 0
+# A range test puts back the global variables that a training step's functions mention; not what is a thread's own.
+_at = threading.local()
+_at.seen = _at.calls = 0
 _fatal: dict[str, Any] = {}
 
 
 def mark(name: str) -> None:
     """Called by a job: tells the parent how far it is; a planned death by count of calls starts its count here."""
-    global _seen, _calls
     if _pipe < 0:
         return
     sys.setprofile(None)
-    os.write(_pipe, f"{name} {_calls}\n".encode())
+    os.write(_pipe, f"{name} {_at.calls}\n".encode())
     if _fatal.get("count"):
-        _calls = 0
+        _at.calls = 0
         sys.setprofile(_count)
-    elif "calls" in _fatal and _seen >= _fatal["mark"]:
-        _calls = -_fatal["calls"] if _seen == _fatal["mark"] else _calls
+    elif "calls" in _fatal and _at.seen >= _fatal["mark"]:
+        _at.calls = -_fatal["calls"] if _at.seen == _fatal["mark"] else _at.calls
         sys.setprofile(_count)
-    elif "functions" in _fatal and _seen >= _fatal["mark"]:
+    elif "functions" in _fatal and _at.seen >= _fatal["mark"]:
         sys.setprofile(_die_in)
-    _seen += 1
+    _at.seen += 1
 
 
 def _count(*_: Any) -> None:
     """Called at each call and return, of Python and C functions; a count from below dies at 0."""
-    global _calls
-    _calls += 1
-    if _calls == 0:
+    _at.calls += 1
+    if _at.calls == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -239,6 +239,47 @@ class Known(L.LightningModule):
         return DataLoader(torch.zeros(20 * 4 * (1 + 2 * self.global_rank), 1), 4 * (1 + 2 * self.global_rank))
 
 
+class Guarded(L.LightningModule):
+    """A line that diverges; its guard raises where the weights are too large, or ``where`` says.
+
+    Args:
+        where: ``"all"``: on all ranks; ``"backward"``: in the backward of all; ``"one"``: on rank 1 alone;
+            ``"healthy"``: on all ranks, while the loss falls.
+    """
+
+    def __init__(self, lr=1e-3, where="all"):
+        super().__init__()
+        self.lr, self.where = lr, where
+        self.net = nn.Linear(4, 1)
+
+    def configure_model(self):
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            from torch.distributed.fsdp import fully_shard
+
+            fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+    def training_step(self, batch, batch_idx):
+        x = batch + 0.1 * self.global_rank
+        loss = nn.functional.mse_loss(self.net(x).squeeze(1), x.sum(1))
+        # By the weights, which all ranks share: their losses differ.
+        bad = batch_idx == 7 if self.where == "healthy" else float(self.net.weight.detach().abs().max()) > 100
+        if bad and self.where == "backward":
+            loss.register_hook(_raise)
+        elif bad and (self.where != "one" or self.global_rank == 1):
+            _raise(loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def train_dataloader(self):
+        return DataLoader(torch.randn(320, 4, generator=torch.Generator().manual_seed(1)), 16)
+
+
+def _raise(value):
+    raise ValueError("too large")
+
+
 def nan(module):
     return float("nan")
 
@@ -284,6 +325,13 @@ def known(special=None, **kwargs):
     settings = {"use_distributed_sampler": False, "max_epochs": 1}
     module = lambda lr: Known(lr=lr, special=special)  # noqa: E731
     return Case(module=module, settings=lambda: settings, alone=True, **kwargs)
+
+
+GUARDED = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100}
+
+
+def guarded(where="all", **kwargs):
+    return Case(module=lambda lr: Guarded(lr, where), test=kwargs.pop("test", GUARDED), **kwargs)
 
 
 def busy():
@@ -348,6 +396,11 @@ CASES = {
     },
     "losses": known(test=LADDER),
     "nan": known((1, 13, nan), test={**LADDER, "num_steps": 60}),
+    "guarded": guarded(),
+    "guarded-backward": guarded("backward", test={**GUARDED, "repeats": 2}),
+    "guarded-fsdp2": guarded(strategy=model_parallel(2, 1)),
+    "guarded-one": guarded("one", alone=True),
+    "guarded-healthy": guarded("healthy", alone=True),
     "failing": known((1, 7, fail), callbacks=lambda: [OnFailure()]),
     "dying0": known((0, 7, die), test=LADDER),
     "dying1": known((1, 7, die), test=LADDER),

@@ -12,7 +12,7 @@ def files(folder):
 
 
 def test_losses_are_sample_weighted_means_over_ranks_and_a_nan_stops_all(tmp_path):
-    launched = run(tmp_path, "losses", "nan")
+    launched = run(tmp_path, "losses", "nan", "guarded")
     for report in launched.ranks("losses"):
         # 4 samples at 100 - i on rank 0, 12 at 101 - i on rank 1.
         assert [float(x) for x in report["losses"]] == [(4 * (100 - i) + 12 * (101 - i)) / 16 for i in range(15)]
@@ -22,6 +22,32 @@ def test_losses_are_sample_weighted_means_over_ranks_and_a_nan_stops_all(tmp_pat
     assert first["losses"] == second["losses"]
     assert [x == "nan" for x in first["losses"]] == [i >= 13 for i in range(20)]
     assert first["calls"] == second["calls"] == 20  # both stop at the end of the window, 40 steps early
+    ends_the_sweep(launched, "guarded")
+
+
+def ends_the_sweep(launched, case):
+    """A step that raised on all ranks because it diverged."""
+    reports = launched.ranks(case)
+    assert launched.differences(case) == [None, None], case
+    assert len({str([report["suggestion"], report["losses"]]) for report in reports}) == 1, case
+    assert reports[0]["losses"][-1] == "nan"
+    assert reports[0]["status"] == "ok", case
+
+
+@pytest.mark.slow
+def test_a_step_that_raised_on_all_ranks_ends_the_sweep_on_other_strategies_and_in_the_backward(tmp_path):
+    launched = run(tmp_path, "guarded-fsdp2", "guarded-backward")
+    ends_the_sweep(launched, "guarded-fsdp2")
+    ends_the_sweep(launched, "guarded-backward")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["guarded-one", "guarded-healthy"])
+def test_a_step_that_raised_on_one_rank_or_in_good_health_is_the_users_error(tmp_path, case):
+    launched = launch(tmp_path, case)
+    assert launched.returncode != 0
+    assert not launched.strays
+    assert "ValueError: too large" in launched.output
 
 
 def test_an_exception_on_one_rank_restores_and_ends_all(tmp_path):

@@ -1,13 +1,4 @@
-"""What Lightning's LearningRateMonitor promises, asked of LRCurves through a thin shim.
-
-Deliberate differences:
-
-- No ``logging_interval``: points are at the Trainer's ``log_every_n_steps``, with one more where an LR jumps, and have
-  the LR that the step used. With ``logging_interval="epoch"`` the monitor has one point an epoch.
-- What was logged is in the loggers alone, not on the callback (``lrs``, ``last_momentum_values``).
-- Without a logger a fit goes on: the monitor refuses it.
-- Two groups of one name become ``pg1`` and ``pg2``: the monitor ends the fit.
-"""
+"""What Lightning's LearningRateMonitor promises, asked of LRCurves through a thin shim; README.md has the rest."""
 
 import csv
 

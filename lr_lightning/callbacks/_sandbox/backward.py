@@ -15,15 +15,18 @@ class BackwardLosses:
 
     Attributes:
         last: The newest loss that went backward, for whoever asks what a broken step had got to; None if it is scaled.
+        under_way: Whether one goes backward now.
     """
 
     def __init__(self) -> None:
         self.last: Tensor | None = None
+        self.under_way = False
         self._passes: list[Tensor] = []
         self._steps: dict[int, list[Tensor]] = {}
 
     def saw(self, trainer: Trainer, loss: Tensor) -> None:
         """A loss goes backward."""
+        self.under_way = True
         scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
         self.last = loss.detach() if scaler is None else None
         if trainer.lightning_module.automatic_optimization:
@@ -48,6 +51,6 @@ class BackwardLosses:
 
     def begin(self) -> None:
         """Forget everything: another series of steps begins."""
-        self.last = None
+        self.last, self.under_way = None, False
         self._passes.clear()
         self._steps.clear()

@@ -55,12 +55,19 @@ class Sandbox:
     """
 
     def __init__(
-        self, trainer: Trainer, fits_own: Any, loader: Any, val_loader: Any, take_snapshot: Callable[[], Snapshot]
+        self,
+        trainer: Trainer,
+        fits_own: Any,
+        loader: Any,
+        val_loader: Any,
+        take_snapshot: Callable[[], Snapshot],
+        fresh_wrapper: bool = True,
     ) -> None:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
         self._fits_own, self.val_loader, self.passes = fits_own, val_loader, 0
         self.on_put_back: Callable[[], None] = lambda: None
         self._kept: list[Any] = []
+        self._fresh_wrapper, self._broken_off = fresh_wrapper, False
         self._first, self._count, self._position, self._taken = 0, 0, 0, 0
         # Before the first fetch: an iterable may train the model, or play with it.
         self.start = take_snapshot()
@@ -126,7 +133,23 @@ class Sandbox:
 
         return put_back
 
+    def can_break_off(self, in_backward: bool) -> bool:
+        """Whether steps can be taken again after one that raised on all ranks.
+
+        DDP's wrapper takes no further batch after a backward that broke off, so it is made anew: where the fit hasn't
+        used it yet (see :func:`_restore_ddp`).
+        """
+        ddp = isinstance(self.trainer.strategy.model, DistributedDataParallel)
+        return not in_backward or (ddp and self._fresh_wrapper)
+
+    def broke_off(self, in_backward: bool) -> None:
+        """A step has raised on all ranks; no further one is taken before a state is put back."""
+        self._broken_off = in_backward
+
     def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
+        if self._broken_off:
+            _renew_ddp(self.trainer)
+            self._broken_off = False
         snapshot.restore()
         self._open_loop()
         self.on_put_back()
@@ -234,7 +257,7 @@ def sandbox(
         data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         _swap(undo, trainer, probe, how.kept(trainer.callbacks))
-        running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot)
+        running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot, fresh_wrapper)
         running.on_put_back = getattr(probe, "begin", running.on_put_back)
         undo.callback(warn_of_traces, running.start, data)
         undo.callback(data.restore)
@@ -281,27 +304,31 @@ def _restore_ddp(trainer: Trainer, fresh: bool) -> Callable[..., None]:
     the buckets are settled and only the sync flags go back: a new wrapper would broadcast rank 0's buffers. After an
     exception there is no new wrapper either: its collectives would wait for ranks that may be elsewhere.
     """
-    strategy = trainer.strategy
-    wrapper = strategy.model
+    wrapper: Any = trainer.strategy.model
     flags = {name: getattr(wrapper, name) for name in _DDP_FLAGS if hasattr(wrapper, name)}
 
     def restore(error: type[BaseException] | None, *_: Any) -> None:
         if not isinstance(wrapper, DistributedDataParallel):
             return
-        if not fresh or error is not None:
-            for name, value in flags.items():
-                setattr(wrapper, name, value)
+        if fresh and error is None:
+            _renew_ddp(trainer)
             return
-        strategy.model = strategy.lightning_module  # drops the old reducer and its autograd hooks
-        if hasattr(strategy, "_pl_static_graph_delay_done"):
-            strategy._pl_static_graph_delay_done = False
-        strategy.configure_ddp()
-        # A strategy registers its own communication hook again; one that a user put on the old wrapper must follow.
-        renewed: Any = strategy.model
-        for hook, state in getattr(wrapper, "_comm_hooks", ())[len(getattr(renewed, "_comm_hooks", ())) :]:
-            renewed.register_comm_hook(state, hook)
+        for name, value in flags.items():
+            setattr(wrapper, name, value)
 
     return restore
+
+
+def _renew_ddp(trainer: Trainer) -> None:
+    strategy: Any = trainer.strategy
+    wrapper = strategy.model
+    strategy.model = strategy.lightning_module  # drops the old reducer and its autograd hooks
+    if hasattr(strategy, "_pl_static_graph_delay_done"):
+        strategy._pl_static_graph_delay_done = False
+    strategy.configure_ddp()
+    # A strategy registers its own communication hook again; one that a user put on the old wrapper must follow.
+    for hook, state in getattr(wrapper, "_comm_hooks", ())[len(getattr(strategy.model, "_comm_hooks", ())) :]:
+        strategy.model.register_comm_hook(state, hook)
 
 
 def _twin_loader(combined: Any, isolate_data: bool) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lr_lightning.callbacks._sandbox.agreement import all_raised
 from lr_lightning.callbacks._sandbox.backward import BackwardLosses
 from lr_lightning.callbacks._sandbox.ladder_lrs import LadderLRs
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox
@@ -107,12 +109,15 @@ class Probe(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.lrs.write(self.lr)
-        self.backward.last = None
+        self.backward.last, self.backward.under_way = None, False
         if not self._reads_iterator:
             self._count_samples(batch)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self.backward.saw(trainer, loss)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.backward.under_way = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -175,19 +180,26 @@ class Probe(Callback):
     def diverging(self, trainer: Trainer, error: Exception) -> list[float] | None:
         """What a step that raised leaves of the series: the losses not yet read, then NaN; None: no divergence.
 
-        Several ranks may have raised or not, and there is no collective in which they could agree on it: None.
+        To be asked on all ranks alike, when all have raised.
         """
-        if trainer.world_size > 1:
-            return None
         if self.evaluate is not None:
             self.row += 1  # its loss is from before the step
         found = self.read(trainer) if self.row else []
-        if self.evaluate is None and not self._weigh and self.backward.last is not None:
-            found.append(float(self.backward.last.mean()))
-            self.losses.append(found[-1])
+        if (last := self._last_loss(trainer)) is not None:
+            found.append(last)
+            self.losses.append(last)
         before, now = float(self._largest), float(_largest_weight(self._optimizers))
         broken = breaks_off(self.losses, now / before if before else now, bug=isinstance(error, NOT_OF_VALUES))
-        return [*found, math.nan] if broken else None
+        return [*found, math.nan] if trainer.strategy.reduce_boolean_decision(broken, all=False) else None
+
+    def _last_loss(self, trainer: Trainer) -> float | None:
+        """Loss of the step that raised, the mean of those ranks that know theirs; None if none does."""
+        known = self.evaluate is None and trainer.accumulate_grad_batches == 1 and self.backward.last is not None
+        pair = torch.zeros(2, device=self._device)
+        if known and self.backward.last is not None:
+            pair = torch.stack([self.backward.last.mean().to(pair), torch.ones_like(pair[0])])
+        total, count = trainer.strategy.reduce(pair, reduce_op="sum").tolist()
+        return total / count if count else None
 
 
 def _replicas(trainer: Trainer) -> int:
@@ -225,13 +237,14 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
     Raises:
         RuntimeError: If the training step gives no loss, or no optimizer step comes about.
     """
+    begun = time.monotonic()
     with probe.lrs.held():
         for lr in lrs:
             probe.lr = lr
             try:
                 stepped = _one_step(box, probe)
             except Exception as error:
-                found = None if _is_no_divergence(error) else probe.diverging(box.trainer, error)
+                found = _diverging(box, probe, error, time.monotonic() - begun)
                 if found is None:
                     raise
                 return found if len(found) <= len(lrs) else [*found[: len(lrs) - 1], math.nan]
@@ -247,6 +260,18 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
 
 NOT_OF_VALUES = (LookupError, TypeError, NameError, AttributeError, ImportError, OSError, NotImplementedError)
 """Errors that no check of values raises: a misspelt key, a missing file. Odd values seldom lead to them: an index."""
+
+
+def _diverging(box: Sandbox, probe: Probe, error: Exception, window: float) -> list[float] | None:
+    """What a step that raised leaves of the series, see :meth:`Probe.diverging`; None: the error is to be raised."""
+    if _is_no_divergence(error):
+        return None
+    if box.trainer.world_size > 1:
+        in_backward = probe.backward.under_way
+        if not (box.can_break_off(in_backward) and all_raised(box.trainer, window)):
+            return None
+        box.broke_off(in_backward)
+    return probe.diverging(box.trainer, error)
 
 
 def _is_no_divergence(error: Exception) -> bool:

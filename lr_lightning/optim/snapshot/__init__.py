@@ -1,7 +1,7 @@
 """A bit-exact copy of a training state, in memory: what is reachable is found, kept, put back, and named if it isn't.
 
 ``reach`` walks, ``visits`` says where to, ``keeper`` and its kinds (``containers``, ``values``, ``tensors``,
-``watched``) remember one object each, ``kept`` puts them together, ``snapshot`` for a model that trains.
+``watched``, ``shared``) remember one object each, ``kept`` puts them together, ``snapshot`` for a model that trains.
 """
 
 from lr_lightning.optim.snapshot.kept import Kept, in_words, reachable

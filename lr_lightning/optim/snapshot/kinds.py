@@ -7,6 +7,7 @@ import fractions
 import functools
 import pathlib
 import re
+import sys
 import types
 import uuid
 import weakref
@@ -21,7 +22,7 @@ MANY = 1000
 # Values that never change, or that nothing can be put back in.
 _PLAIN: tuple[type, ...] = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(Ellipsis), type(NotImplemented),
-    type, types.ModuleType, types.MethodWrapperType, types.MethodDescriptorType,
+    types.ModuleType, types.MethodWrapperType, types.MethodDescriptorType,
     types.GetSetDescriptorType, types.MappingProxyType, types.CodeType, types.FrameType, types.TracebackType,
     property, classmethod, staticmethod, memoryview, functools._lru_cache_wrapper, weakref.ReferenceType,
     enum.Enum, np.generic, np.dtype, torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size,
@@ -65,6 +66,22 @@ def is_machinery(name: str | None) -> bool:
     if package == "torch":
         return not str(name).startswith(_FOLLOWED_IN_TORCH)
     return package in _MACHINERY
+
+
+@functools.cache
+def is_users(name: str | None) -> bool:
+    """Whether a module is the user's own code: neither installed nor of the standard library.
+
+    >>> is_users("torch.nn"), is_users("collections"), is_users("lr_lightning.optim")
+    (False, False, False)
+    """
+    package = (name or "builtins").split(".")[0]
+    if package in sys.stdlib_module_names or package in ("torch", "lr_lightning", *_MACHINERY):
+        return False
+    file = getattr(sys.modules.get(name or ""), "__file__", None)
+    if file is None:
+        return package == "__main__"  # a notebook
+    return not {"site-packages", "dist-packages"} & set(pathlib.PurePath(file).parts)
 
 
 def is_wrapper(module: torch.nn.Module) -> bool:

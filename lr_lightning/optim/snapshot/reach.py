@@ -29,12 +29,14 @@ class Walk:
         keepers: Of all that was found, but tensors and arrays.
         tensors: Tensors and arrays found, with place and how they were come to.
         failed: Places that couldn't be read, with the reason.
+        names: Variables that were come to: id of their namespace, and name.
     """
 
     def __init__(self, visitor_of: Callable[[type], Visitor | None], machinery: tuple[type, ...] = ()) -> None:
         self.keepers: list[Keeper] = []
         self.tensors: dict[int, list[Any]] = {}
         self.failed: list[tuple[Place, str]] = []
+        self.names: set[tuple[int, str]] = set()
         self._visitor_of, self._machinery = visitor_of, machinery
         self._visitors: dict[type, Visitor | None] = {}
         self._plain: set[type] = set()
@@ -67,6 +69,8 @@ class Walk:
             if visitor is None:
                 continue
             if self.is_new(value):
+                if type(value) not in self._plain and id(type(value)) not in self._seen:
+                    self._queue.append((type(value), (place, ".", "__class__"), mode))
                 try:
                     visitor(self, value, place, mode)
                 except Exception as error:

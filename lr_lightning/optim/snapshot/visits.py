@@ -1,7 +1,8 @@
 """What is done with each kind of object that a walk comes to: its keeper, and where to go on.
 
 Followed are attributes, slots, items, closures' variables, default arguments, bound objects and what hangs on tensors;
-classes, functions' globals and machinery (trainers, strategies, loggers, other packages' internals) aren't.
+of a user's own code class attributes and global variables as well (see ``shared``). Machinery (trainers, strategies,
+loggers, other packages' internals) isn't.
 """
 
 import functools
@@ -23,6 +24,7 @@ from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
+from lr_lightning.optim.snapshot.shared import visit_class, visit_globals
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
 
@@ -193,6 +195,7 @@ def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.follow(place, "(", (value.__kwdefaults__ or {}).items(), mode)
     walk.add(Items(value.__dict__), place)
     walk.follow(place, ".", list(value.__dict__.items()), mode)
+    visit_globals(walk, value)
 
 
 def _cell(walk: Walk, value: types.CellType, place: Place, mode: int) -> None:
@@ -244,7 +247,8 @@ def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
 _WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
-    (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module), (dict, _dict),
+    (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
+    (dict, _dict),
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
     (functools.partial, _partial), (ITERATORS, _iterator), (_WATCHED, _watched),

@@ -46,7 +46,7 @@ def diagnose(cause: str, evidence: Mapping[str, float], train_losses: Sequence[f
         loss falls, too high an LR if it doesn't, ``"rising"`` if nobody knows), oscillation, overfitting that makes it
         no worse yet, flat region, noise floor.
 
-    >>> diagnose("plateau", {"p_late": 0.99, "swing": 0.0}, [5.0, 4.0, 3.0, 2.0, 1.0])
+    >>> diagnose("plateau", {"p_late": 0.995, "swing": 0.0}, [5.0, 4.0, 3.0, 2.0, 1.0])
     'overfitting'
     """
     # Within the window: before it both may have fallen.

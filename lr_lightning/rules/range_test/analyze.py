@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from lr_lightning.rules.range_test.curve import MIN_POINTS, Curve, read_curve
+from lr_lightning.rules.range_test.curve import MIN_POINTS, Curve, read_curve, still_falls
 from lr_lightning.rules.range_test.interval import WIDE, constant_factor, find_interval, width
 from lr_lightning.rules.range_test.readings import ReadingRule, read, reading_rule, share_of_drop
 from lr_lightning.rules.range_test.result import Coverage, RangeTestResult, Zones
@@ -130,10 +130,10 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
             f"the loss stays within its noise ({curve.noise:.2g}) up to LR {last:.2g}: raise max_lr or num_steps"
         )
     floor = curve.start - curve.drop
-    if curve.stopped == "range" and curve.low >= len(curve.x) - 2:
+    if still_falls(curve):
         return "no_divergence", (
-            f"the loss falls from {curve.start:.3g} to {floor:.3g} and still falls at LR {last:.2g}, "
-            "the end of the range: raise max_lr"
+            f"the loss falls from {curve.start:.3g} to {floor:.3g} and still falls at LR {last:.2g}, the end of the "
+            f"range: raise max_lr; max_lr={_above(last):.2g} shows whether higher LRs are better still"
         )
     where = math.exp(curve.x[curve.low])
     if curve.second_fall is not None:
@@ -143,6 +143,15 @@ def judge(curve: Curve | None, lrs: Sequence[float], losses: Sequence[float]) ->
             "unscaled features?): the suggestion lies between the two"
         )
     return "ok", f"the loss falls from {curve.start:.3g} to {floor:.3g} at LR {where:.2g} and no further beyond"
+
+
+def _above(last: float) -> float:
+    """A range's end that is worth trying: fast.ai's, or two decades more, which pass any optimum close by.
+
+    >>> _above(1.0), _above(20.0)
+    (10.0, 2000.0)
+    """
+    return 100 * last if last > 1 else 10.0
 
 
 def _skipped_decades(lrs: Sequence[float], spacing: str) -> str:

@@ -109,6 +109,11 @@ def breaks_off(losses: Sequence[float], growth: float, bug: bool = False) -> boo
     return losses[-1] > top + margin
 
 
+def still_falls(curve: "Curve") -> bool:
+    """Whether the range ended in the descent."""
+    return curve.stopped == "range" and curve.low >= len(curve.x) - 2
+
+
 def head_length(planned: int) -> int:
     """How many of the first losses stand for the start of a curve of ``planned`` steps.
 

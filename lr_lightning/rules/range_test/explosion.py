@@ -48,13 +48,13 @@ def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: f
 
     What comes after is no longer the network that descended: weights blown up, units dead, and their plateau (the best
     constant prediction) may lie below the descent's end when the starting loss is huge. It must not count as minimum.
-    A descent counts if it exceeds ``clear`` (noise doesn't), what the curve rises by while the first two cycles of
-    batches go round (their differences don't) and a quarter of the whole one (an early wiggle doesn't).
+    A descent counts if it exceeds ``clear`` (noise doesn't), twice what the curve rises by while the first two cycles
+    of batches go round (their differences don't) and a quarter of the whole one (an early wiggle doesn't).
     """
     calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
     lowest = np.minimum.accumulate(calm)
     descent, whole = start - lowest, start - float(calm.min())
-    wiggle = float((calm - lowest)[: 2 * cycle].max())
+    wiggle = 2 * float((calm - lowest)[: 2 * cycle].max())
     back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(STEEPEST_SHARE * whole, clear, wiggle))
     hits = np.flatnonzero(run_lengths(back) >= run)
     return int(hits[0]) + 1 if len(hits) and whole > RESOLUTION * abs(start) else None

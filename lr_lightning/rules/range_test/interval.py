@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lr_lightning.rules.range_test.curve import Curve, prepare
+from lr_lightning.rules.range_test.curve import Curve, prepare, still_falls
 from lr_lightning.rules.range_test.readings import ReadingRule, read, share_of_drop
 
 DRAWS = 24
@@ -43,23 +43,34 @@ LEAST_FACTOR = 0.1
 def resampled_readings(curve: Curve, rule: str | ReadingRule, draws: int = DRAWS) -> list[float]:
     """The rule on curves with the same descent and reshuffled noise (block bootstrap, blocks of one cycle).
 
-    Residuals are drawn from the part left of the minimum, where they are noise and not explosion.
+    Residuals are drawn from the part left of the minimum, where they are noise and not explosion. Where the loss still
+    falls at the end of the range they are drawn from left of half of the drop: a smoothed curve lags behind so steep an
+    end, and that lag, dealt out over the flat part, would make minima there.
     """
     size = curve.low + 1
     capped = np.minimum(curve.raw, curve.start + curve.drop)
-    residuals = (capped - curve.smooth)[:size]
-    block = min(max(curve.cycle, 4), size)
+    residuals = (capped - curve.smooth)[: _calm(curve)]
+    block = min(max(curve.cycle, 4), len(residuals))
     random = np.random.default_rng(0)
     spacing = float(curve.x[-1] - curve.x[0]) / max(1, len(curve.x) - 1)
     readings = []
     for _ in range(draws):
-        starts = random.integers(0, size - block + 1, size=-(-size // block))
+        starts = random.integers(0, len(residuals) - block + 1, size=-(-size // block))
         noise = np.concatenate([residuals[s : s + block] for s in starts])[:size]
         losses = capped.copy()
         losses[:size] = curve.smooth[:size] + noise
         again = prepare(curve.x, losses, curve.stopped, spacing, curve.planned, curve.cycle)
         readings.append(read(again, rule))
     return readings
+
+
+def _calm(curve: Curve) -> int:
+    """How many of the first points have residuals that are noise."""
+    size = curve.low + 1
+    if not still_falls(curve):
+        return size
+    half = int(np.argmax(curve.smooth <= curve.start - curve.drop / 2))
+    return max(half, min(size, max(curve.cycle, 4)))
 
 
 def find_interval(

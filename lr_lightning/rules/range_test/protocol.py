@@ -24,6 +24,7 @@ from typing import Any
 from lr_lightning.rules.checks import MOST_STEPS, check_count, shown
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
+from lr_lightning.rules.range_test.fallback import below_explosion
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
@@ -224,14 +225,10 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
         first = repeat * (settings.num_batches or 0)
         sweeps.append((yield from _sweep(f"sweep {repeat}", settings.lrs, first, settings.num_batches)))
     result = _read(settings, training, rule, sweeps)
-    # Where no loss differs from another, the LR has no effect; where the driver stopped, it could go no further.
-    if result.status == "no_descent" and result.coverage.share == 1 and len(set(result.losses)) > 1:
-        again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
-        slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
-        spent = result.steps
-        result = _read(again, training, rule, [slow])
-        words = f"{result.reason} (a sweep of {settings.num_steps} steps showed no descent)"
-        result = replace(result, steps=result.steps + spent, reason=words)
+    if _is_open(result):
+        result = yield from _second_look(settings, training, rule, result)
+    if rule.name == "share":
+        result = below_explosion(result, training.train_steps, rule.schedule)
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule)
@@ -274,6 +271,25 @@ def _read(
         momentum=training.momentum,
         train_steps=training.train_steps,
     )
+
+
+def _is_open(result: RangeTestResult) -> bool:
+    """Whether a slower sweep may show what this one doesn't."""
+    if result.suggestion is not None or result.status == "too_few_points" or not result.smoothed:
+        return False
+    # Where no loss differs from another, the LR has no effect; where the driver stopped, it could go no further.
+    ended = result.coverage.share == 1 or stop_index(result.losses, planned=result.num_steps) is not None
+    return ended and len(set(result.losses)) > 1
+
+
+def _second_look(
+    settings: SweepSettings, training: Training, rule: ReadingRule, result: RangeTestResult
+) -> Generator[Steps, Sequence[float], RangeTestResult]:
+    again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
+    slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
+    found = _read(again, training, rule, [slow])
+    words = f"{found.reason} (a sweep of {settings.num_steps} steps showed no descent)"
+    return replace(found, steps=found.steps + result.steps, reason=words)
 
 
 def _sweep(

@@ -61,7 +61,8 @@ class RangeTestResult:
         losses: Training loss before the step at each LR; NaN and infinity as they came.
         smoothed: The curve that was read, in the loss's unit; shorter than ``losses`` where the end was cut.
         zones: LR bounds of the flat, descending and diverging zones.
-        suggestion: The LR to use, or None if the curve gives none: then the user's LR stays.
+        suggestion: The LR to use, or None if there is none: then the user's LR stays. Without a descent
+            (``no_descent``, ``non_finite``) it is the order of magnitude that the explosion tells.
         interval: LRs that the evidence can't tell apart from the suggestion, or None.
         status: ``ok``, ``no_descent``, ``no_divergence``, ``non_finite``, ``too_few_points`` or
             ``overruled`` (somebody else writes the LR).

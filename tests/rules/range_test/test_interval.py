@@ -27,6 +27,20 @@ def test_the_interval_covers_what_noise_does():
     assert covered >= 27
 
 
+@pytest.mark.parametrize("end", [-2.0, -1.5, -1.0])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+def test_a_range_that_ends_in_the_descent_keeps_its_interval_beside_the_end(end, noise):
+    """The smoothed curve lags behind a steep end; dealt out as noise, that lag gave intervals of five decades."""
+    lrs = 10 ** np.linspace(-7, end, 100)
+    way = 3 * np.concatenate([[0.0], np.cumsum(lrs)[:-1]])  # gradient descent: what the LRs so far add up to
+    losses = 0.5 + 1.5 * np.exp(-way) + noise * np.random.default_rng(0).standard_normal(100)
+    result = analyze(lrs.tolist(), losses.tolist(), cycle=8)
+    assert result.status == "no_divergence"
+    assert width(result.interval) < 1.2
+    assert result.interval[1] == pytest.approx(10**end)
+    assert "max_lr=10 shows" in result.reason
+
+
 def test_a_wide_interval_says_what_narrows_it():
     shallow = bowl(start=2.0, end=1.4, centre=1e-3, limit=3.0, noise=0.35, seed=2)
     result = analyze(LRS, shallow)

@@ -1,0 +1,150 @@
+"""What all objects of a class share, and all functions of a file: class attributes and global variables.
+
+Followed for a user's own code alone, that is for files outside of ``site-packages`` and the standard library. Of a
+file's variables those are looked at whose names its functions mention.
+"""
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lr_lightning.optim.snapshot import kinds
+from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
+from lr_lightning.optim.snapshot.reach import DATA, Place, Walk
+
+
+class Names(Keeper):
+    """What some names stand for.
+
+    Args:
+        saved: The names with their values, :data:`ABSENT` where there is none.
+    """
+
+    def __init__(self, saved: Mapping[str, Any]) -> None:
+        self.saved = dict(saved)
+        self._stand_ins: dict[str, StandIn] = {}
+
+    def stand_in(self, stand_ins: Mapping[int, StandIn]) -> None:
+        """See :class:`Keeper`."""
+        self._stand_ins = {name: stand_ins[id(item)] for name, item in self.saved.items() if id(item) in stand_ins}
+        self.saved.update(dict.fromkeys(self._stand_ins))
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        for name, wanted in self._wanted().items():
+            if self._now(name) is not wanted:
+                self._put(name, wanted)
+
+    def left(self) -> str | None:
+        """See :class:`Keeper`."""
+        return None if all(self._now(name) is item for name, item in self._wanted().items()) else "didn't come back"
+
+    def _wanted(self) -> dict[str, Any]:
+        return {**self.saved, **{name: one.current() for name, one in self._stand_ins.items()}}
+
+    def _now(self, name: str) -> Any:
+        raise NotImplementedError
+
+    def _put(self, name: str, value: Any) -> None:
+        raise NotImplementedError
+
+
+class Globals(Names):
+    """Some of a file's variables."""
+
+    what = "a global variable"
+
+    def __init__(self, space: dict[str, Any], names: Iterable[str]) -> None:
+        super().__init__({name: space.get(name, ABSENT) for name in names})
+        self._space = space
+
+    def _now(self, name: str) -> Any:
+        return self._space.get(name, ABSENT)
+
+    def _put(self, name: str, value: Any) -> None:
+        if value is not ABSENT:
+            self._space[name] = value
+        elif not isinstance(self._space[name], types.ModuleType):  # an import stays
+            del self._space[name]
+
+
+class ClassAttributes(Names):
+    """A class's attributes, but for its functions and other descriptors."""
+
+    what = "a class's attributes"
+
+    def __init__(self, owner: type) -> None:
+        super().__init__(_values(owner))
+        self._owner = owner
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        for name in _values(self._owner):
+            if name not in self.saved:
+                type.__delattr__(self._owner, name)
+        super().restore()
+
+    def left(self) -> str | None:
+        """See :class:`Keeper`."""
+        return super().left() or (None if set(_values(self._owner)) <= set(self.saved) else "didn't come back")
+
+    def _now(self, name: str) -> Any:
+        return vars(self._owner).get(name, ABSENT)
+
+    def _put(self, name: str, value: Any) -> None:
+        type.__setattr__(self._owner, name, value)
+
+
+def _values(owner: type) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(owner).items()
+        if not (name.startswith(("__", "_abc_")) or hasattr(type(value), "__get__"))
+    }
+
+
+def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
+    """Attributes of a user's class and of those it is derived from, and the variables that its methods mention."""
+    for owner in cls.__mro__:
+        if not kinds.is_users(owner.__module__) or (owner is not cls and not walk.is_new(owner)):
+            continue
+        here: Place = ((None, "", owner.__module__), ".", owner.__qualname__)
+        kept = ClassAttributes(owner)
+        walk.add(kept, here)
+        walk.follow(here, ".", list(kept.saved.items()), mode | DATA)
+        for value in vars(owner).values():
+            for function in _functions(value):
+                visit_globals(walk, function)
+
+
+def visit_globals(walk: Walk, function: types.FunctionType) -> None:
+    """The variables that a user's function mentions."""
+    if kinds.is_users(function.__globals__.get("__name__")):
+        _visit_names(walk, function.__globals__, set(_mentioned(function.__code__)))
+
+
+def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
+    new = [name for name in sorted(names) if (id(space), name) not in walk.names]
+    walk.names.update((id(space), name) for name in new)
+    place: Place = (None, "", space.get("__name__", "globals"))
+    modules = [value for name in new if isinstance(value := space.get(name), types.ModuleType)]
+    new = [name for name in new if not isinstance(space.get(name), types.ModuleType)]
+    if new:
+        walk.add(Globals(space, new), place)
+        walk.follow(place, ".", [(name, space[name]) for name in new if name in space], DATA)
+    for module in modules:
+        if kinds.is_users(module.__name__):  # `import state`, `state.total += 1`
+            _visit_names(walk, vars(module), names & set(vars(module)))
+
+
+def _functions(value: Any) -> Iterator[types.FunctionType]:
+    parts = [value, getattr(value, "__func__", None), getattr(value, "fget", None), getattr(value, "fset", None)]
+    yield from (part for part in parts if isinstance(part, types.FunctionType))
+
+
+def _mentioned(code: types.CodeType) -> Iterator[str]:
+    """Names that code looks up, that of the functions inside of it too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _mentioned(constant)
