@@ -128,11 +128,15 @@ def ours(surface: Surface, seed: int) -> Said:
     draw, most = random.Random(seed), counts(surface)[-1]
     how = SearchSettings(surface.axes, budget=most, seed=seed)
     trials: list[Trial] = []
-    while not (plan := next_round(how, trials)).done:
+    plan = next_round(how, trials)
+    while not plan.done:
         for point in plan.points:
             trials.append(Trial(point, seen(surface, point, draw), plan.round))
-            if len(trials) in counts(surface):
+            if len(trials) in counts(surface) and point != plan.points[-1]:
                 yield next_round(how, trials).best
+        plan = next_round(how, trials)
+        if len(trials) in counts(surface) and not plan.done:
+            yield plan.best
     yield plan.best
 
 

@@ -37,6 +37,7 @@ BUDGET = "hydra.sweeper.budget=5 trainer.max_epochs=1 callbacks.lr_range_test.nu
 APPENDED = {
     r"lr-lightning -m .*seed=0,1,2": ("hydra.sweeper.budget=3 hydra.sweeper.first=3 trainer.max_epochs=1", "45 trials"),
     r"lr-lightning -m ": (BUDGET, "15 trainings of eight epochs"),
+    r"python main\.py fit --trainer\.callbacks\+=": ("--trainer.max_epochs 2", "Lightning's default, 1,000 epochs"),
     r"lr-lightning trainer=ddp": ("trainer.devices=2 trainer.accelerator=cpu trainer.max_epochs=1", "no 8 GPUs"),
 }
 """What is added to commands that would take minutes or other machines, with the reason."""
