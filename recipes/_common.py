@@ -7,11 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import matplotlib as mpl
 import torch
 
 from lr_lightning.cli.demo import DigitsCNN, DigitsData
+from lr_lightning.reporting.figures import style
 
 IMAGES = Path(__file__).parent / "images"
+BLUE, ORANGE, GREEN, PURPLE, RED = (style.COLORS[at] for at in (0, 1, 2, 6, 8))
+mpl.rcParams.update(
+    {  # the look of the tab's figures
+        "axes.axisbelow": True,
+        "axes.edgecolor": "#b1b3b4",
+        "axes.grid": True,
+        "axes.labelcolor": style.ink(False),
+        "axes.prop_cycle": mpl.cycler(color=style.COLORS),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlesize": 12,
+        "font.sans-serif": ["Roboto", "Helvetica Neue", "Arial", *mpl.rcParams["font.sans-serif"]],
+        "grid.color": "#ebebeb",
+        "legend.frameon": False,
+        "text.color": style.ink(False),
+        "xtick.color": style.ink(False),
+        "ytick.color": style.ink(False),
+    }
+)
 
 
 class LossHistory(L.Callback):

@@ -31,7 +31,7 @@ from lr_lightning.rules.range_test.ladder import ladder, log_uniform
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.records import SearchSettings, Trial
 from lr_lightning.rules.search.rounds import next_round
-from recipes._common import arguments, save
+from recipes._common import BLUE, GREEN, RED, arguments, save
 
 LOW, HIGH, BUDGET = 1e-6, 1.0, 15
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -103,7 +103,7 @@ def coarse_to_fine(seed: int, score: Score) -> tuple[Pairs, list[float]]:
 
 
 METHODS = {"random, linear scale": linear, "random, log scale": log, "coarse to fine": coarse_to_fine}
-COLORS = {"random, linear scale": "tab:red", "random, log scale": "tab:blue", "coarse to fine": "tab:green"}
+COLORS = {"random, linear scale": RED, "random, log scale": BLUE, "coarse to fine": GREEN}
 
 
 def truth(digits: Digits, optimizer: Optimizer, points: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:

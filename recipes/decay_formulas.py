@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from lr_lightning import FormulaLR, range_test
 from lr_lightning.cli.demo import DigitsData
-from recipes._common import arguments, save
+from recipes._common import BLUE, GREEN, arguments, save
 
 BATCH, JITTER = 64, 0.5
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -155,7 +155,7 @@ def draw(losses: Table, curves: dict[str, list[float]], lr: float) -> Any:
     shapes, results = figure.subfigures(1, 2, width_ratios=[1.25, 1])
     grid = shapes.subplots(4, 4, sharex=True, sharey=True)
     for axes, (name, lrs) in zip(grid.flat, curves.items(), strict=True):
-        axes.plot([value / lr for value in lrs], color="tab:blue")
+        axes.plot([value / lr for value in lrs], color=BLUE)
         axes.set_title(name, fontsize=9)
     shapes.supxlabel("step", fontsize=10)
     shapes.supylabel("LR / base LR", fontsize=10)
@@ -163,13 +163,13 @@ def draw(losses: Table, curves: dict[str, list[float]], lr: float) -> Any:
     names = order(losses)[::-1]
     for row, name in enumerate(names):
         best = min(losses[name], key=lambda multiple, name=name: fmean(losses[name][multiple]))
-        for multiple, color, shift in ((1.0, "tab:blue", 0.15), (best, "tab:green", -0.15)):
+        for multiple, color, shift in ((1.0, BLUE, 0.15), (best, GREEN, -0.15)):
             values = losses[name][multiple]
             axes.plot(values, [row + shift] * len(values), ".", color=color, alpha=0.4)
             axes.plot(fmean(values), row + shift, "D", color=color, markersize=5)
         axes.text(1.01, row, f"×{best:g}", fontsize=8, va="center", transform=axes.get_yaxis_transform())
-    axes.plot([], [], "D", color="tab:blue", label=f"at the LR found, {lr:.2g}")
-    axes.plot([], [], "D", color="tab:green", label="at its own best multiple (right)")
+    axes.plot([], [], "D", color=BLUE, label=f"at the LR found, {lr:.2g}")
+    axes.plot([], [], "D", color=GREEN, label="at its own best multiple (right)")
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set(xlabel="final validation loss: mean (diamonds), each seed (dots)")
     axes.legend(fontsize=8)

@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRFormula, LRRangeTest, RangeTestResult
 from lr_lightning.cli.demo import DigitsData
-from recipes._common import arguments, fit, save
+from recipes._common import BLUE, GREEN, ORANGE, PURPLE, RED, arguments, fit, save
 
 SHOTS, TUNE = (5, 20), 100  # labelled images a class; images to validate on in training, the rest is for the report
 THAW = 0.3  # share of the run after which a frozen body thaws
@@ -223,7 +223,7 @@ def measure(epochs: int, seeds: int) -> Table:
 
 def draw_lrs(axes: Any, run: Outcome, title: str) -> None:
     """Each group's LR."""
-    for name, color in (("head", "tab:red"), ("late", "tab:orange"), ("early", "tab:blue")):
+    for name, color in (("head", RED), ("late", ORANGE), ("early", BLUE)):
         axes.semilogy(run.lrs[name], color=color, label=name)
     axes.set(xlabel="step", ylabel="learning rate", title=title)
     axes.legend(fontsize=8)
@@ -231,7 +231,7 @@ def draw_lrs(axes: Any, run: Outcome, title: str) -> None:
 
 def draw_tests(axes: Any, table: Table, name: str) -> None:
     """The second range test, with few and with more images."""
-    for shots, color in zip(SHOTS, ("tab:purple", "tab:green"), strict=True):
+    for shots, color in zip(SHOTS, (PURPLE, GREEN), strict=True):
         test = table[name, shots][0].tests[-1]
         axes.loglog(test.lrs, test.losses, ".", color=color, markersize=3, alpha=0.5)
         axes.loglog(test.lrs[: len(test.smoothed)], test.smoothed, color=color, label=f"{shots} images a class")
@@ -246,7 +246,7 @@ def draw_tests(axes: Any, table: Table, name: str) -> None:
 def draw_errors(axes: Any, table: Table) -> None:
     """Mean error of each arm, and each repetition."""
     names = list(ARMS)[::-1]
-    for shots, color, shift in zip(SHOTS, ("tab:purple", "tab:green"), (0.12, -0.12), strict=True):
+    for shots, color, shift in zip(SHOTS, (PURPLE, GREEN), (0.12, -0.12), strict=True):
         for row, name in enumerate(names):
             errors = [run.error for run in table[name, shots]]
             axes.plot(errors, [row + shift] * len(errors), ".", color=color, alpha=0.4)

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from lr_lightning import PlateauDecay, PlateauLR
 from lr_lightning.cli.demo import DigitsCNN
-from recipes._common import arguments, fit, save
+from recipes._common import BLUE, GREEN, ORANGE, RED, arguments, fit, save
 
 LENGTHS = torch.tensor(load_iris().data[:, 2])  # petals in cm: 50 flowers around 1.5, 100 around 4.9
 WIDTH, BATCH = 0.9, 30
@@ -48,7 +48,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,
 }
 SCENES = {"flat region": (FAR, 0.2), "local minimum": (NEAR, 0.5)}  # start and LR
-COLORS = {"SGD": "tab:blue", "momentum": "tab:green", "Adam": "tab:orange"}
+COLORS = {"SGD": BLUE, "momentum": GREEN, "Adam": ORANGE}
 RULES: dict[str, dict[str, Any]] = {
     "constant LR": {},
     "PlateauDecay": {"rule": "trend"},
@@ -142,7 +142,7 @@ def draw_landscape(axes: Any) -> None:
     places = torch.linspace(-0.5, 9.5, 300, dtype=torch.float64)
     axes.plot(places, [loss(place, LENGTHS) for place in places], color="0.2")
     for name, (start, _) in SCENES.items():
-        axes.plot(start, loss(torch.tensor(start), LENGTHS), "o", color="tab:red")
+        axes.plot(start, loss(torch.tensor(start), LENGTHS), "o", color=RED)
         side = "left" if start < GOAL else "right"
         axes.text(start, 1.03, f"start: {name}", fontsize=8, ha=side)
     axes.plot(LENGTHS, [0.46] * len(LENGTHS), "|", color="0.6", markersize=5)
@@ -187,7 +187,7 @@ class History(L.Callback):
 def draw_noise_floor(left: Any, right: Any, epochs: int, seeds: int) -> None:
     """Train the digits at an LR that is good at first and too high at the end, under every rule."""
     print("noise floor: a CNN on the digits, SGD with momentum, LR 0.5; validation loss")
-    colors = {"constant LR": "tab:red", "PlateauDecay": "tab:green", "patience 10": "0.2"}
+    colors = {"constant LR": RED, "PlateauDecay": GREEN, "patience 10": "0.2"}
     for rule, color in colors.items():
         ends = []
         for seed in range(seeds):

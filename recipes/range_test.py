@@ -19,9 +19,9 @@ import torch
 
 from lr_lightning import LRRangeTest
 from lr_lightning.cli.demo import DigitsCNN
-from recipes._common import arguments, fit, save, train
+from recipes._common import GREEN, ORANGE, arguments, fit, save, train
 
-ZONES = {"flat": "0.6", "descending": "tab:green", "diverging": "tab:red"}
+ZONES = {"flat": "0.6", "descending": GREEN, "diverging": ORANGE}
 SGD = functools.partial(torch.optim.SGD, momentum=0.9)
 
 
@@ -59,7 +59,7 @@ def main() -> None:
             continue
         val_loss, accuracy = trained.setdefault(lr, train(lr, options.epochs, SGD)[1:])
         own = rule == result.rule
-        style = {"color": "tab:green", "linewidth": 2} if own else {"color": "0.5", "linewidth": 0.6, "linestyle": ":"}
+        style = {"color": GREEN, "linewidth": 2} if own else {"color": "0.5", "linewidth": 0.6, "linestyle": ":"}
         axes.axvline(lr, **style)
         named.append((lr, rule))
         print(f"{rule:22} {lr:9.2e} {val_loss:9.4f} {accuracy:13.3f}{'  <- suggestion' if own else ''}")

@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 
 from lr_lightning import LRRangeTest
 from lr_lightning.cli.demo import DigitsCNN
-from recipes._common import arguments, fit, save, train
+from recipes._common import BLUE, GREEN, RED, arguments, fit, save, train
 
-COLORS = {"too low": "tab:blue", "right": "tab:green", "too high": "tab:red"}
+COLORS = {"too low": BLUE, "right": GREEN, "too high": RED}
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.foreign import is_scheduler
-from lr_lightning.optim.param_groups import coarseness, peak_lrs
+from lr_lightning.optim.group import coarseness
+from lr_lightning.optim.param_groups import peak_lrs
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Kept
 from lr_lightning.reporting.hparams import note_lr

@@ -1,7 +1,7 @@
 """All schedulers of a fit: those that Lightning was told of, and those that a module steps by itself."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim import foreign
 from lr_lightning.optim.foreign import is_scheduler
+from lr_lightning.optim.group import readable_lrs
 from lr_lightning.optim.schedulers import flat, schedulers_of
 from lr_lightning.optim.snapshot import reachable
 
@@ -69,3 +70,34 @@ def warn_of_strays(trainer: Trainer) -> None:
                 "LRRangeTest and PlateauDecay make it: somebody else has set it, and their changes may be lost"
             )
             foreign.forget(optimizer)
+
+
+class Applied:
+    """The LRs that a range test has set, while nothing that is known of writes them."""
+
+    def __init__(self) -> None:
+        self._set: list[tuple[Any, list[float]]] = []
+
+    def note(self, trainer: Trainer, optimizers: Sequence[Any], decays: bool) -> None:
+        """Take the LRs as they are now.
+
+        Args:
+            trainer: The fitting trainer.
+            optimizers: Whose LRs were set.
+            decays: Whether a scheduler, formula or plateau decay will write them: nothing is taken then.
+        """
+        known = decays or bool(all_schedulers(trainer))
+        self._set = [] if known else [(optimizer, readable_lrs(optimizer.param_groups)) for optimizer in optimizers]
+
+    def warn_if_lost(self, trainer: Trainer) -> None:
+        """Say once that somebody has written an LR since, where that may have taken away what was found."""
+        for optimizer, lrs in self._set if not trainer.lr_scheduler_configs else ():
+            now = readable_lrs(optimizer.param_groups)
+            if any(abs(one - was) > 1e-6 * was for one, was in zip(now, lrs, strict=False)):
+                rank_zero_warn(
+                    f"LRRangeTest set the learning rate to {lrs[0]:.4g}, and something else has set it to {now[0]:.4g} "
+                    "since: unless that is computed from the LR in the param groups, the LR found is lost. A scheduler "
+                    "or an LRFormula keeps it"
+                )
+                self._set = []
+                return

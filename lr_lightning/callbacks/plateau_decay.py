@@ -126,14 +126,13 @@ class PlateauDecay(Callback):
         self._best = BestWeights(self.mode, self._restore, self.monitor) if self._restore else None
         self.history: list[dict[str, Any]] = []
         self.factor_so_far = self._inherited = 1.0
-        self._planned: float | None = None
+        self._plan = horizon.Plan(self.feed.horizon, self.warmup)
         self._state = self._rule.start()
         self._gate = Gate()
         self._train_losses = source.TrainLosses()
         self._writer = DecisionWriter(self.factor)
-        self._batches = 0
+        self._batches = self._validated_at = 0
         self._group_counts: list[int] = []
-        self._schedule_lr: float | None = None
         self._window = source.LossWindow(self.feed.read_every or 1)
         self._presence = Presence(self.monitor, self.interval)
         self._begun = False
@@ -183,11 +182,12 @@ class PlateauDecay(Callback):
         if self._best:
             self._best.check(trainer)
         given = self._fits.begin()
-        open_end = horizon.why_open(trainer, self.feed.horizon)
+        open_end = self._plan.why_open(trainer)
         settings.check_warmup_has_an_end(self.warmup, open_end)
-        before, self._planned = self._planned, self._end(trainer)
+        before, now = self._plan.end, self._plan.look(trainer, self._batches)
         if given and self._begun:
-            log.tell_of_length(self.monitor, before, self._planned)
+            left_out = self._batches != self._validated_at and horizon.validation_due(trainer, self._batches)
+            log.tell_of_resume(self.monitor, before, now, left_out)
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True
@@ -205,7 +205,7 @@ class PlateauDecay(Callback):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
         decisions.mark(self._optimizers(trainer))
         self._group_counts = groups
-        size = source.reading_interval(self._end(trainer), trainer.accumulate_grad_batches)
+        size = source.reading_interval(self._plan.look(trainer, self._batches), trainer.accumulate_grad_batches)
         self._window = source.LossWindow(self.feed.read_every or size)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -234,7 +234,7 @@ class PlateauDecay(Callback):
         if trainer.state.fn != "fit":
             return
         if not trainer.sanity_checking:
-            self._presence.validated = True
+            self._presence.validated, self._validated_at = True, self._batches
             self._take(trainer, pl_module)
         self._presence.refuse(trainer)
 
@@ -301,7 +301,7 @@ class PlateauDecay(Callback):
 
     def _observe(self, trainer: Trainer, pl_module: LightningModule, value: float, at: float) -> bool:
         """Feed the rule; returns whether the LR changed."""
-        if self._warming(trainer):
+        if self._plan.warming(trainer, self._batches, decisions.schedule_lr(self._optimizers(trainer))):
             self._state, ended = plateau.restart(self._rule, self._state, value, at)
             self._told = ()
             self._gate.restart()
@@ -323,7 +323,7 @@ class PlateauDecay(Callback):
         return False
 
     def _decide(self, trainer: Trainer, value: float, at: float) -> Decision:
-        end = self._end(trainer)
+        end = self._plan.look(trainer, self._batches)
         # The weights are those of now, also where the value is some steps old.
         drift = None
         if plateau.follows_weights(self._rule, end is not None):
@@ -332,20 +332,6 @@ class PlateauDecay(Callback):
         if decision.action != "keep" and decision.cause != "endgame":
             self._gate.restart()
         return decision
-
-    def _warming(self, trainer: Trainer) -> bool:
-        """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
-        now, before = decisions.schedule_lr(self._optimizers(trainer)), self._schedule_lr
-        self._schedule_lr = now
-        end = self._end(trainer)
-        limit = self.warmup if isinstance(self.warmup, int) else self.warmup * (end or 0.0)
-        return self._batches <= limit if limit else before is not None and now > before * (1 + 1e-6)
-
-    def _end(self, trainer: Trainer) -> float | None:
-        """Where the run is planned to end, in batches."""
-        planned = not horizon.why_open(trainer, self.feed.horizon)
-        self._planned = horizon.planned_batches(trainer, self._batches) if planned else None
-        return self._planned
 
     def _act(self, trainer: Trainer, pl_module: LightningModule, decision: Decision) -> bool:
         eps = least_change(self._rule.name, self.eps)

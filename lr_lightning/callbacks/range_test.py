@@ -25,7 +25,7 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.validation import Validation
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once, warn_of_strays
+from lr_lightning.callbacks._schedulers import Applied, all_schedulers, follow_again, searched_once, warn_of_strays
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.other_loggers import publish
@@ -55,7 +55,8 @@ class LRRangeTest(Callback):
             ``"minimum"``, which is given as it is, without trials; or a mapping with an expert's settings. ``name``:
             one of these. ``schedule``: ``"decay"`` suggests an LR for a training that decays it, ``"constant"`` one for
             constant LR over the planned steps, ``"auto"`` takes ``"decay"`` if there is a scheduler, an LRFormula or a
-            PlateauDecay. ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
+            PlateauDecay. ``groups``: ``"search"`` looks for better ratios between param groups, by some 200 steps more.
+            ``pace``: see :class:`~lr_lightning.rules.range_test.readings.ReadingRule`, taken as well.
         apply: Whether to train on with the suggestion; otherwise it is only reported.
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
         budget: What the test may cost in optimizer steps: a float is a share of the planned training, an int a number.
@@ -122,7 +123,7 @@ class LRRangeTest(Callback):
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
-        self._fits, self._fresh_wrapper = Fits(), True
+        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied(), True
 
     @property
     def state_key(self) -> str:
@@ -198,6 +199,7 @@ class LRRangeTest(Callback):
             self.run(trainer)
             self._done.append(trainer.current_epoch)
         warn_of_strays(trainer)
+        self._applied.warn_if_lost(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -210,6 +212,7 @@ class LRRangeTest(Callback):
         if stage == "fit" and self._pending and trainer.num_training_batches == 0:
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
+        self._applied = Applied()
 
     @without_bars
     @searched_once
@@ -233,9 +236,12 @@ class LRRangeTest(Callback):
         with writer.running(self.settings.record()):
             result = self._test(trainer, optimizers, writer.points)
         new = result.suggestion if self.apply and result.suggestion is not None else previous
-        if new != previous:
-            param_groups.rescale(optimizers, schedulers, new)
+        factors = result.group_factors if self.apply else ()
+        if new != previous or factors:
+            param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
+            others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
+            self._applied.note(trainer, optimizers, others or _decays(trainer))
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")
@@ -254,6 +260,7 @@ class LRRangeTest(Callback):
             train_steps=_planned_steps(trainer),
             decays=_decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
+            groups=sum(len(o.param_groups) for o in optimizers),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lr_lightning.reporting.files import is_url
 from lr_lightning.reporting.records import PLUGIN
 from lr_lightning.rules.checks import check_count
 
@@ -44,7 +45,8 @@ def review(
     """Show what was logged under ``logdir``.
 
     Args:
-        logdir: Log directory of one or many runs.
+        logdir: Log directory of one or many runs, or its URL on another filesystem (``s3://…``, ``gs://…``), as fsspec
+            and TensorBoard read it.
         export: File to write one self-contained page to, instead of starting TensorBoard.
         port: Port on the loopback interface; 0 takes a free one.
         open_browser: Whether to open a browser.
@@ -55,17 +57,15 @@ def review(
 
     Raises:
         FileNotFoundError: If ``logdir`` is no directory.
-        ValueError: If ``port`` is no port, or there is nothing to export.
-        OSError: If TensorBoard can't be started there.
+        ValueError: If ``port`` is no port, nothing here can read such a URL, or there is nothing to export.
+        OSError: If TensorBoard can't be started there, or the other filesystem refuses.
     """
     check_count("port", port, 0, 65535)
-    folder = Path(logdir)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no directory {str(logdir)!r}: give the directory that the logger wrote to")
+    _check_folder(str(logdir))
     if export is not None:
-        Path(export).write_text(page(folder), encoding="utf-8", errors="replace")  # a folder's name may be no UTF-8
+        Path(export).write_text(page(logdir), encoding="utf-8", errors="replace")  # a folder's name may be no UTF-8
         return str(export)
-    url = f"{launch(folder, port)}#{PLUGIN}"
+    url = f"{launch(logdir, port)}#{PLUGIN}"
     print(url, flush=True)
     if open_browser:
         webbrowser.open(url)
@@ -79,7 +79,7 @@ def review_command(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="lr-lightning review", description="Review learning rates in TensorBoard, or export one HTML page."
     )
-    parser.add_argument("logdir", help="log directory of one or many runs")
+    parser.add_argument("logdir", help="log directory of one or many runs, or its URL (s3://…)")
     parser.add_argument("--export", metavar="out.html", help="write one self-contained page instead")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
@@ -94,7 +94,23 @@ def review_command(argv: Sequence[str]) -> int:
     return 0
 
 
-def launch(logdir: Path, port: int = 0) -> str:
+def _check_folder(logdir: str) -> None:
+    if not is_url(logdir):
+        there = Path(logdir).is_dir()
+    else:
+        from tensorboard.compat import tf
+
+        try:
+            there = tf.io.gfile.isdir(logdir)
+        except (ImportError, ValueError) as error:  # fsspec names the package that is missing
+            raise ValueError(f"can't read {logdir!r} here: {error}") from None
+        except Exception as error:  # whatever a store's client raises: no credentials, no network
+            raise OSError(f"can't read {logdir!r}: {type(error).__name__}: {error}") from None
+    if not there:
+        raise FileNotFoundError(f"no directory {logdir!r}: give the directory that the logger wrote to")
+
+
+def launch(logdir: str | Path, port: int = 0) -> str:
     """Start TensorBoard in this process on the loopback interface; returns its address."""
     from tensorboard import default, program
 
@@ -120,7 +136,7 @@ def wait() -> None:
         pass
 
 
-def page(logdir: Path) -> str:
+def page(logdir: str | Path) -> str:
     """One self-contained HTML page with a section for each view that has something to show.
 
     Raises:
@@ -143,10 +159,11 @@ def page(logdir: Path) -> str:
     if not sections:
         raise ValueError(f"nothing to show: no range test, learning rate or search in the logs under {str(logdir)!r}")
     body = "\n".join(sections)
-    return _PAGE.format(title=f"Learning rates: {html.escape(logdir.resolve().name)}", plotly=get_plotlyjs(), body=body)
+    name = str(logdir).rstrip("/").rpartition("/")[2] if is_url(logdir) else Path(logdir).resolve().name
+    return _PAGE.format(title=f"Learning rates: {html.escape(name)}", plotly=get_plotlyjs(), body=body)
 
 
-def _store(logdir: Path) -> Any:
+def _store(logdir: str | Path) -> Any:
     from tensorboard import context
     from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 

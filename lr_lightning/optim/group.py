@@ -1,7 +1,9 @@
 """One param group: its LR, and the factors that this package keeps in it as plain floats."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 BASE_LR = "base_lr"
@@ -18,6 +20,16 @@ def get_lr(group: dict[str, Any]) -> float:
     0.5
     """
     return float(group["lr"])
+
+
+def readable_lrs(groups: Iterable[dict[str, Any]]) -> list[float]:
+    """LRs that can be read without waiting for a device.
+
+    >>> readable_lrs([{"lr": 0.5}, {"lr": torch.tensor(0.25)}, {"params": []}])
+    [0.5, 0.25]
+    """
+    lrs: Iterator[Any] = (group.get("lr") for group in groups)
+    return [float(lr) for lr in lrs if lr is not None and (not isinstance(lr, Tensor) or lr.device.type == "cpu")]
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:
@@ -81,3 +93,17 @@ def record_base_lr_if_bare(group: dict[str, Any]) -> None:
     """Record the base LR of a group without a torch scheduler: dividing by the factor later would cost the last bit."""
     if "initial_lr" not in group:
         record_base_lr(group)
+
+
+def coarseness(optimizers: Sequence[Any]) -> float:
+    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits.
+
+    >>> weights = [torch.nn.Parameter(torch.zeros(2))]
+    >>> coarseness([torch.optim.SGD(weights, lr=0.1)])
+    0.0
+    >>> coarseness([torch.optim.Adam(weights, lr=torch.tensor(0.1))]) == 2.0**-23
+    True
+    """
+    held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]
+    return max((torch.finfo(dtype).eps for dtype in coarse if dtype.is_floating_point), default=0.0)

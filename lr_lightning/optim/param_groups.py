@@ -27,6 +27,7 @@ from lr_lightning.optim.group import (
     LR_MULTIPLIER,
     SCHEDULER_LR,
     base_lr,
+    coarseness,
     get_lr,
     initial_lr,
     lr_factor,
@@ -130,7 +131,9 @@ def reference_lr(optimizers: Sequence[Any], schedulers: Sequence[Any] = ()) -> f
     raise ValueError("every param group has a learning rate of 0; give at least one of them a positive LR")
 
 
-def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float) -> list[LRChange]:
+def rescale(
+    optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float, factors: Sequence[float] = ()
+) -> list[LRChange]:
     """Give the set-up a new LR: every scheduler goes on as if optimizers and schedulers had been built with it.
 
     The first group's peak LR (:func:`reference_lr`) becomes exactly ``new_lr``; every other absolute LR, in groups
@@ -141,12 +144,14 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
         optimizers: Optimizers, wrapped or not.
         schedulers: All their ``torch.optim.lr_scheduler`` schedulers; nested ones are found.
         new_lr: The new LR, finite and positive.
+        factors: What each group's ratio to the first is multiplied by, over all optimizers in order; empty: by 1.
 
     Returns:
         The change of every group.
 
     Raises:
-        ValueError: If ``new_lr`` isn't finite and positive, or no group has an LR above 0.
+        ValueError: If ``new_lr`` isn't finite and positive, no group has an LR above 0, or ``factors`` are of another
+            number than groups.
 
     >>> optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.1, 0.01)])
     >>> changes = rescale([optimizer], [], 0.5)
@@ -157,39 +162,32 @@ def rescale(optimizers: Sequence[Any], schedulers: Sequence[Any], new_lr: float)
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
     scaled = partial(_proportional, eps=coarseness(optimizers))
     new, reference = float(new_lr), reference_lr(optimizers, schedulers)
+    ratios = _per_group("factors", optimizers, factors or 1.0)
     return [
         change
-        for number, optimizer in enumerate(optimizers)
-        for change in _rescale_one(number, optimizer, schedulers_of(optimizer, schedulers), new, reference, scaled)
+        for number, one in enumerate(optimizers)
+        for change in _rescale_one(number, one, schedulers_of(one, schedulers), new, reference, scaled, ratios)
     ]
 
 
-def coarseness(optimizers: Sequence[Any]) -> float:
-    """Relative distance of the numbers that tensor LRs are rounded to; 0 where all have a float's digits.
-
-    >>> weights = [torch.nn.Parameter(torch.zeros(2))]
-    >>> coarseness([torch.optim.SGD(weights, lr=0.1)])
-    0.0
-    >>> coarseness([torch.optim.Adam(weights, lr=torch.tensor(0.1))]) == 2.0**-23
-    True
-    """
-    held = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    coarse = [lr.dtype for lr in held if isinstance(lr, Tensor) and lr.dtype != torch.float64]
-    return max((torch.finfo(dtype).eps for dtype in coarse if dtype.is_floating_point), default=0.0)
-
-
 def _rescale_one(
-    number: int, optimizer: Any, own: list[Any], new_lr: float, reference: float, scaled: Callable[..., Any]
+    number: int,
+    optimizer: Any,
+    own: list[Any],
+    new_lr: float,
+    reference: float,
+    scaled: Callable[..., Any],
+    factors: Iterator[float],
 ) -> list[LRChange]:
     if strangers := foreign(own):
-        return _rescale_strangers(number, optimizer, strangers, new_lr, reference)
+        return _rescale_strangers(number, optimizer, strangers, new_lr, reference, factors)
     groups = optimizer.param_groups
     before = [get_lr(group) for group in groups]
     held = [group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"] for group in groups]
     asked = absolute_in_force(own, before)
     # First the ratio of a group to the reference, then of an LR to its group: the order of a user's arithmetic.
     peaks = peak_lrs(optimizer, own)
-    new_peaks = [scaled(peak, new_lr, reference) for peak in peaks]
+    new_peaks = [scaled(peak, new_lr, reference) * next(factors) for peak in peaks]
     known: list[dict[float, float]] = [{} for _ in groups]  # schedulers keep copies of what the groups have
 
     def scale(index: int | None, value: Any) -> Any:
@@ -227,12 +225,12 @@ def _rescale_one(
 
 
 def _rescale_strangers(
-    number: int, optimizer: Any, strangers: list[Any], new_lr: float, reference: float
+    number: int, optimizer: Any, strangers: list[Any], new_lr: float, reference: float, factors: Iterator[float]
 ) -> list[LRChange]:
     changes = []
     for index, group in enumerate(optimizer.param_groups):
         old, own, peak = get_lr(group), own_lr(group), record_base_lr(group)
-        group[BASE_LR] = _proportional(peak, new_lr, reference)
+        group[BASE_LR] = _proportional(peak, new_lr, reference) * next(factors)
         ratio = group[BASE_LR] / peak if peak else new_lr / reference
         group[LR_MULTIPLIER], group[SCHEDULER_LR] = group.get(LR_MULTIPLIER, 1.0) * ratio, own
         set_lr(group, own * multiplier(group))
@@ -271,7 +269,7 @@ def decay(
     """
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor must be finite and greater than 0, got {factor!r}")
-    floors = _floors(optimizers, min_lr)
+    floors = _per_group("min_lr", optimizers, min_lr)
     changes = []
     for number, optimizer in enumerate(optimizers):
         groups = optimizer.param_groups
@@ -337,12 +335,12 @@ def _like(value: Any, number: Any) -> Any:
     return torch.full_like(value, float(number)) if isinstance(value, Tensor) else number
 
 
-def _floors(optimizers: Sequence[Any], min_lr: float | Sequence[float]) -> Iterator[float]:
+def _per_group(name: str, optimizers: Sequence[Any], given: float | Sequence[float]) -> Iterator[float]:
     count = sum(len(optimizer.param_groups) for optimizer in optimizers)
-    floors = [float(min_lr)] * count if isinstance(min_lr, (int, float)) else [float(x) for x in min_lr]
-    if len(floors) != count:
-        raise ValueError(f"min_lr has {len(floors)} values for {count} param groups: {min_lr!r}")
-    return iter(floors)
+    values = [float(given)] * count if isinstance(given, (int, float)) else [float(x) for x in given]
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} values for {count} param groups: {given!r}")
+    return iter(values)
 
 
 def _scale_keys(group: dict[str, Any], index: int, scale: Scale) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType
 from typing import Any
@@ -75,6 +75,7 @@ class Loop:
         # Peak over peak: what a scheduler has made of the LRs before the test doesn't matter.
         reference = reference_lr([optimizer])
         self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
+        self.factors: Sequence[float] = ()
         if val_loader is not None:
             self.stepper.evaluate_on = list(itertools.islice(iter(val_loader), VALIDATION_BATCHES))
         self._loader, self._copies = loader, True
@@ -101,6 +102,7 @@ class Loop:
         if steps.origin is not None:  # after fetching: a loader may draw from the random numbers that come back
             self.states[steps.origin].restore()
         numbers = steps.batches or ()
+        self.factors = steps.factors or [1.0] * len(self.ratios)
         losses = [self._step(lr, number) for lr, number in zip(steps.lrs, numbers, strict=True)]
         if steps.keep is not None:
             self.states[steps.keep] = self._state()
@@ -129,8 +131,8 @@ class Loop:
         raise ValueError("loader gave batches once and is empty when it is started anew")
 
     def _step(self, lr: float, number: int) -> Tensor:
-        for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
-            set_lr(group, lr * ratio)
+        for group, ratio, factor in zip(self.optimizer.param_groups, self.ratios, self.factors, strict=True):
+            set_lr(group, lr * ratio * factor)
         places = range(number * self.accumulate, (number + 1) * self.accumulate)
         return self.stepper([self._batch(place) for place in places])
 
@@ -197,7 +199,7 @@ def range_test(
 
     Returns:
         The result. Apply it with
-        ``lr_lightning.optim.param_groups.rescale([optimizer], schedulers, result.suggestion)``.
+        ``lr_lightning.optim.param_groups.rescale([optimizer], schedulers, result.suggestion, result.group_factors)``.
 
     Raises:
         ValueError: If an argument is out of range, the loader empty or an iterator, or the rule unknown.
@@ -219,7 +221,8 @@ def range_test(
         largest = max(map(momentum, loop.optimizer.param_groups))
         batches = loop.fetch(protocol.CYCLED_BATCHES)
         divides = any(map(adaptive, loop.optimizer.param_groups))
-        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides))
+        count = len(loop.optimizer.param_groups)
+        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides, count))
         return replace(protocol.carry_out(asks, loop.take), batch_size=batch_size)
     finally:
         loop.close()

@@ -182,3 +182,25 @@ def test_a_scheduler_that_the_module_steps_itself_goes_on_with_the_lr_found():
         optimizer.step()
         schedule.step()
     assert got == pytest.approx(expected, rel=1e-9)
+
+
+class Adjusts(Net):
+    """The idiom of plain PyTorch's examples, with a base LR that nobody else knows of; or relative."""
+
+    def __init__(self, lr=1e-3, relative=False):
+        super().__init__(lr)
+        self.relative = relative
+
+    def on_train_epoch_start(self):
+        for group in self.trainer.optimizers[0].param_groups:
+            before = group["lr"] if self.relative else 1e-3
+            group["lr"] = before * 0.5 ** (self.current_epoch > 0)
+
+
+@pytest.mark.parametrize(("options", "said"), [({}, 1), ({"relative": True}, 1), (None, 0)])
+def test_an_lr_that_somebody_else_writes_later_is_told_once(recwarn, options, said):
+    module = Net() if options is None else Adjusts(**options)
+    fit(module, ladder(), max_steps=80)
+    words = [str(one.message) for one in recwarn if "the LR found is lost" in str(one.message)]
+    assert len(words) == said
+    assert all("something else has set it to" in word for word in words)

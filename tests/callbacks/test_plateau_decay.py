@@ -272,17 +272,17 @@ def test_manual_optimization_and_chosen_optimizers():
 def test_the_planned_run_fixes_the_window_and_early_stopping_unplans_it():
     planned = PlateauDecay()
     trainer = fit(Scripted(FLAT), planned, max_epochs=20)
-    assert planned._end(trainer) == 80
+    assert planned._plan.look(trainer, planned._batches) == 80
     assert planned.history[-1]["cause"] == "endgame"
     steps = PlateauDecay()
     trainer = fit(Scripted(FLAT), steps, max_epochs=-1, max_steps=30, accumulate_grad_batches=2)
-    assert steps._end(trainer) == pytest.approx(60)
+    assert steps._plan.look(trainer, steps._batches) == pytest.approx(60)
     stopped = PlateauDecay()
     trainer = fit(Scripted(FLAT), stopped, EarlyStopping("val_loss", patience=100), max_epochs=20)
-    assert stopped._end(trainer) is None
+    assert stopped._plan.look(trainer, stopped._batches) is None
     unknown = PlateauDecay(rule={"horizon": "unknown"})
     trainer = fit(Scripted(FLAT), unknown, max_epochs=20)
-    assert unknown._end(trainer) is None
+    assert unknown._plan.look(trainer, unknown._batches) is None
     assert all(entry["cause"] != "endgame" for entry in stopped.history + unknown.history)
 
 

@@ -1,5 +1,7 @@
 """Interrupted anywhere and resumed from a real checkpoint, PlateauDecay decides as if it had not been."""
 
+import logging
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -124,3 +126,19 @@ def test_the_factor_is_not_applied_twice(simple):
     assert run.lrs[0] == 0.05
     assert group["lr"] == pytest.approx(0.1 * callback.factor_so_far)
     assert group["lr_factor"] == pytest.approx(callback.factor_so_far)
+
+
+@pytest.mark.parametrize(("step", "left_out"), [(5, False), (7, True), (8, False), (14, True), (28, False)])
+def test_a_validation_that_a_resumed_fit_leaves_out_is_told(tmp_path, caplog, step, left_out):
+    """Lightning writes the checkpoint of a step before that step's validation, and doesn't repeat it."""
+    often = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
+    ends = ModelCheckpoint(tmp_path / "ends", filename="{step}", save_top_k=-1)
+    options = {"max_epochs": 4, "val_check_interval": 7, "enable_checkpointing": True}
+    fit(Scripted(VALUES, batches=14), PlateauDecay(patience=2, verbose=False), often, ends, **options)
+    folder = tmp_path / "ends" if step == 28 else tmp_path
+    resumed, again = Scripted(VALUES, batches=14), PlateauDecay(patience=2, verbose=False)
+    keep = (ModelCheckpoint(save_top_k=0, every_n_train_steps=1), ModelCheckpoint(save_top_k=0))
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch.utilities.rank_zero"):
+        fit(resumed, again, *keep, ckpt_path=folder / f"step={step}.ckpt", **options)
+    assert any("a resumed fit leaves out: an observation less" in text for text in caplog.messages) is left_out
+    assert again._state.seen == 8 - left_out

@@ -5,6 +5,7 @@ look-out for strays.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -26,9 +26,8 @@ LIMIT = 120.0
 """Seconds a job may take; many times what any takes."""
 
 _pipe = -1
-# A range test puts back the global variables that a training step's functions mention; not what is a thread's own.
-_at = threading.local()
-_at.seen = _at.calls = 0
+# A range test puts back the global variables that a training step's functions mention; not C's.
+_seen, _calls = ctypes.c_long(0), ctypes.c_long(0)
 _fatal: dict[str, Any] = {}
 
 
@@ -37,22 +36,22 @@ def mark(name: str) -> None:
     if _pipe < 0:
         return
     sys.setprofile(None)
-    os.write(_pipe, f"{name} {_at.calls}\n".encode())
+    os.write(_pipe, f"{name} {_calls.value}\n".encode())
     if _fatal.get("count"):
-        _at.calls = 0
+        _calls.value = 0
         sys.setprofile(_count)
-    elif "calls" in _fatal and _at.seen >= _fatal["mark"]:
-        _at.calls = -_fatal["calls"] if _at.seen == _fatal["mark"] else _at.calls
+    elif "calls" in _fatal and _seen.value >= _fatal["mark"]:
+        _calls.value = -_fatal["calls"] if _seen.value == _fatal["mark"] else _calls.value
         sys.setprofile(_count)
-    elif "functions" in _fatal and _at.seen >= _fatal["mark"]:
+    elif "functions" in _fatal and _seen.value >= _fatal["mark"]:
         sys.setprofile(_die_in)
-    _at.seen += 1
+    _seen.value += 1
 
 
 def _count(*_: Any) -> None:
     """Called at each call and return, of Python and C functions; a count from below dies at 0."""
-    _at.calls += 1
-    if _at.calls == 0:
+    _calls.value += 1
+    if _calls.value == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

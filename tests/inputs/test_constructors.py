@@ -126,7 +126,7 @@ TARGETS = {
     }),
     ReadingRule: ({}, {
         "name": choice("share", "midpoint", "steepest", "valley", "minimum"), "pace": real(0),
-        "schedule": choice("auto", "decay", "constant"),
+        "schedule": choice("auto", "decay", "constant"), "groups": choice("keep", "search"),
     }),
     SandboxSettings: ({}, {
         "num_batches": either(NONE, whole(1, 10**6)),

@@ -131,6 +131,23 @@ def test_group_added_later_gets_the_factor_once():
     assert [pg.get_lr(g) for g in optimizer.param_groups] == [0.025, 0.25, 0.2]
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_factors_rescale_each_groups_schedule_as_if_built_with_its_lr(name):
+    optimizer, fresh = optimizer_with(0.003, (1.0, 10.0)), optimizer_with(0.0471, (1.0, 2.5))
+    scheduler, expected = SCHEDULERS[name](optimizer, 0.003), SCHEDULERS[name](fresh, 0.0471)
+    changes = pg.rescale([optimizer], [scheduler], 0.0471, (1.0, 0.25))
+    assert [c.new for c in changes] == [pg.get_lr(g) for g in optimizer.param_groups]
+    assert worst(trajectory(optimizer, scheduler), trajectory(fresh, expected)) <= 4
+
+
+def test_factors_over_several_optimizers():
+    first, second = optimizer_with(0.1), optimizer_with(0.03, (1.0,))
+    scheduler = sched.ExponentialLR(second, 0.9)
+    pg.rescale([first, second], [scheduler], 0.2, (1.0, 0.5, 4.0))
+    assert [pg.get_lr(g) for o in (first, second) for g in o.param_groups] == [0.2, 1.0, 0.24]
+    assert scheduler.base_lrs == [0.24]
+
+
 def test_several_optimizers_share_one_multiplier():
     first, second = optimizer_with(0.1), optimizer_with(0.03, (1.0,))
     scheduler = sched.ExponentialLR(second, 0.9)
@@ -145,6 +162,7 @@ def test_several_optimizers_share_one_multiplier():
         (lambda o: pg.rescale([o], [], 0.0), r"new_lr must be finite and greater than 0, got 0\.0"),
         (lambda o: pg.rescale([o], [], float("nan")), "new_lr must be finite and greater than 0, got nan"),
         (lambda o: pg.decay([o], [], -1.0), r"factor must be finite and greater than 0, got -1\.0"),
+        (lambda o: pg.rescale([o], [], 0.5, [1.0]), r"factors has 1 values for 2 param groups: \[1\.0\]"),
         (lambda o: pg.decay([o], [], 0.5, [1.0]), r"min_lr has 1 values for 2 param groups: \[1\.0\]"),
     ],
 )

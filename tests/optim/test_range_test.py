@@ -294,3 +294,36 @@ def test_a_loader_with_state_comes_back_and_one_that_can_not_is_named():
     run(iter(range(100)))
     with pytest.warns(UserWarning, match=r"loader\.stream \(a generator went on\)"):
         run(one for one in range(100))
+
+
+def test_a_search_for_ratios_leaves_no_trace_and_its_answer_can_be_applied():
+    model, optimizer = build("adam")
+    loader = data()
+    before = state(model, optimizer)
+    result = range_test(model, optimizer, loss_fn, loader, num_steps=40, rule={"groups": "search"})
+    assert same(state(model, optimizer), before)
+    assert len(result.group_factors) == 2
+    assert result.group_factors[0] == 1.0
+    assert 40 < result.steps <= 40 + 200
+    changes = param_groups.rescale([optimizer], [], result.suggestion, result.group_factors)
+    lrs = [result.suggestion, 0.1 * result.suggestion * result.group_factors[1]]
+    assert [change.new for change in changes] == pytest.approx(lrs)
+
+
+@pytest.mark.parametrize("wrong", [1e-3, 1e3])
+def test_a_head_whose_lr_is_a_thousand_times_off_is_brought_near(wrong):
+    # A straight line in two groups, of features whose sizes differ by 30: the best LRs differ by 900.
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(4, 1, bias=False), nn.Linear(4, 1, bias=False)])
+    x = torch.randn(32 * 60, 8) * torch.tensor([1.0] * 4 + [30.0] * 4)
+    y = x @ torch.tensor([1.0] * 4 + [1 / 30] * 4).unsqueeze(1) + 0.1 * torch.randn(32 * 60, 1)
+    batches = list(zip(x.split(32), y.split(32), strict=True))
+    groups = [{"params": model[0].parameters(), "lr": 1.0}, {"params": model[1].parameters(), "lr": wrong / 900}]
+    optimizer = torch.optim.SGD(groups)
+
+    def loss(model, batch):
+        parts = batch[0].split(4, dim=1)
+        return nn.functional.mse_loss(sum(m(part) for m, part in zip(model, parts, strict=True)), batch[1])
+
+    result = range_test(model, optimizer, loss, batches, rule={"groups": "search"}, decays=True)
+    assert 1 / 30 < result.group_factors[1] * wrong < 30

@@ -1,9 +1,13 @@
 """Class attributes and global variables that a user's code changes come back, or are named."""
 
+import functools
 import itertools
+import os
 import sys
+import threading
 import types
 from collections import deque
+from contextvars import ContextVar
 
 import pytest
 import torch
@@ -88,6 +92,56 @@ def test_what_is_too_big_is_named():
     start.restore()
     (trace,) = start.left()
     assert trace.startswith(f"{__name__}.big (")
+
+
+class Elsewhere:
+    """Keeps its state in odd places."""
+
+    def __init__(self):
+        self.variable, self.unset = ContextVar("variable", default=0), ContextVar("unset")
+        self.own = threading.local()
+        self.own.n = 0
+        self.cached = functools.lru_cache(None)(lambda key: history.append(key) or len(history))
+
+    @functools.lru_cache  # noqa: B019
+    def known(self, key):
+        return key
+
+    def step(self, seen=[]):  # noqa: B006
+        seen.append(1)
+        self.step.__func__.calls = 1
+        self.variable.set(self.variable.get() + 1)
+        self.own.n += 1
+        os.environ["LR_LIGHTNING_TESTS"] = "1"
+        return len(seen), self.variable.get(), self.own.n, self.cached("key"), len(history)
+
+
+def test_caches_context_variables_threads_own_data_defaults_and_the_environment_come_back():
+    held = Elsewhere()
+    start = Kept({"object": held})
+    for _ in range(2):
+        assert held.step() == (1, 1, 1, 1, 1)
+        held.step()
+        start.restore()
+        assert start.left() == []
+        assert "LR_LIGHTNING_TESTS" not in os.environ
+        assert not hasattr(Elsewhere.step, "calls")
+        assert held.cached.cache_info().currsize == 0
+
+
+def test_what_a_cache_has_taken_in_beside_others_is_named():
+    held = Elsewhere()
+    held.known(1)
+    start = Kept({"object": held})
+    held.known(1)
+    start.restore()
+    assert start.left() == []
+    held.known(2)
+    held.unset.set(1)
+    start.restore()
+    assert len(start.left()) == 2
+    assert "Elsewhere.known (a cache has taken in other values)" in start.left()[1]
+    assert start.left()[0] == "object.unset (a context variable has a value now)"
 
 
 def test_an_import_stays():

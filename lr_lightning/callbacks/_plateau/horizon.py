@@ -9,6 +9,52 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 
+class Plan:
+    """Where a run is planned to end, and from when on values count.
+
+    Args:
+        horizon: ``"auto"`` or ``"unknown"``, as the user has it.
+        warmup: A number of batches, or a share of the planned run.
+
+    Attributes:
+        end: The planned end in batches, as it was last looked up; None: unknown.
+        schedule_lr: The schedule's LR at the last observation.
+    """
+
+    def __init__(self, horizon: str, warmup: int | float) -> None:
+        self._horizon, self._warmup = horizon, warmup
+        self.end: float | None = None
+        self.schedule_lr: float | None = None
+
+    def why_open(self, trainer: Any) -> str:
+        """Why the end isn't planned, in words; empty where it is."""
+        return why_open(trainer, self._horizon)
+
+    def look(self, trainer: Any, batches: int) -> float | None:
+        """Where the run is planned to end, in batches."""
+        self.end = None if self.why_open(trainer) else planned_batches(trainer, batches)
+        return self.end
+
+    def warming(self, trainer: Any, batches: int, schedule_lr: float) -> bool:
+        """Whether values don't count yet: inside of ``warmup``, or while the schedule raises the LR."""
+        now, before = schedule_lr, self.schedule_lr
+        self.schedule_lr = now
+        end = self.look(trainer, batches)
+        limit = self._warmup if isinstance(self._warmup, int) else self._warmup * (end or 0.0)
+        return batches <= limit if limit else before is not None and now > before * (1 + 1e-6)
+
+
+def validation_due(trainer: Any, batches: int) -> bool:
+    """Whether a validation belongs right behind this batch: one that a fit resumed there leaves out."""
+    every, per_epoch = trainer.val_check_batch, trainer.num_training_batches
+    if not (trainer.enable_validation and batches and every and math.isfinite(every) and math.isfinite(per_epoch)):
+        return False
+    if trainer.check_val_every_n_epoch is None:
+        return bool(batches % every == 0)
+    epochs, within = divmod(batches - 1, int(per_epoch))
+    return bool((epochs + 1) % trainer.check_val_every_n_epoch == 0 and (within + 1) % every == 0)
+
+
 def why_open(trainer: Any, horizon: str) -> str:
     """Why the run's end isn't planned, in words; empty where it is.
 

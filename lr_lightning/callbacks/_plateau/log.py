@@ -134,13 +134,18 @@ def tell_of_open_end(monitor: str, rule: Rule, why: str, told: set[str]) -> None
     say(monitor, f"{why}, so the end counts as unknown: no endgame{window}")
 
 
-def tell_of_length(monitor: str, before: float | None, now: float | None) -> None:
-    """After a resume: that the run is planned to end elsewhere than before."""
+def tell_of_resume(monitor: str, before: float | None, now: float | None, left_out: bool) -> None:
+    """After a resume: that the run is planned to end elsewhere than before, or lacks a validation."""
     # max_steps are reckoned in batches by those so far, so small differences mean nothing.
     same = before == now or (before is not None and now is not None and math.isclose(before, now, rel_tol=0.1))
     if not same:
         old, new = (f"{end:,.0f} batches" if end is not None else "an unknown end" for end in (before, now))
         say(monitor, f"the run is planned to {new}, before the checkpoint to {old}: windows and endgame follow")
+    if left_out:
+        say(
+            monitor,
+            "the checkpoint is from before its batch's validation, which a resumed fit leaves out: an observation less",
+        )
 
 
 def tell_of_no_state(monitor: str, step: int, factor: float) -> None:

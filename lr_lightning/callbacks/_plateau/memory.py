@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from lr_lightning.callbacks._plateau.horizon import Plan
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._plateau.source import LossWindow, TrainLosses
@@ -30,11 +31,12 @@ def of(callback: Any) -> dict[str, Any]:
         "state": callback._state.to_dict(),
         "factor_so_far": callback.factor_so_far,
         "inherited": callback._inherited,
-        "planned": callback._planned,
+        "planned": callback._plan.end,
         "history": [dict(entry) for entry in callback.history],
         "batches": callback._batches,
         "group_counts": list(callback._group_counts),
-        "schedule_lr": callback._schedule_lr,
+        "schedule_lr": callback._plan.schedule_lr,
+        "validated_at": callback._validated_at,
         "window": callback._window.state_dict(),
         "begun": callback._begun,
         "seen": callback._presence.seen,
@@ -64,11 +66,10 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "_state": rule.load(saved["state"]) if theirs.name == rule.name else rule.start(),
         "factor_so_far": saved.number("factor_so_far"),
         "_inherited": saved.number("inherited"),
-        "_planned": saved.optional("planned", saved.number),
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
-        "_schedule_lr": saved.optional("schedule_lr", saved.number),
+        "_validated_at": saved.count("validated_at"),
         "_window": LossWindow.from_state(saved.child("window")),
         "_begun": saved.flag("begun"),
         "_pending": saved.optional("pending", saved.value),
@@ -77,6 +78,9 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     }
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
+    found["_plan"] = Plan(callback.feed.horizon, callback.warmup)
+    found["_plan"].end = saved.optional("planned", saved.number)
+    found["_plan"].schedule_lr = saved.optional("schedule_lr", saved.number)
     found["_presence"] = Presence(callback.monitor, callback.interval)
     found["_presence"].seen = saved.flag("seen")
     found["_gate"] = Gate()

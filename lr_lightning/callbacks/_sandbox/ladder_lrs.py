@@ -2,12 +2,12 @@
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from lr_lightning.optim import param_groups
+from lr_lightning.optim.group import readable_lrs
 
 _MACHINERY = ("torch.", "lightning.", "lr_lightning.", "pytorch_lightning.")
 
@@ -21,6 +21,7 @@ class LadderLRs:
 
     Attributes:
         reference: The peak LR of the first group.
+        factors: What each group's LR is multiplied by beside, over all optimizers in order; empty: by 1.
         other: Who else writes the LR, by name, once it was noticed.
         suspected: Whether an LR was another one than was written.
         writing: Whether this object is writing now.
@@ -28,6 +29,7 @@ class LadderLRs:
 
     def __init__(self, optimizers: Sequence[Any], schedulers: Sequence[Any]) -> None:
         self.reference = param_groups.reference_lr(optimizers, schedulers)
+        self.factors: Sequence[float] = ()
         self.other: str | None = None
         self.suspected = self.writing = False
         self._schedulers = list(schedulers)
@@ -44,24 +46,24 @@ class LadderLRs:
         for number, optimizer in enumerate(self._optimizers):
             written = self._written.get(number)
             # Groups that were added since have the LR that they were added with.
-            if written is not None and written != _readable(optimizer.param_groups[: len(self._groups[number])]):
+            if written is not None and written != readable_lrs(optimizer.param_groups[: len(self._groups[number])]):
                 self.suspected = True
         self._lr = lr
         self._write()
 
     def _write(self) -> None:
-        self.writing = True
+        self.writing, factors = True, iter(self.factors or itertools.repeat(1.0))
         for number, (optimizer, shares) in enumerate(zip(self._optimizers, self._shares, strict=True)):
             for group, share in zip(optimizer.param_groups, shares, strict=False):
-                param_groups.set_lr(group, self._lr * share)
+                param_groups.set_lr(group, self._lr * share * next(factors))
             self._groups[number] = list(optimizer.param_groups)
-            self._written[number] = _readable(self._groups[number])
+            self._written[number] = readable_lrs(self._groups[number])
         self.writing = False
 
     def check(self, number: int) -> None:
         """Whether the step that optimizer ``number`` has just taken was at the ladder's LR."""
         # Of the groups that were written: DeepSpeed's ZeRO gives its optimizer one group at a time while it steps.
-        if number in self._written and self._written[number] != _readable(self._groups[number]):
+        if number in self._written and self._written[number] != readable_lrs(self._groups[number]):
             self.suspected = True
 
     def begin(self) -> None:
@@ -136,9 +138,3 @@ def _writer() -> str | None:
     owner = frame.f_locals.get("self")
     name = frame.f_code.co_name
     return f"{type(owner).__name__}.{name}" if owner is not None else name
-
-
-def _readable(groups: Sequence[dict[str, Any]]) -> list[float]:
-    """LRs that can be read without waiting for a device."""
-    lrs: Iterator[Any] = (group.get("lr") for group in groups)
-    return [float(lr) for lr in lrs if not isinstance(lr, Tensor) or lr.device.type == "cpu"]

@@ -35,6 +35,7 @@ class Driver:
         if steps.origin is not None:
             self._states[steps.origin]()
             box.use(steps.first * accumulate, (steps.cycle or 0) * accumulate, steps.index * accumulate)
+        self._probe.lrs.factors = steps.factors
         losses = take_steps(box, self._probe, steps.lrs)
         if steps.keep is not None:
             self._states[steps.keep] = box.state()

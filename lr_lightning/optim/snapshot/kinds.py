@@ -24,7 +24,7 @@ _PLAIN: tuple[type, ...] = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(Ellipsis), type(NotImplemented),
     types.ModuleType, types.MethodWrapperType, types.MethodDescriptorType,
     types.GetSetDescriptorType, types.MappingProxyType, types.CodeType, types.FrameType, types.TracebackType,
-    property, classmethod, staticmethod, memoryview, functools._lru_cache_wrapper, weakref.ReferenceType,
+    property, classmethod, staticmethod, memoryview, weakref.ReferenceType,
     enum.Enum, np.generic, np.dtype, torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size,
     decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, uuid.UUID,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,

@@ -1,14 +1,18 @@
-"""What all objects of a class share, and all functions of a file: class attributes and global variables.
+"""What isn't one object's: class attributes, global variables, caches, the environment.
 
 Followed for a user's own code alone, that is for files outside of ``site-packages`` and the standard library. Of a
-file's variables those are looked at whose names its functions mention.
+file's variables those are looked at whose names its functions mention, and the environment where they mention that.
 """
 
+import functools
+import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from lr_lightning.optim.snapshot import kinds
+from lr_lightning.optim.snapshot.containers import Items
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
 from lr_lightning.optim.snapshot.reach import DATA, Place, Walk
 
@@ -95,6 +99,78 @@ class ClassAttributes(Names):
         type.__setattr__(self._owner, name, value)
 
 
+class Environment(Keeper):
+    """The process's environment variables."""
+
+    what = "the environment"
+
+    def __init__(self) -> None:
+        self._saved = dict(os.environ)
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        for name in set(os.environ) - set(self._saved):
+            del os.environ[name]
+        os.environ.update({name: value for name, value in self._saved.items() if os.environ.get(name) != value})
+
+
+class ContextVariable(Keeper):
+    """A context variable's value, in the context that the sweep runs in."""
+
+    what = "a context variable"
+
+    def __init__(self, variable: ContextVar[Any]) -> None:
+        self._variable = variable
+        self.saved = self._now()
+
+    def _now(self) -> Any:
+        try:
+            return self._variable.get()
+        except LookupError:
+            return ABSENT
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        if self.saved is not ABSENT and self._now() is not self.saved:
+            self._variable.set(self.saved)
+
+    def left(self) -> str | None:
+        """One that had neither value nor default can't be without again."""
+        return None if self._now() is self.saved else "has a value now"
+
+
+class Cache(Keeper):
+    """An ``lru_cache``: emptied where it was empty; what else it has taken in can't be taken out."""
+
+    what = "a cache"
+
+    def __init__(self, function: Any) -> None:
+        self._function, self._before = function, function.cache_info()
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        if self._before.misses == 0 and self._before.hits == 0:
+            self._function.cache_clear()
+
+    def left(self) -> str | None:
+        """See :class:`Keeper`."""
+        return None if self._function.cache_info().misses == self._before.misses else "has taken in other values"
+
+
+def visit_cache(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    """A cache of a user's function, and the function."""
+    if kinds.is_users(value.__module__):
+        walk.add(Cache(value), place)
+        walk.follow(place, ".", [("__wrapped__", value.__wrapped__)], mode)
+
+
+def visit_context_variable(walk: Walk, value: ContextVar[Any], place: Place, mode: int) -> None:
+    """A context variable, and what it stands for."""
+    kept = ContextVariable(value)
+    walk.add(kept, place)
+    walk.follow(place, "(", [("value", kept.saved)], mode)
+
+
 def _values(owner: type) -> dict[str, Any]:
     return {
         name: value
@@ -112,15 +188,36 @@ def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
         kept = ClassAttributes(owner)
         walk.add(kept, here)
         walk.follow(here, ".", list(kept.saved.items()), mode | DATA)
-        for value in vars(owner).values():
+        for name, value in list(vars(owner).items()):
             for function in _functions(value):
-                visit_globals(walk, function)
+                if isinstance(function, types.FunctionType):
+                    visit_function(walk, function, (here, ".", name), mode | DATA)
+                else:
+                    walk.follow(here, ".", [(name, function)], mode | DATA)
+
+
+def visit_function(walk: Walk, function: types.FunctionType, place: Place, mode: int) -> None:
+    """A function's defaults and attributes, and the variables that it mentions.
+
+    Not those of a function around it: where a method's class is defined inside of another function, these are the
+    program's that trains, not the module's.
+    """
+    walk.follow(place, "(", [("default", x) for x in function.__defaults__ or ()], mode)
+    walk.follow(place, "(", (function.__kwdefaults__ or {}).items(), mode)
+    if walk.is_new(function.__dict__):
+        walk.add(Items(function.__dict__), place)
+        walk.follow(place, ".", list(function.__dict__.items()), mode)
+    visit_globals(walk, function)
 
 
 def visit_globals(walk: Walk, function: types.FunctionType) -> None:
-    """The variables that a user's function mentions."""
-    if kinds.is_users(function.__globals__.get("__name__")):
-        _visit_names(walk, function.__globals__, set(_mentioned(function.__code__)))
+    """The variables that a user's function mentions, those of the process among them."""
+    if not kinds.is_users(function.__globals__.get("__name__")):
+        return
+    names = set(_mentioned(function.__code__))
+    _visit_names(walk, function.__globals__, names)
+    if "environ" in names and walk.is_new(os.environ):
+        walk.add(Environment(), (None, "", "os.environ"))
 
 
 def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
@@ -137,9 +234,10 @@ def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
             _visit_names(walk, vars(module), names & set(vars(module)))
 
 
-def _functions(value: Any) -> Iterator[types.FunctionType]:
-    parts = [value, getattr(value, "__func__", None), getattr(value, "fget", None), getattr(value, "fset", None)]
-    yield from (part for part in parts if isinstance(part, types.FunctionType))
+def _functions(value: Any) -> Iterator[Any]:
+    """The functions in a class's attribute: of properties, class and static methods too; cached ones."""
+    parts = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset", "func"))]
+    yield from (part for part in parts if isinstance(part, (types.FunctionType, functools._lru_cache_wrapper)))
 
 
 def _mentioned(code: types.CodeType) -> Iterator[str]:

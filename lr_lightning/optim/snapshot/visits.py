@@ -9,10 +9,12 @@ import functools
 import io
 import random
 import sqlite3
+import threading
 import types
 from array import array
 from collections import deque
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
-from lr_lightning.optim.snapshot.shared import visit_class, visit_globals
+from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_function
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
 
@@ -191,11 +193,7 @@ def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
         walk.follow(place, "(", [(name, cell)], mode)
-    walk.follow(place, "(", [("default", x) for x in value.__defaults__ or ()], mode)
-    walk.follow(place, "(", (value.__kwdefaults__ or {}).items(), mode)
-    walk.add(Items(value.__dict__), place)
-    walk.follow(place, ".", list(value.__dict__.items()), mode)
-    visit_globals(walk, value)
+    visit_function(walk, value, place, mode)
 
 
 def _cell(walk: Walk, value: types.CellType, place: Place, mode: int) -> None:
@@ -240,6 +238,12 @@ def _generator(walk: Walk, value: Any, place: Place, mode: int) -> None:
         walk.add(Generator(value), place)
 
 
+def _threads_own(walk: Walk, value: threading.local, place: Place, mode: int) -> None:
+    space = vars(value)  # this thread's
+    walk.add(Items(space), place)
+    walk.follow(place, ".", list(space.items()), mode)
+
+
 def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.add(Bytes(value), place)
 
@@ -251,7 +255,8 @@ _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     (dict, _dict),
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
-    (functools.partial, _partial), (ITERATORS, _iterator), (_WATCHED, _watched),
+    (functools.partial, _partial), (functools._lru_cache_wrapper, visit_cache), (ContextVar, visit_context_variable),
+    (threading.local, _threads_own), (ITERATORS, _iterator), (_WATCHED, _watched),
 )  # fmt: skip
 _AFTER: tuple[tuple[Any, Visitor], ...] = (
     (Optimizer, _optimizer), (DataLoader, _loader), ((Dataset, Sampler), _data)

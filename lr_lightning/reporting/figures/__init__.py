@@ -58,7 +58,7 @@ def range_test_figure(
     """
     from lr_lightning.reporting.figures.range_test import draw
 
-    return figure_of(draw(results, peers=peers, dark=dark, colors=colors or {}))
+    return figure_of(draw(results, {"peers": peers, "dark": dark}, colors or {}))
 
 
 def training_figure(

@@ -36,7 +36,7 @@ def event_trace(name: str, run: Mapping[str, Any], color: str, place: Place, dar
             [event["new_lr"] for event in events],
             yaxis="y2",
             name="events",
-            legendgroup=style.literal(style.short(name)),
+            legendgroup=style.literal(name),
             showlegend=False,
             mode="markers",
             marker={

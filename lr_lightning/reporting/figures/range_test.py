@@ -8,7 +8,7 @@ import numpy as np
 
 from lr_lightning.reporting.figures import style
 from lr_lightning.reporting.figures.style import Spec
-from lr_lightning.reporting.figures.zones import bars, mark, peer_lines
+from lr_lightning.reporting.figures.zones import bars, explain_bars, mark, peer_lines
 from lr_lightning.rules.range_test.curve import LIGHT_SHARE, SMOOTHING_SHARE
 from lr_lightning.rules.range_test.smoothing import despike, smooth
 
@@ -18,17 +18,28 @@ MOST_POINTS = 3000
 """Points of a curve that are drawn; more can't be told apart on a screen."""
 
 
-def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) -> Spec:
-    """See :func:`lr_lightning.reporting.figures.range_test_figure`."""
-    runs = {name: record(result) for name, result in _named(results).items()}
-    runs = {name: run for name, run in runs.items() if len(run.get("lrs") or ())}
+def draw(
+    results: Any, options: Mapping[str, Any], colors: Mapping[str, str], labels: Mapping[str, str] | None = None
+) -> Spec:
+    """See :func:`lr_lightning.reporting.figures.range_test_figure`; ``options`` has ``peers`` and ``dark``.
+
+    ``labels`` are what is shown of the runs' names.
+    """
+    peers, dark = bool(options["peers"]), bool(options["dark"])
+    every = {name: record(result) for name, result in _named(results).items()}
+    runs = {name: run for name, run in every.items() if len(run.get("lrs") or ())}
     if not runs:
-        return style.empty("No range test to show yet.", dark)
+        return style.empty(_without_points(every), dark)
+    labels = {name: style.literal(style.short((labels or {}).get(name, name))) for name in runs}
     own = {name: colors.get(name) or style.color(index, dark) for index, name in enumerate(runs)}
     single, with_bars = len(runs) == 1, 1 < len(runs) <= MAX_BARS and any(run.get("zones") for run in runs.values())
     bottom = 0.1 + 0.025 * len(runs) if with_bars else 0.0
     shown = loss_range([*runs.values()])
-    traces = [t for name, run in runs.items() for t in _traces(name, run, own[name], single, dark, shown)]
+    traces = [
+        trace
+        for name, run in runs.items()
+        for trace in _traces((name, labels[name]), run, own[name], single, dark, shown)
+    ]
     # A running test shows its whole ladder from the start, so that the picture fills instead of growing.
     span = style.decades([end for run in runs.values() for end in _ends(run)])
     loss_axis = style.axis(dark, title="training loss", domain=[bottom and bottom + 0.06, 1])
@@ -43,10 +54,19 @@ def draw(results: Any, *, peers: bool, dark: bool, colors: Mapping[str, str]) ->
         mark(figure, run, own[next(iter(runs))], dark)
         figure["data"] += peer_lines(run, shown or [0.0, 1.0], dark) if peers else []
     elif with_bars:
-        figure["data"] += bars(runs, own, dark)
+        figure["data"] += bars(runs, own, labels, dark)
+        explain_bars(figure, bottom)
         room = {"range": [len(runs) - 0.4, -0.6], "showgrid": False, "ticks": "", "showticklabels": False}
         layout["yaxis2"] = style.axis(dark, title="zones", domain=[0, bottom], fixedrange=True, **room)
     return figure
+
+
+def _without_points(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why there is nothing to draw: a test that ended before its first point says so."""
+    for run in runs.values():
+        if run.get("status") not in ("running", None, ""):
+            return f"No points: {run['status']}. {run.get('reason') or ''}".strip()
+    return "No range test to show yet."
 
 
 def record(result: Any) -> dict[str, Any]:
@@ -68,12 +88,14 @@ def _ends(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _traces(
-    name: str, run: Mapping[str, Any], color: str, single: bool, dark: bool, shown: Sequence[float] | None
+    names: tuple[str, str], run: Mapping[str, Any], color: str, single: bool, dark: bool, shown: Sequence[float] | None
 ) -> list[Spec]:
+    """``names``: the run's own, which groups its traces, and what is shown of it."""
     lrs, losses = np.asarray(run["lrs"], dtype=float), _floats(run["losses"])
     kept = _thinned(len(lrs))
-    label, hover = style.literal(style.short(name)), "LR %{x:.3g}<br>%{meta} %{y:.4g}<extra>%{fullData.name}</extra>"
-    common: Spec = {"hovertemplate": hover, **({} if single else {"legendgroup": label})}
+    (name, label), hover = names, "LR %{x:.3g}<br>%{meta} %{y:.4g}<extra>%{fullData.name}</extra>"
+    group = {} if single else {"legendgroup": style.literal(name)}
+    common: Spec = {"hovertemplate": hover, **group}
     pale = style.faded(color, (0.4 if single else 0.25) + (0.2 if dark else 0.0))
     raw = style.scatter(
         lrs[kept],
@@ -97,9 +119,9 @@ def _traces(
         **common,
     )
     traces = [raw, line] if len(calm) else [{**raw, "showlegend": True}]
-    traces += _bad(lrs, losses, color, label, single, shown)
+    traces += _bad(lrs, losses, color, label, group, shown)
     rule = _read_by_the_rule(run, lrs, dark) if single else []
-    return [*traces, *rule, *_suggestion(label, run, calm_lrs, calm, color, single, dark)]
+    return [*traces, *rule, *_suggestion(label, run, calm_lrs, calm, color, group, dark)]
 
 
 def _light(run: Mapping[str, Any], lrs: Any, losses: Any, shown: Sequence[float] | None) -> tuple[Any, Any]:
@@ -139,7 +161,7 @@ def _read_by_the_rule(run: Mapping[str, Any], lrs: Any, dark: bool) -> list[Spec
     ]
 
 
-def _bad(lrs: Any, losses: Any, color: str, label: str, single: bool, shown: Sequence[float] | None) -> list[Spec]:
+def _bad(lrs: Any, losses: Any, color: str, label: str, group: Spec, shown: Sequence[float] | None) -> list[Spec]:
     """Crosses at the upper edge where the loss is NaN or infinite: a line can't show them."""
     at = np.flatnonzero(~np.isfinite(losses))[:200]
     if not len(at):
@@ -150,8 +172,8 @@ def _bad(lrs: Any, losses: Any, color: str, label: str, single: bool, shown: Seq
             lrs[at],
             np.full(len(at), top),
             name="loss is NaN or infinite",
-            legendgroup="bad" if single else label,
-            showlegend=single,
+            **(group or {"legendgroup": "bad"}),
+            showlegend=not group,
             mode="markers",
             marker={"symbol": "x", "size": 9, "color": color},
             hovertemplate=f"{label}: loss is NaN or infinite at LR %{{x:.3g}}<extra></extra>",
@@ -160,7 +182,7 @@ def _bad(lrs: Any, losses: Any, color: str, label: str, single: bool, shown: Seq
 
 
 def _suggestion(
-    label: str, run: Mapping[str, Any], lrs: Any, calm: Any, color: str, single: bool, dark: bool
+    label: str, run: Mapping[str, Any], lrs: Any, calm: Any, color: str, group: Spec, dark: bool
 ) -> list[Spec]:
     suggestion = run.get("suggestion")
     if suggestion is None or not len(calm):
@@ -173,9 +195,9 @@ def _suggestion(
         style.scatter(
             [suggestion],
             [float(calm[near])],
-            name=f"suggestion {style.number(suggestion)}" if single else label,
-            legendgroup="suggestion" if single else label,
-            showlegend=single,
+            name=label if group else f"suggestion {style.number(suggestion)}",
+            **(group or {"legendgroup": "suggestion"}),
+            showlegend=not group,
             mode="markers",
             marker={
                 "symbol": "diamond",
@@ -200,7 +222,8 @@ def loss_range(runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
         curve = _finite(run.get("smoothed") or ()) or raw
         if curve:
             own = raw if len(runs) == 1 and raw else curve
-            lows.append(min(min(curve), *own[: own.index(min(own)) + 1]))
+            _, seen = _light(run, np.asarray(run["lrs"], dtype=float), _floats(run["losses"]), None)
+            lows.append(min(min(curve), *own[: own.index(min(own)) + 1], *seen[np.isfinite(seen)].tolist()))
             tops.append(max([curve[0], *own[: max(1, len(own) // 5)]]))
     if not lows:
         return None

@@ -1,6 +1,7 @@
 """The search picture: score over log LR with the surrogate, the intervals of the rounds, and the history of trials."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,13 @@ def draw(search: Mapping[str, Any], *, dark: bool) -> Spec:
     figure["data"] += _history(trials, search.get("mode") == "max", dark)
     figure["layout"] = _layout(search, trials, rounds, axis, dark)
     figure["data"] += _legend(trials, axis, dark)
+    if trials and not len(scores):
+        ends = Counter(trial["status"] for trial in trials)
+        words = ", ".join(f"{count} {style.literal(style.short(end))}" for end, count in ends.items())
+        text = f"<b>No trial has a score</b>: {words}."
+        if search.get("reason"):
+            text += f"<br>{style.wrapped(search['reason'], 70, 4)}"
+        style.note(figure, text, x=0.5, y=0.74, font={"size": 14})
     return figure
 
 

@@ -25,7 +25,7 @@ def range_test_svg(result: Any) -> str:
     '<svg'
     """
     run = record(result)
-    spec = draw(run, peers=False, dark=False, colors={})
+    spec = draw(run, {"peers": False, "dark": False}, {})
     bounds = spec["layout"]["xaxis"].get("range") or [-8.0, 1.0]
     place = _Place(bounds, loss_range([run]) or [0.0, 1.0])
     color = style.COLORS[0]

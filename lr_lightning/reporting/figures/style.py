@@ -162,8 +162,9 @@ def log_ticks(bounds: Sequence[float] | None, most: int = 9) -> Spec:
     (1, 4)
     """
     low, high = sorted(min(max(end, -_FURTHEST), _FURTHEST) for end in bounds) if bounds else (-7.0, 1.0)
-    if high - low > 2.2:
-        return {"exponentformat": "power", "dtick": max(1, math.ceil((high - low) / most))}
+    if high - low > 2.2:  # plotly.js draws the labels of powers a quarter larger than asked for
+        step = max(1, math.ceil((high - low) / most))
+        return {"exponentformat": "power", "dtick": step, "tickfont": {"size": 9.6}}
     decades = range(math.floor(low), math.ceil(high) + 1)
     values = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
     inside = [value for value in values if power_of_ten(low) <= value <= power_of_ten(high)]

@@ -33,7 +33,7 @@ def draw(runs: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], colo
     layout = style.layout(dark=dark, height=PANEL_HEIGHT * (len(panels) + 1) + 110, hovermode="closest")
     layout |= {"xaxis": _x_axis(painter, dark, x, unit[0]), **_y_axes(painter, panels, dark)}
     figure: Spec = {"data": painter.traces, "layout": layout}
-    layout["meta"] = {"clipped": painter.clipped(layout), "lost": painter.lost}
+    layout["meta"] = {"clipped": painter.clipped(layout), "lost": painter.lost, **painter.without_log(layout)}
     layout["showlegend"] = len(painter.named) > 1 or len(shown) > 1
     if len(shown) == 1:
         mark_events(figure, next(iter(shown.values())), painter.place)
@@ -55,6 +55,7 @@ class _Painter:
     ) -> None:
         self.options, self.unit, self.panels = options, unit, panels
         self.dark, self.single, self.many = bool(options["dark"]), len(runs) == 1, len(runs) > MANY
+        self.labels: Mapping[str, str] = options.get("labels") or {}
         self.values: dict[str, list[tuple[str, Any]]] = {}
         self.ends: list[float] = []
         self.starts: list[float] = []
@@ -103,8 +104,9 @@ class _Painter:
             self.traces.append(gone)
         smooth = 0.0 if lr else float(self.options["smooth"])
         drawn = smoothed(raw, smooth) if smooth else raw
-        label = style.literal(style.short(tag if self.single else name))
-        common = {"yaxis": axis, "legendgroup": label, "mode": "lines" if len(raw) > 1 else "markers"}
+        label = style.literal(style.short(tag if self.single else self.labels.get(name, name)))
+        group = label if self.single else style.literal(name)  # two names may be shortened to one label
+        common = {"yaxis": axis, "legendgroup": group, "mode": "lines" if len(raw) > 1 else "markers"}
         line = {"color": color, "width": 1 if self.many else 2, "dash": dash, "shape": "hv" if lr else "linear"}
         if smooth and not self.many:
             pale = {"color": style.faded(color, 0.35), "width": 1}
@@ -136,7 +138,20 @@ class _Painter:
             for name, values in lines
             if beyond(values, layout[f"yaxis{axis[1:]}"])
         }
-        return sorted(names - set(self.lost))
+        return sorted(names - set(self.lost) - set(self.without_log(layout)["below"]))
+
+    def without_log(self, layout: Spec) -> dict[str, list[str]]:
+        """What has no log axis: ``linear``, panels without a positive value; ``below``, runs that end at 0 or below."""
+        own = {panel.title: layout[f"yaxis{panel.axis[1:]}"]["type"] for panel in self.panels if not panel.scale}
+        below = {
+            name
+            for panel in self.panels
+            if layout[f"yaxis{panel.axis[1:]}"]["type"] == "log"
+            for name, values in self.values.get(panel.axis, ())
+            if len(values) and values[-1] <= 0
+        }
+        asked = self.options["scale"] == "log"
+        return {"linear": [title for title, kind in own.items() if asked and kind != "log"], "below": sorted(below)}
 
 
 def _columns(series: Any) -> tuple[Any, ...]:
@@ -228,10 +243,11 @@ def _x_axis(painter: _Painter, dark: bool, x: str, unit: str) -> Spec:
 
 def _y_axes(painter: _Painter, panels: Sequence[Panel], dark: bool) -> Spec:
     """The panels from top to bottom, all of one height, the LR below."""
-    height = (1 + GAP) / (len(panels) + 1) - GAP
+    gap = min(GAP, 0.25 / (len(panels) + 1))
+    height = (1 + gap) / (len(panels) + 1) - gap
     found: Spec = {}
     for index, panel in enumerate(panels):
-        top = 1 - index * (height + GAP)
+        top = 1 - index * (height + gap)
         lines = [values for _, values in painter.values.get(panel.axis, [])]
         own = value_axis(lines, clip=bool(painter.options["clip"]), scale=panel.scale or painter.options["scale"])
         title, domain = style.literal(style.short(panel.title, 32)), [max(top - height, 0.0), top]

@@ -50,14 +50,16 @@ def _name_suggestion(figure: Spec, lr: float, color: str) -> None:
     style.note(figure, text, x=math.log10(lr), xref="x", y=0.96, font={"size": 15, "color": color}, **side)
 
 
-def bars(runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], dark: bool) -> list[Spec]:
+def bars(
+    runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], labels: Mapping[str, str], dark: bool
+) -> list[Spec]:
     """One row a run: its zones as a band, its interval and suggestion on it."""
     traces = []
     for row, (name, run) in enumerate(runs.items()):
-        label = style.literal(style.short(name))
+        label = labels[name]
         common: Spec = {
             "yaxis": "y2",
-            "legendgroup": label,
+            "legendgroup": style.literal(name),
             "showlegend": False,
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
@@ -81,6 +83,13 @@ def bars(runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], dark:
                 style.scatter([run["suggestion"]], [row], mode="markers", marker=marker, hovertext=[text], **common)
             )
     return traces
+
+
+def explain_bars(figure: Spec, top: float) -> None:
+    """What the bars' colours mean, above them."""
+    zones = [f'<span style="color:{style.ZONE_INK[zone]}">■</span> {words}' for zone, (words, _) in style.ZONES.items()]
+    text = "   ".join([*zones, "<b>–</b> interval", "◆ suggestion"])
+    style.note(figure, text, x=0, y=top, xanchor="left", yanchor="bottom")
 
 
 def peer_lines(run: Mapping[str, Any], span: Sequence[float], dark: bool) -> list[Spec]:

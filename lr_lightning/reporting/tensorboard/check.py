@@ -88,6 +88,7 @@ def search(body: Mapping[str, Any]) -> dict[str, Any]:
         "mode": "max" if body.get("mode") == "max" else "min",
         "status": text(body.get("status") or ""),
         "reason": text(body.get("reason") or ""),
+        "left_out": max(0, len(body["trials"]) - MOST_ITEMS) if isinstance(body.get("trials"), list) else 0,
         "trials": [_trial(item) for item in _dicts(body.get("trials")) if positive(item.get("lr"))],
         "rounds": [item for item in rounds if item["low"] and item["high"]],
         "best": {"lr": positive(best.get("lr")), "score": number(best.get("score"))} if best else None,

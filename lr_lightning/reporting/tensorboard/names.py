@@ -1,5 +1,6 @@
 """Names of runs and tags: what is shown of them, their order, and a colour that stays."""
 
+import functools
 import re
 import zlib
 from collections import Counter
@@ -7,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lr_lightning.reporting.figures import style
 
+LONG = 32
+"""Characters that a row of the sidebar holds."""
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)")
 
 
@@ -15,17 +18,23 @@ def natural(name: str) -> list[tuple[int, float | str]]:
     return [(0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part]
 
 
-def labels(names: Collection[str]) -> dict[str, str]:
+@functools.lru_cache(maxsize=8)
+def labels(names: tuple[str, ...]) -> dict[str, str]:
     """Each name without what all of them begin and end with, cut at slashes and commas.
 
-    >>> labels(["logs/a/version_0", "logs/b/version_0"])
+    >>> labels(("logs/a/version_0", "logs/b/version_0"))
     {'logs/a/version_0': 'a', 'logs/b/version_0': 'b'}
 
     Of names made of overrides (``optimizer.lr=0.1,seed=0``) the overrides stay in which runs of a folder differ, each
     under the last part of its key.
 
-    >>> labels(["a/model.lr=1,seed=0", "a/model.lr=2,seed=0", "b"])
+    >>> labels(("a/model.lr=1,seed=0", "a/model.lr=2,seed=0", "b"))
     {'a/model.lr=1,seed=0': 'a/lr=1', 'a/model.lr=2,seed=0': 'a/lr=2', 'b': 'b'}
+
+    Names that are long still are cut at hyphens, underscores, dots and blanks as well.
+
+    >>> labels(("resnet50-imagenet_sgd-bs256-warmup_seed-1", "resnet50-imagenet_sgd-bs256-warmup_seed-2")).values()
+    dict_values(['1', '2'])
     """
     if len(names) < 2:
         return {name: name for name in names}
@@ -33,10 +42,14 @@ def labels(names: Collection[str]) -> dict[str, str]:
     parts = [brief[name] for name in names]
     if len(set(parts)) < len(parts):  # shorter must not mean the same
         parts = list(names)
-    start = _common(parts)
-    rest = [part[start:] for part in parts]
-    end = _common([part[::-1] for part in rest])
-    return {name: (part[: len(part) - end] if end else part) or name for name, part in zip(names, rest, strict=True)}
+    for cuts in ("/,", "/,-_. "):
+        start = _common(parts, cuts)
+        rest = [part[start:] for part in parts]
+        end = _common([part[::-1] for part in rest], cuts)
+        parts = [part[: len(part) - end] if end else part for part in rest]
+        if max(map(len, parts)) <= LONG:
+            break
+    return {name: part or name for name, part in zip(names, parts, strict=True)}
 
 
 def _without_equal_overrides(names: Collection[str]) -> dict[str, str]:
@@ -55,13 +68,12 @@ def _without_equal_overrides(names: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _common(names: Collection[str]) -> int:
-    """Length of the common beginning, up to the last slash or comma in it; no name may vanish."""
+def _common(names: Collection[str], cuts: str) -> int:
+    """Length of the common beginning, up to the last of the ``cuts`` in it; no name may vanish."""
     low, high = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     same = min(same, min(map(len, names)) - 1)
-    cut = max(low.rfind("/", 0, same), low.rfind(",", 0, same)) + 1
-    return max(cut, 0)
+    return max(low.rfind(cut, 0, same) for cut in cuts) + 1
 
 
 def base(tag: str, prefixes: Iterable[str]) -> str:

@@ -93,7 +93,9 @@ class LRPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard has n
         experiment = plugin_util.experiment_id(request.environ)
         read, store = self._stores.get(experiment, (0.0, None))
         if store is None or not kept or time.monotonic() - read > _KEPT_SECONDS:
-            store = Store(self._data, plugin_util.context(request.environ), experiment)
+            older, store = store, Store(self._data, plugin_util.context(request.environ), experiment)
+            if older is not None:
+                store.take_over(older)
             self._stores = {
                 experiment: (time.monotonic(), store)
             }  # one at a time: it may hold a hundred thousand points

@@ -1,5 +1,6 @@
 """Reads from TensorBoard's data provider so that damage stays local: what can't be read is told, the rest is shown."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -64,8 +65,13 @@ def body_of(datum: Any) -> dict[str, Any]:
 
 def kind_and_schema(series: Any) -> tuple[str, int]:
     """Kind and schema of a series; unreadable metadata has no kind."""
+    return _kind_and_schema(series.plugin_content or b"{}")
+
+
+@functools.lru_cache(maxsize=256)  # all runs' records say the same few words
+def _kind_and_schema(said_there: bytes) -> tuple[str, int]:
     try:
-        content = json.loads(series.plugin_content or b"{}")
+        content = json.loads(said_there)
         return str(content.get("kind", "")), int(content.get("schema", 0))
     except BROKEN:
         return "", 0

@@ -1,6 +1,6 @@
 """Scalar series as they are drawn: one line from left to right, whatever was resumed, killed or written twice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,6 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
+
+
+ONE_WRITE = 2.0
+"""Seconds within which points may have been written together, collected before: a slow disk holds the writer up."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def newest(points: Iterable[Any]) -> tuple[Series, list[Restart]]:
     steps, values, times = steps[order], values[order], times[order]
     later = np.minimum.accumulate(steps[::-1])[::-1]
     kept: Any = np.append(steps[:-1] < later[1:], True)
-    back: Any = np.flatnonzero(steps[1:] < np.maximum.accumulate(steps)[:-1]) + 1
+    back: Any = np.flatnonzero(steps[1:] < steps[:-1]) + 1
     restarts = [Restart(float(times[at - 1]), float(steps[at])) for at in back]
     return Series(steps[kept], values[kept], times[kept]), restarts
 
@@ -75,16 +79,44 @@ def after_restarts(series: Series, restarts: Iterable[Restart]) -> Series:
     return series if kept.all() else series.take(kept)
 
 
-def valid_event(step: float, time: float, restarts: Iterable[Restart]) -> bool:
-    """Whether an event stands after all restarts."""
-    return not any(time <= restart.time and step >= restart.step for restart in restarts)
+def overtaken(steps: Sequence[float], times: Sequence[float], line: Series, restarts: Iterable[Restart]) -> Any:
+    """Which events are of a life that the run was resumed from before them.
+
+    TensorBoard's fast loader drops the points that a resumed run overtakes, so no restart is seen there; the events,
+    each with a tag of its own, stay. Then the LR tells: it has been at the event's step, and later. What was written
+    in one go may be older than it looks, so it counts from the write before.
+
+    Args:
+        steps: The events'.
+        times: When each was written.
+        line: An LR of the run.
+        restarts: Those seen in the points.
+    """
+    at, when = np.asarray(steps, dtype=float), np.asarray(times, dtype=float)
+    gone: Any = np.zeros(len(at), dtype=bool)
+    for restart in restarts:
+        gone |= (when <= restart.time) & (at >= restart.step)
+    if not len(line) or not len(at):
+        return gone
+    surely, began, before = np.empty(len(line)), -np.inf, -np.inf
+    for place, time in enumerate(line.times.tolist()):
+        if not time - began < ONE_WRITE:
+            began, before = time, line.times[place - 1] if place else -np.inf
+        surely[place] = before
+    last = np.searchsorted(line.steps, at, side="right") - 1
+    return gone | ((last >= 0) & (surely[np.maximum(last, 0)] > when))
 
 
 def thin(series: Series, most: int) -> Series:
-    """At most ``most`` points, evenly, the first and the last among them."""
-    if len(series) <= most:
+    """At most ``most`` points: the ends, and the least and the greatest value of each stretch, so that spikes stay."""
+    count = len(series)
+    if count <= most:
         return series
-    return series.take(np.unique(np.linspace(0, len(series) - 1, most).round().astype(int)))
+    stretch: Any = np.arange(count) * (most // 2 - 1) // count
+    order = np.lexsort((series.values, stretch))
+    first: Any = np.searchsorted(stretch, np.arange(stretch[-1] + 1))
+    kept = {0, count - 1, *order[first].tolist(), *order[np.append(first[1:], count) - 1].tolist()}
+    return series.take(sorted(kept))
 
 
 def live_rows(columns: Mapping[str, Series]) -> dict[str, list[float]]:
@@ -102,9 +134,6 @@ def epoch_starts(series: Series | None) -> tuple[list[float], list[float]] | Non
     """First logged step of each epoch, as Lightning counts them (from 0)."""
     if series is None or not len(series):
         return None
-    first: dict[float, float] = {}
-    for step, epoch in zip(series.steps.tolist(), series.values.tolist(), strict=True):
-        if np.isfinite(epoch):
-            first[epoch] = min(step, first.get(epoch, step))
-    pairs = sorted(first.items())
-    return [step for _, step in pairs], [epoch for epoch, _ in pairs]
+    finite = np.isfinite(series.values)
+    epochs, at = np.unique(series.values[finite], return_index=True)  # steps increase, so the first is the least
+    return series.steps[finite][at].tolist(), epochs.tolist()

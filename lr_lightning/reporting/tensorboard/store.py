@@ -24,8 +24,8 @@ from lr_lightning.reporting.tensorboard.series import (
     epoch_starts,
     live_rows,
     newest,
+    overtaken,
     thin,
-    valid_event,
 )
 
 SCALARS = "scalars"
@@ -37,10 +37,12 @@ _CHECKS = {
 }
 MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
-POINT_BUDGET = 100_000
+POINT_BUDGET = 60_000
 """Points in one training picture, over all runs and tags."""
-SHARES = (MAX_POINTS, 500, 250, 100)
+SHARES = (MAX_POINTS, 500, 250, 100, 50)
 """Points of one line: few different numbers, so that one run more or less doesn't read all of them anew."""
+CHOICE = 2
+"""Points read for each that is drawn: the least and the greatest of a stretch are taken."""
 
 
 @dataclass
@@ -67,6 +69,20 @@ class Store:
         self._scalars: Any = None
         self._specs: dict[str, dict[str, Any]] | None = None
         self._kept: dict[tuple[str, str], tuple[int, Series, list[Restart]]] = {}
+        self._bodies: dict[tuple[str, str], tuple[dict[str, Any], float] | str] = {}
+        self._views: dict[str, set[str]] | None = None
+        self._begun: dict[str, float] | None = None
+
+    def take_over(self, older: "Store") -> None:
+        """Take what ``older`` has read of series that nothing was written to since."""
+        _take_over(older._kept, older.scalars(), self._kept, self.scalars())
+        _take_over(older._bodies, older.tensors(), self._bodies, self.tensors())
+
+    def wrote(self) -> float:
+        """Time (seconds since the epoch) of the newest record or scalar of all; 0 without any."""
+        every = [*self.tensors().values(), *self.scalars().values()]
+        times = [series.max_wall_time or 0.0 for own in every for series in own.values()]
+        return max((time for time in times if np.isfinite(time)), default=0.0)
 
     def tensors(self) -> dict[str, dict[str, Any]]:
         """Our tensor series by run and tag."""
@@ -84,14 +100,18 @@ class Store:
 
     def begun(self) -> dict[str, float]:
         """When each run with something to show began, in seconds since the epoch; infinity where unknown."""
-        try:
-            times = {run.run_id: run.start_time for run in self._data.list_runs(**self._where)}
-        except (AttributeError, *BROKEN):
-            times = {}
-        return {run: float(times.get(run) or np.inf) for run in self.views()}
+        if self._begun is None:
+            try:
+                times = {run.run_id: run.start_time for run in self._data.list_runs(**self._where)}
+            except (AttributeError, *BROKEN):
+                times = {}
+            self._begun = {run: float(times.get(run) or np.inf) for run in self.views()}
+        return self._begun
 
     def views(self) -> dict[str, set[str]]:
         """For each run, the views (``range_test``, ``training``, ``search``) that have something to show of it."""
+        if self._views is not None:
+            return self._views
         found: dict[str, set[str]] = {}
         for run, tags in self.tensors().items():
             kinds = {kind_and_schema(series)[0] for series in tags.values()}
@@ -102,6 +122,7 @@ class Store:
         for run, tags in self.scalars().items():
             if any(is_lr(tag) for tag in tags):
                 found.setdefault(run, set()).add("training")
+        self._views = found
         return found
 
     def prefixes(self, run: str) -> list[str]:
@@ -136,33 +157,32 @@ class Store:
             for tag, (body, _) in tags.items():
                 prefix = tag.rsplit("/", 1)[0]
                 curve = curves.get(run, {}).get(f"{prefix}/curve")
-                body.update(_columns(curve) if curve is not None else self._live(run, body["live"] or prefix))
-                body["last_write"] = max(self.last_write(run, f"{start}/") for start in (prefix, body["live"]))
-                found.runs[run if prefix == records.RANGE_TEST else f"{run} · {prefix}"] = {**body, "run": run}
+                drawn = _columns(curve) if curve is not None else self._live(run, body["live"] or prefix)
+                wrote = max(self.last_write(run, f"{start}/") for start in (prefix, body["live"]))
+                name = run if prefix == records.RANGE_TEST else f"{run} · {prefix}"
+                found.runs[name] = {**body, **drawn, "last_write": wrote, "run": run}
         return found
 
-    def trainings(self, runs: Collection[str], metrics: Collection[str]) -> Found:
-        """LR and the ``metrics`` asked for, with events and epoch starts."""
+    def trainings(self, runs: Collection[str], metrics: Collection[str], *, with_epochs: bool = True) -> Found:
+        """LR and the ``metrics`` asked for, with events and, where asked for, epoch starts."""
         found = Found()
         events, found.notes = self._read_json(records.EVENT, runs)
         specs = self.curves()
         lr_tags = {run: self._lr_tags(run, specs.get(run, {})) for run in runs}
-        epochs = {run: next((tag for tag in self.scalars().get(run, {}) if _is_epoch(tag)), "") for run in runs}
-        tags = {run: [*lr_tags[run], *metrics, epochs[run]] for run in runs}
+        epochs = {run: next(filter(_is_epoch, self.scalars().get(run, {})), "") for run in runs if with_epochs}
+        tags = {run: [*lr_tags[run], *metrics, epochs.get(run, "")] for run in runs}
         share = POINT_BUDGET // max(1, len(runs) * max(1, max(map(len, lr_tags.values()), default=1) + len(metrics)))
         series = self._read_scalars(tags, next((n for n in SHARES if n <= share), SHARES[-1]), found.notes)
         for run in runs:
             own = series.get(run, {})
             restarts = [restart for tag in lr_tags[run] if tag in own for restart in own[tag][1]]
             lines = {tag: after_restarts(one, restarts) for tag, (one, _) in own.items()}
-            valid = [
-                (b["step"], b) for b, time in events.get(run, {}).values() if valid_event(b["step"], time, restarts)
-            ]
+            lrs = {tag: lines[tag] for tag in lr_tags[run] if tag in lines}
             found.runs[run] = {
-                "lr": {tag: lines[tag] for tag in lr_tags[run] if tag in lines},
+                "lr": lrs,
                 "loss": {tag: lines[tag] for tag in metrics if tag in lines},
-                "events": [body for _, body in sorted(valid, key=lambda pair: pair[0])],
-                "epochs": epoch_starts(lines.get(epochs[run])),
+                "events": _valid(list(events.get(run, {}).values()), lrs.values(), restarts),
+                "epochs": epoch_starts(lines.get(epochs.get(run, ""))),
                 "status": specs.get(run, {}).get("status", ""),
             }
         return found
@@ -184,16 +204,28 @@ class Store:
     def _read_json(
         self, kind: str, runs: Collection[str] | None, suffix: str = ""
     ) -> tuple[dict[str, dict[str, tuple[dict[str, Any], float]]], list[str]]:
-        """The newest record of each tag of ``kind`` with its time, by run and tag, and notes on unreadable ones."""
+        """The newest record of each tag of ``kind`` with its time, by run and tag, and notes on unreadable ones.
+
+        What this store has read before isn't read again.
+        """
         tags, notes = self._tags(kind, runs, suffix)
-        found: dict[str, dict[str, tuple[dict[str, Any], float]]] = {}
-        for run, tag, points in read(self._reader("read_tensors", records.PLUGIN, 10), tags, notes):
+        missing = {run: [tag for tag in own if (run, tag) not in self._bodies] for run, own in tags.items()}
+        broken: list[str] = []
+        for run, tag, points in read(self._reader("read_tensors", records.PLUGIN, 10), missing, broken):
             newest_one = max(points, key=lambda point: point.wall_time)  # two processes: the later one is right
             try:
-                found.setdefault(run, {})[tag] = (_CHECKS[kind](body_of(newest_one)), newest_one.wall_time)
+                self._bodies[run, tag] = (_CHECKS[kind](body_of(newest_one)), newest_one.wall_time)
             except BROKEN as error:
-                notes.append(f"{run}: the record {tag} can't be read ({said(error)}).")
-        return {run: own for run, own in found.items() if own}, notes
+                self._bodies[run, tag] = f"{run}: the record {tag} can't be read ({said(error)})."
+        found: dict[str, dict[str, tuple[dict[str, Any], float]]] = {}
+        for run, own in tags.items():
+            for tag in own:
+                body = self._bodies.get((run, tag))
+                if isinstance(body, tuple):
+                    found.setdefault(run, {})[tag] = body
+                elif body is not None:
+                    notes.append(body)
+        return found, notes + broken
 
     def _read_curves(self, runs: Collection[str] | None, notes: list[str]) -> dict[str, dict[str, Any]]:
         tags, _ = self._tags(records.RANGE_TEST, runs, "/curve")
@@ -236,9 +268,10 @@ class Store:
         have = self.scalars()
         wanted = {run: [tag for tag in own if tag in have.get(run, ())] for run, own in tags.items()}
         none = (0, None, None)
-        missing = {run: [t for t in own if self._kept.get((run, t), none)[0] < points] for run, own in wanted.items()}
-        for run, tag, data in read(self._reader("read_scalars", SCALARS, points), missing, notes):
-            self._kept[run, tag] = (points, *newest(data))
+        ask = min(CHOICE * points, MAX_POINTS)
+        missing = {run: [t for t in own if self._kept.get((run, t), none)[0] < ask] for run, own in wanted.items()}
+        for run, tag, data in read(self._reader("read_scalars", SCALARS, ask), missing, notes):
+            self._kept[run, tag] = (ask, *newest(data))
         found: dict[str, dict[str, tuple[Series, list[Restart]]]] = {}
         for run, own in wanted.items():
             kept = {tag: self._kept[run, tag] for tag in own if (run, tag) in self._kept}
@@ -249,6 +282,30 @@ class Store:
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}
         own = self._read_scalars({run: list(tags.values())}, MAX_POINTS, []).get(run, {})
         return live_rows({name: own[tag][0] for name, tag in tags.items() if tag in own})
+
+
+def _take_over(
+    had: dict[Any, Any], before: dict[str, dict[str, Any]], have: dict[Any, Any], now: dict[str, dict[str, Any]]
+) -> None:
+    for (run, tag), value in had.items():
+        ends = [
+            (getattr(series, "max_step", None), getattr(series, "max_wall_time", None))
+            for series in (before.get(run, {}).get(tag), now.get(run, {}).get(tag))
+        ]
+        if ends[0] == ends[1] and None not in ends[0]:
+            have[run, tag] = value
+
+
+def _valid(
+    events: Collection[tuple[dict[str, Any], float]], lines: Collection[Series], restarts: Collection[Restart]
+) -> list[dict[str, Any]]:
+    """Events by step, without those that a resumed run overtook."""
+    steps, times = [body["step"] for body, _ in events], [time for _, time in events]
+    gone: Any = np.zeros(len(steps), dtype=bool)
+    for line in lines:
+        gone |= overtaken(steps, times, line, restarts)
+    kept = [body for (body, _), lost in zip(events, gone, strict=True) if not lost]
+    return sorted(kept, key=lambda body: body["step"])
 
 
 def _is_epoch(tag: str) -> bool:

@@ -16,6 +16,7 @@ STALE_SECONDS = 120.0
 LEGEND_RUNS = 1
 """Runs up to which a legend is drawn: the names of more stand at the left, with their colours."""
 MOST_ROWS = 500
+MOST_OF_A_RUN = 200
 MOST_NOTES = 20
 HEADS = {
     "range_test": ["run", "suggested LR", "interval", "descending zone", "points", "status", "why"],
@@ -32,7 +33,8 @@ def range_test(store: Store, runs: Sequence[str], options: Mapping[str, Any], co
     found = store.range_tests(runs)
     tests = {name: found.runs[name] for name in sorted(found.runs, key=natural)}
     own = {name: colors.get(test["run"], style.color(0)) for name, test in tests.items()}
-    figure = range_test_figure.draw(tests, peers=bool(options["peers"]), dark=bool(options["dark"]), colors=own)
+    labels = {name: options["labels"].get(test["run"], name) + name[len(test["run"]) :] for name, test in tests.items()}
+    figure = range_test_figure.draw(tests, options, own, labels)
     rows, live = [], False
     for name, test in tests.items():
         running = test["status"] == "running"
@@ -48,7 +50,7 @@ def range_test(store: Store, runs: Sequence[str], options: Mapping[str, Any], co
             status,
             test["reason"],
         ]
-        rows.append({"color": own[name], "run": test["run"], "cells": cells})
+        rows.append({"color": own[name], "run": test["run"], "group": style.literal(name), "cells": cells})
     _quiet_legend(figure, len(tests))
     table, answer = (
         {"head": HEADS["range_test"], "rows": rows},
@@ -66,28 +68,57 @@ def _found(test: Mapping[str, Any]) -> str:
 
 def training(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors: Colors) -> View:
     """Training: one row an event."""
-    found = store.trainings(runs, options["metrics"])
+    found = store.trainings(runs, options["metrics"], with_epochs=options["x"] == "epoch")
     notes = list(found.notes)
-    unplaced = [name for name, run in found.runs.items() if run["lr"] and not run["epochs"]]
-    if options["x"] == "epoch" and unplaced:
-        notes.append(f"No epochs are logged for {_some(unplaced)}: drawn over steps.")
-    figure = training_figure.draw(found.runs, options, colors)
-    said = figure["layout"].get("meta") or {}
-    for name, step in list((said.get("lost") or {}).items())[:MOST_NOTES]:
-        notes.append(f"{name}: the loss is NaN or infinite from step {step:,.0f} on (cross).")
-    if clipped := said.get("clipped"):
-        notes.append(f"{_some(clipped)} left the picture: switch “ignore outliers” off to see everything.")
+    drawn, options = _over_epochs(found.runs, options, notes) if options["x"] == "epoch" else (found.runs, options)
+    figure = training_figure.draw(drawn, options, colors)
+    notes += _said(figure["layout"].get("meta") or {})
     rows = [
-        {"color": colors.get(name, style.color(0)), "run": name, "cells": _event_cells(name, event)}
+        {
+            "color": colors.get(name, style.color(0)),
+            "run": name,
+            "group": style.literal(name),
+            "cells": _event_cells(name, event),
+        }
         for name, run in found.runs.items()
-        for event in run["events"][:200]
+        for event in run["events"][:MOST_OF_A_RUN]
     ]
-    if len(rows) > MOST_ROWS:
-        notes.append(f"The table has the first {MOST_ROWS} of {len(rows):,} events.")
+    if len(rows[:MOST_ROWS]) < (count := sum(len(run["events"]) for run in found.runs.values())):
+        notes.append(f"The table has {len(rows[:MOST_ROWS]):,} of {count:,} events, the first of each run.")
     _quiet_legend(figure, len([run for run in found.runs.values() if run["lr"] or run["loss"]]))
     live = any(_writes(store, name, run) for name, run in found.runs.items())
     table = {"head": HEADS["training"], "rows": rows[:MOST_ROWS]}
     return {"figure": figure, "table": table, "notes": notes, "live": live}
+
+
+def _over_epochs(
+    runs: Mapping[str, Any], options: Mapping[str, Any], notes: list[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The runs that can be drawn over epochs; where none can, all of them over steps."""
+    unplaced = [name for name, run in runs.items() if run["lr"] and not run["epochs"]]
+    placed = {name: run for name, run in runs.items() if name not in set(unplaced)}
+    if not unplaced:
+        return runs, options
+    if not any(run["lr"] for run in placed.values()):
+        notes.append("No epochs are logged: drawn over steps.")
+        return runs, {**options, "x": "step"}
+    notes.append(f"Without {_some(unplaced)}, for which no epochs are logged.")
+    return placed, options
+
+
+def _said(meta: Mapping[str, Any]) -> list[str]:
+    """What the training picture can't show, in words."""
+    notes = [
+        f"{name}: the loss is NaN or infinite from step {step:,.0f} on (cross)."
+        for name, step in list((meta.get("lost") or {}).items())[:MOST_NOTES]
+    ]
+    if clipped := meta.get("clipped"):
+        notes.append(f"{_some(clipped)} left the picture: switch “ignore outliers” off to see everything.")
+    if linear := meta.get("linear"):
+        notes.append(f"No logarithmic axis for {_some(linear)}: no value there is above 0.")
+    if below := meta.get("below"):
+        notes.append(f"{_some(below)}: values of 0 or below have no place on a logarithmic axis.")
+    return notes
 
 
 def _writes(store: Store, name: str, run: Mapping[str, Any]) -> bool:
@@ -134,6 +165,8 @@ def search(store: Store, runs: Sequence[str], options: Mapping[str, Any], colors
         ]
         # The trial's own logs lie below the search's folder, under its number.
         rows.append({"color": search_figure.color_of(trial["round"]), "run": f"{names[-1]}/{where}", "cells": cells})
+    if left_out := record.get("left_out"):
+        notes.append(f"Shown: the last {len(trials):,} of {len(trials) + left_out:,} trials.")
     if len(trials) > MOST_ROWS:
         notes.append(f"The table has the last {MOST_ROWS} of {len(trials):,} trials.")
     answer = ""

@@ -38,17 +38,18 @@ def options_of(given: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[st
 
 
 def overview(store: Store, book: ColorBook | None = None, dark: bool = False) -> Payload:
-    """What there is: runs with their colours, labels and views, metrics, and the metrics to show first."""
+    """What there is: runs with their colours, labels and views, metrics, those to show first, and the last write."""
     views = store.views()
     colors = run_colors(store, book, dark)
     names = sorted(views, key=natural)
-    shown = labels(names)
+    shown = labels(tuple(names))
     return {
         "runs": [
             {"name": name, "label": shown[name], "color": colors[name], "views": sorted(views[name])} for name in names
         ],
         "metrics": sorted(store.metrics()),
         "chosen": default_metrics(store),
+        "wrote": store.wrote(),
     }
 
 
@@ -88,6 +89,7 @@ def payload(
         figure = style.empty("No run is chosen: tick one at the left.", wanted["dark"])
         return {"figure": figure, "table": {"head": tables.HEADS[view], "rows": []}, "notes": [], "live": False}
     build = {"range_test": tables.range_test, "training": tables.training, "search": tables.search}[view]
+    wanted["labels"] = labels(tuple(sorted(store.views(), key=natural)))
     result = build(store, sorted(runs, key=natural), wanted, run_colors(store, book, wanted["dark"]))
     result["figure"]["layout"]["uirevision"] = f"{view} {wanted['x']} {wanted['scale']} {wanted['clip']}"
     result["notes"] = result["notes"][: tables.MOST_NOTES]

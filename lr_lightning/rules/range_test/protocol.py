@@ -22,9 +22,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lr_lightning.rules.checks import MOST_STEPS, check_count, shown
+from lr_lightning.rules.range_test import groups
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.fallback import below_explosion
+from lr_lightning.rules.range_test.groups import with_factors
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
@@ -93,6 +95,7 @@ class Steps:
         first: Number of the first batch of the cycle, counted from the beginning of the data.
         cycle: Batches in the cycle: step ``i`` of a series uses batch ``first + i % cycle``. None: the data go on.
         keep: Name under which the state after these steps is to be kept for a later ``origin``; None keeps nothing.
+        factors: What each param group's LR is multiplied by beside; empty: their ratios as they are.
 
     >>> Steps("sweep 0", 0, (1e-3, 1e-2), origin=START, cycle=8).batches
     [0, 1]
@@ -105,6 +108,7 @@ class Steps:
     first: int = 0
     cycle: int | None = None
     keep: str | None = None
+    factors: tuple[float, ...] = ()
 
     @property
     def batches(self) -> list[int] | None:
@@ -174,6 +178,7 @@ class Training:
         train_steps: Optimizer steps that the training will take, if known.
         decays: Whether a schedule, formula or plateau decay will lower the LR.
         adaptive: Whether the optimizers divide gradients by their size, as Adam does.
+        groups: Param groups of the optimizers that are swept.
 
     >>> Training(batches=3).decays
     True
@@ -184,6 +189,7 @@ class Training:
     train_steps: int | None = None
     decays: bool = True
     adaptive: bool = True
+    groups: int = 1
 
 
 def check_budget(budget: float | int) -> None:
@@ -232,6 +238,8 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule)
+    if rule.groups == "search" and training.groups > 1:
+        return with_factors(result, (yield from _group_trials(result, training.groups)))
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
     apt = rule.schedule != "constant" and result.second_fall is None
     found = (yield from _trials(settings, training, result)) if apt else None
@@ -323,7 +331,19 @@ def _trials(
     return conclude(seen, center, length)
 
 
-def _trial(series: str, lr: float, length: int) -> Generator[Steps, Sequence[float], list[float]]:
+def _group_trials(result: RangeTestResult, count: int) -> Generator[Steps, Sequence[float], groups.GroupTrials]:
+    """Trials of other ratios between the groups, at the LR found."""
+    seen: dict[tuple[float, ...], list[float]] = {}
+    left, lr = groups.MOST_STEPS, result.suggestion or 0.0
+    while left >= groups.LENGTH and (factors := groups.next_factors(seen, count)) is not None:
+        seen[factors] = yield from _trial(f"group trial {len(seen)}", lr, groups.LENGTH, factors)
+        left -= len(seen[factors])
+    return groups.conclude(seen)
+
+
+def _trial(
+    series: str, lr: float, length: int, factors: tuple[float, ...] = ()
+) -> Generator[Steps, Sequence[float], list[float]]:
     """Losses of a trial; cut short where they aren't finite any more."""
     lrs, losses = trial_lrs(lr, length), list[float]()
     tail = length - tail_length(length)
@@ -331,7 +351,7 @@ def _trial(series: str, lr: float, length: int) -> Generator[Steps, Sequence[flo
         at = len(losses)
         window = lrs[at : min(at + WINDOW, tail if at < tail else length)]
         batches = (0, TRIAL_BATCHES) if at < tail else (TRIAL_BATCHES, JUDGED_BATCHES)
-        found = yield Steps(series, at, window, None if losses else START, *batches)
+        found = yield Steps(series, at, window, None if losses else START, *batches, factors=factors)
         losses += map(float, found)
         if len(found) < len(window) or not all(map(math.isfinite, found)):
             break

@@ -19,6 +19,8 @@ more; too high an LR costs more than too low a one there, since units that die s
 
 SCHEDULES = ("auto", "decay", "constant")
 
+GROUPS = ("keep", "search")
+
 PACE = 3.0
 """Steps per decade that the default rule holds back: see :func:`share`. Measured (``dev`` and ``report`` tasks)."""
 
@@ -157,6 +159,8 @@ class ReadingRule:
     Attributes:
         name: A name in :data:`RULES`.
         pace: Steps per decade that the default rule ``"share"`` holds back: a larger one suggests a lower LR.
+        groups: ``"keep"`` leaves the ratios between param groups, ``"search"`` looks for better ones by trials of some
+            200 steps after the sweep (:mod:`lr_lightning.rules.range_test.groups`).
         schedule: The kind of training that the LR is for: ``"decay"`` (a schedule, formula or plateau decay lowers it),
             ``"constant"`` (a lower one for long trainings), ``"auto"`` (what the training has).
 
@@ -170,11 +174,13 @@ class ReadingRule:
     name: str = "share"
     pace: float = PACE
     schedule: str = "auto"
+    groups: str = "keep"
 
     def __post_init__(self) -> None:
         check_choice("rule", self.name, RULES)
         check_number("pace", self.pace, 0.0)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("groups", self.groups, GROUPS)
         if self.pace != PACE and self.name != "share":
             raise ValueError(f"pace is a setting of the rule 'share', got pace={self.pace!r} for rule {self.name!r}")
 

@@ -78,6 +78,8 @@ class RangeTestResult:
         trials: Short trials under a decaying LR: ``lr``, ``steps`` and ``loss`` of each (infinity: it diverged).
         steps: Optimizer steps spent, sweeps and trials together.
         cycle: How many batches the sweep cycled through.
+        group_factors: What the ratio of each param group's LR to the first one's is to be multiplied by, over all
+            optimizers in order; empty: the ratios stay.
         second_fall: LRs at which the first of two falls ends and the second one begins, at whose end units are dead;
             None without a second one.
 
@@ -112,6 +114,7 @@ class RangeTestResult:
     steps: int = 0
     cycle: int = 1
     second_fall: Bounds = None
+    group_factors: tuple[float, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -184,6 +187,7 @@ class RangeTestResult:
             schedules=saved.named_floats("schedules"),
             trials=tuple(_trial(saved, trial) for trial in saved.items("trials")),
             second_fall=saved.optional("second_fall", partial(_pair, saved)),
+            group_factors=tuple(saved.floats("group_factors")),
         )
 
     def save(self, path: str | Path) -> None:

@@ -192,7 +192,15 @@ def _vertex(scores: Mapping[float, float], best: float) -> float:
     at = lrs.index(best)
     if not 0 < at < len(lrs) - 1 or not math.isclose(lrs[at + 1] / lrs[at - 1], STEP**2):
         return 0.0
-    below, here, above = (scores[lr] for lr in lrs[at - 1 : at + 2])
+    return vertex(*(scores[lr] for lr in lrs[at - 1 : at + 2]))
+
+
+def vertex(below: float, here: float, above: float) -> float:
+    """Steps from the middle of three scores to the lowest point of the parabola through them, at most half a one.
+
+    >>> vertex(2.0, 1.0, 2.0), vertex(1.5, 1.0, 2.5), vertex(2.0, 1.0, math.inf)
+    (0.0, -0.25, 0.0)
+    """
     bend = below - 2 * here + above
     return float(np.clip((below - above) / (2 * bend), -0.5, 0.5)) if math.isfinite(bend) and bend > 0 else 0.0
 

@@ -2,8 +2,8 @@
 
 import {ask, at, el, host, isDark, load, say} from './page.js';
 import {draw} from './plot.js';
-import {filterBox, onChange, pick, resizer, sidebar} from './sidebar.js';
-import {VIEWS, adopt, form, restore, save, state} from './state.js';
+import {filterBox, list, onChange, pick, resizer, sidebar} from './sidebar.js';
+import {VIEWS, adopt, form, restore, save, settle, state} from './state.js';
 import {copyTable, table} from './table.js';
 
 const EMPTY = {
@@ -12,7 +12,7 @@ const EMPTY = {
   search: ['No search in these runs', 'Run lr-lightning with the coarse-to-fine sweeper.'],
 };
 const POLL_MS = 4000;
-let turn = 0, timer = 0, drawn = '';
+let turn = 0, timer = 0, drawn = '', seen = '', parts = null;
 
 // A reader's choice is answered from what the server has read; polls and TensorBoard's reloads read anew.
 async function refresh(anew = false) {
@@ -20,24 +20,28 @@ async function refresh(anew = false) {
   document.body.dataset.asked = String(mine);
   clearTimeout(timer);
   try {
+    let news = false;
     if (anew || !state.runs.length) {
-      const [found] = await ask(`./overview?dark=${isDark() ? 1 : 0}`);
+      const [found, text] = await ask(`./overview?dark=${isDark() ? 1 : 0}`);
       if (mine !== turn) return;
+      news = text !== seen;
+      seen = text;
       adopt(found);
     }
     sidebar();
-    const {fields, count, total} = form(isDark());
+    const {fields, count, total, more} = form(isDark());
     if (!total) {
       showEmpty();
-    } else {
+    } else if (!anew || news || document.body.dataset.live === '1') {
       const [{figure, rest}, text] = await ask('./view', fields);
       if (mine !== turn) return;
+      if (state.first && more) rest.notes.unshift(firstOf(count, more));
       if (text !== drawn) await show(figure, rest, count);  // the same again would only close the hover label
       drawn = text;
       say(`${count} of ${total} run${total === 1 ? '' : 's'}${rest.live ? ' · live' : ''}`);
     }
     document.body.dataset.ready = '1';
-    schedule(!total || document.body.dataset.live === '1');
+    schedule(!total || news || document.body.dataset.live === '1');  // news: TensorBoard may still be reading
   } catch (error) {
     if (mine !== turn) return;
     say(error.message, true);
@@ -47,11 +51,16 @@ async function refresh(anew = false) {
   document.body.dataset.turn = String(mine);
 }
 
+function firstOf(count, more) {
+  return `The first ${count} of ${count + more} runs are drawn. Tick others, filter, or choose “all” above the list.`;
+}
+
 function schedule(again) {
   if (again) timer = setTimeout(() => (document.hidden ? schedule(true) : refresh(true)), POLL_MS);
 }
 
 async function show(figure, rest, count) {
+  await parts;
   at.empty.hidden = true;
   document.body.dataset.live = rest.live ? '1' : '0';
   await draw(figure);
@@ -67,6 +76,7 @@ function goTo(row) {
     && (run.name === row.run || run.name.startsWith(`${row.run}/`)));
   if (!own.length) return null;
   return () => {
+    settle();
     state.runs.filter(run => run.views.includes('training')).forEach(run => state.off.add(run.name));
     own.forEach(run => state.off.delete(run.name));
     Object.assign(state, {view: 'training', filter: ''});
@@ -105,7 +115,7 @@ function build() {
     el('h2', {textContent: 'Runs'}),
     part('filter', filterBox()),
     part('links', el('div', {className: 'links'}, link('all', true), link('none', false))),
-    part('runs', el('div', {id: 'runs'})));
+    part('runs', list()));
   document.body.replaceChildren(aside, resizer(aside),
     el('main', {},
       el('div', {id: 'top'}, part('status', el('div', {id: 'status', textContent: 'Loading …'})),
@@ -145,13 +155,9 @@ export async function render() {
   build();
   onChange(refresh);
   document.body.classList.toggle('dark', isDark());
-  try {
-    await Promise.all([load('link', {rel: 'stylesheet', href: './style.css'}), load('script', {src: './plotly.min.js'})]);
-  } catch (error) {
-    say(`The tab cannot start: ${error.message}.`, true);
-    document.body.dataset.ready = 'error';
-    return;
-  }
+  parts = Promise.all([load('link', {rel: 'stylesheet', href: './style.css'}), load('script', {src: './plotly.min.js'})])
+    .catch(error => { throw new Error(`The tab cannot start: ${error.message}.`); });
+  parts.catch(() => {});  // said as soon as there is something to draw
   connect();
-  await refresh(true);
+  await refresh(true);  // asks while plotly.js is on its way
 }

@@ -1,8 +1,10 @@
 // The left side: views, metrics and runs; and the options above the plot.
 
 import {at, el} from './page.js';
-import {chosen, matcher, relevant, save, state} from './state.js';
+import {chosen, listed, matcher, relevant, save, settle, state} from './state.js';
 
+const ROW = 24, SPARE = 30;  // pixels of a row, as in style.css; rows beyond those in sight
+const TAIL = 12;  // characters at the end of a name that stay in sight: names mostly differ there
 let refresh = () => {};
 let later = 0;
 
@@ -15,12 +17,18 @@ function changed() {
   refresh();
 }
 
+function name(text) {
+  const cut = Math.max(text.length - TAIL, 0);
+  return el('span', {className: 'name'}, el('span', {className: 'head', textContent: text.slice(0, cut)}),
+    el('span', {className: 'tail', textContent: text.slice(cut)}));
+}
+
 function choice(type, props, text, color, act, ...more) {
   const {title, ...rest} = props;
   const box = el('input', {type, ...rest});
   box.onchange = () => act(box.checked);
   const mark = color ? [el('span', {className: 'swatch', style: {background: color}})] : [];
-  return el('label', {title: title ?? text}, box, ...mark, el('span', {className: 'name', textContent: text}), ...more);
+  return el('label', {title: title ?? text}, box, ...mark, name(text), ...more);
 }
 
 function select(name, title, words) {
@@ -64,29 +72,53 @@ function metrics() {
 }
 
 function only(run) {
+  settle();
   relevant().forEach(other => state.off.add(other.name));
   state.off.delete(run.name);
   changed();
 }
 
-function runs(single) {
-  const passes = matcher(state.filter);
-  at.filter.classList.toggle('bad', !passes);
-  at.filter.title = passes ? 'A regular expression; it filters the plot as well' : 'No regular expression: it is ignored';
-  const listed = relevant().filter(passes || (() => true));
-  if (!listed.length) return [el('p', {className: 'none', textContent: 'No run matches the filter.'})];
-  return listed.map(run => choice(
-    single ? 'radio' : 'checkbox', {checked: !state.off.has(run.name), name: 'run', title: run.name || '.'},
-    run.label || run.name || '.', single ? null : run.color,
-    on => {
-      if (single) return only(run);
-      on ? state.off.delete(run.name) : state.off.add(run.name);
-      changed();
-    },
-    ...(single ? [] : [el('button', {className: 'only', textContent: 'only', onclick: event => {
-      event.preventDefault();
-      only(run);
-    }})])));
+function tick(run, on) {
+  settle();
+  on ? state.off.delete(run.name) : state.off.add(run.name);
+  changed();
+}
+
+function row(run, single, on) {
+  const button = () => el('button', {className: 'only', textContent: 'only', onclick: event => {
+    event.preventDefault();
+    only(run);
+  }});
+  return choice(single ? 'radio' : 'checkbox', {checked: on, name: 'run', title: run.name || '.'},
+    run.label || run.name || '.', single ? null : run.color, now => (single ? only(run) : tick(run, now)),
+    ...(single ? [] : [button()]));
+}
+
+// The rows in sight and some around them: of seven hundred runs the page holds a hundred.
+function rows() {
+  const single = state.view === 'search', all = listed(), on = new Set(chosen());
+  const top = at.runs.scrollTop, high = at.runs.clientHeight || window.innerHeight;
+  const first = Math.max(0, Math.floor(top / ROW) - SPARE), last = Math.ceil((top + high) / ROW) + SPARE;
+  const shown = all.slice(first, last);
+  const key = [single, first, all.length, shown.map(run => [run.name, run.label, run.color])];
+  if (same(at.runs, JSON.stringify(key))) {
+    shown.forEach((run, index) => { at.rows.children[index].querySelector('input').checked = on.has(run); });
+    return;
+  }
+  const focused = at.rows.contains(document.activeElement) && document.activeElement.closest('label')?.title;
+  at.rows.style.height = `${all.length * ROW}px`;
+  at.rows.style.paddingTop = `${first * ROW}px`;
+  at.rows.replaceChildren(...(all.length ? shown.map(run => row(run, single, on.has(run)))
+    : [el('p', {className: 'none', textContent: 'No run matches the filter.'})]));
+  if (focused) [...at.rows.children].find(one => one.title === focused)?.querySelector('input').focus({preventScroll: true});
+}
+
+export function list() {
+  at.rows = el('div', {id: 'rows'});
+  let waiting = 0;
+  const later = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; rows(); }); };
+  window.addEventListener('resize', later);
+  return el('div', {id: 'runs', onscroll: later}, at.rows);
 }
 
 function same(node, key) {
@@ -109,16 +141,15 @@ export function sidebar() {
     at.metrics.replaceChildren(...metrics());
   }
   at.links.hidden = single;
-  if (!same(at.runs, JSON.stringify([state.view, state.filter, relevant(), [...state.off]]))) {
-    const top = at.runs.scrollTop;
-    at.runs.replaceChildren(...runs(single));
-    at.runs.scrollTop = top;
-  }
+  const passes = matcher(state.filter);
+  at.filter.classList.toggle('bad', !passes);
+  at.filter.title = passes ? 'A regular expression; it filters the plot as well' : 'No regular expression: it is ignored';
+  rows();
 }
 
 export function pick(on) {
-  const passes = matcher(state.filter) || (() => true);
-  relevant().filter(passes).forEach(run => (on ? state.off.delete(run.name) : state.off.add(run.name)));
+  settle();
+  listed().forEach(run => (on ? state.off.delete(run.name) : state.off.add(run.name)));
   changed();
 }
 

@@ -4,14 +4,15 @@ import {host} from './page.js';
 
 export const VIEWS = {range_test: 'Range test', training: 'Training', search: 'Search'};
 const KEY = 'p.lr_lightning.s';  // TensorBoard's own form for what plugins keep in the address
-const KEPT = ['view', 'x', 'scale', 'smooth', 'clip', 'peers', 'filter', 'width', 'sort'];
+const KEPT = ['view', 'x', 'scale', 'smooth', 'clip', 'peers', 'filter', 'width', 'sort', 'first'];
+export const FIRST = 50;  // runs that are drawn until the reader picks: more are slow, and no picture to read
 
 export const state = {
-  view: 'range_test', settled: false, runs: [], metrics: [], off: new Set(), shown: null,
+  view: 'range_test', settled: false, first: true, runs: [], metrics: [], off: new Set(), shown: null,
   x: 'step', scale: 'auto', smooth: 0, clip: true, peers: false, filter: '', width: 270, sort: {},
 };
 const defaults = Object.fromEntries(KEPT.map(key => [key, JSON.stringify(state[key])]));
-let waiting = null;  // runs of the address, until the runs are known
+let waiting = null;  // runs of the address
 
 // Names may be long and many, so the address has 32 bits of each (FNV-1a).
 export function digest(name) {
@@ -34,10 +35,27 @@ export function relevant() {
   return state.runs.filter(run => run.views.includes(state.view));
 }
 
-// What the plot shows: ticked, and let through by the filter.
+// What the filter lets through: the list at the left.
+export function listed() {
+  return relevant().filter(matcher(state.filter) || (() => true));
+}
+
+// What the plot shows: ticked, and let through by the filter; of very many the first, until the reader picks.
 export function chosen() {
-  const passes = matcher(state.filter) || (() => true);
-  return relevant().filter(run => passes(run) && !state.off.has(run.name));
+  const on = listed().filter(run => !state.off.has(run.name));
+  return state.first && state.view !== 'search' ? on.slice(0, FIRST) : on;
+}
+
+// The reader picks: from now on what is ticked stays ticked, and what isn't doesn't come by itself.
+export function settle() {
+  if (!state.first) return;
+  const here = new Set(relevant()), on = new Set(chosen());
+  for (const view of ['range_test', 'training']) {
+    const own = state.runs.filter(run => run.views.includes(view));
+    if (own.length <= FIRST) continue;
+    own.filter(run => here.has(run) ? !on.has(run) : own.indexOf(run) >= FIRST).forEach(run => state.off.add(run.name));
+  }
+  state.first = false;
 }
 
 export function form(dark) {
@@ -49,7 +67,7 @@ export function form(dark) {
   if (!on.length) fields.set('none', '1');
   else on.forEach(run => fields.append('run', run.name));
   if (state.view === 'training') state.shown?.forEach(tag => fields.append('metric', tag));
-  return {fields, count: on.length, total: has.length};
+  return {fields, count: on.length, total: has.length, more: listed().length - on.length};
 }
 
 export function save() {
@@ -80,16 +98,16 @@ export function restore() {
 }
 
 export function adopt(found) {
+  const known = new Set(state.runs.map(run => run.name));
+  let room = FIRST - state.runs.filter(run => !state.off.has(run.name)).length;
+  for (const run of found.runs.filter(run => !known.has(run.name))) {
+    const key = digest(run.name);  // TensorBoard may still be reading: the address counts for those that come later, too
+    const full = !state.first && known.size > 0 && room-- <= 0;  // new runs come ticked, as long as there are few
+    if (waiting?.on ? !waiting.on.has(key) : waiting?.off.has(key) || full) state.off.add(run.name);
+  }
   state.runs = found.runs;
   state.metrics = found.metrics;
   if (found.chosen.length) state.shown ??= new Set(found.chosen);
-  if (waiting && found.runs.length) {
-    for (const run of found.runs) {
-      const key = digest(run.name);
-      if (waiting.on ? !waiting.on.has(key) : waiting.off.has(key)) state.off.add(run.name);
-    }
-    waiting = null;
-  }
   if (!state.settled) {  // the first view with something to show, until there is one or the reader picks
     const first = Object.keys(VIEWS).find(view => found.runs.some(run => run.views.includes(view)));
     state.view = first || 'range_test';

@@ -40,24 +40,16 @@ function row(given, kept, labels, open) {
     return cell;
   });
   const node = el('tr', {data: {run: given.run || ''}}, ...cells);
-  const label = group(labels.get(given.run) || given.run || '');
-  node.onmouseenter = () => pinned || highlight(label);
+  node.onmouseenter = () => pinned || highlight(given.group);
   node.onmouseleave = () => pinned || highlight(null);
   node.onclick = () => {
     const again = pinned === node;
     pinned?.classList.remove('pinned');
     pinned = again ? null : node;
     pinned?.classList.add('pinned');
-    highlight(again ? null : label);
+    highlight(again ? null : given.group);
   };
   return node;
-}
-
-// As Python writes a run's name into a trace: shortened, and literal.
-function group(name) {
-  const given = state.runs.find(run => run.label === name || run.name === name)?.name ?? name;
-  const half = 19, short = given.length <= 40 ? given : `${given.slice(0, half)}…${given.slice(-half)}`;
-  return short.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 }
 
 export function table(given, single, goTo) {
