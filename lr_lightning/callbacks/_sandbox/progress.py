@@ -21,7 +21,7 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
     case: its refresh thread looks for its callback in the trainer, which a sandbox takes away.
     """
     bars = [c for c in trainer.callbacks if isinstance(c, TrainersBar) and getattr(c, "is_enabled", True)]
-    displays = [d for d in (getattr(b, "progress", None) for b in bars) if _is_live(d)]
+    displays: list[Any] = [d for d in (getattr(b, "progress", None) for b in bars) if _is_live(d)]
     lines = [line for line in map(_line, bars) if line is not None]
     for display in displays:
         kept, display.live.transient = display.live.transient, True  # else what is drawn stays above
