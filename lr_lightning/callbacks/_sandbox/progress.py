@@ -41,7 +41,7 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
         for display in displays:
             for task in display.tasks:
                 task.start_time = None if task.start_time is None else task.start_time + taken
-            drawn = getattr(display.live, "_live_render", None)
+            drawn: Any = getattr(display.live, "_live_render", None)
             if hasattr(drawn, "_shape"):
                 drawn._shape = None  # else it goes up as many lines as it had, over what was said
             display.start()
