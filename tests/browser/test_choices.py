@@ -3,10 +3,13 @@
 import math
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from lr_lightning.reporting import events
 from tests.helpers import logs
-from tests.helpers.browser import Tab, tensorboard, until
+from tests.helpers.browser import tensorboard, until
 
 NAMES = [f"mnist/model=cnn,optimizer.lr={lr},seed={seed}" for lr in (0.01, 0.1, 0.3) for seed in range(4)]
 WILD = "mnist/model=cnn,optimizer.lr=9,seed=0"
@@ -45,13 +48,6 @@ def folder(tmp_path_factory):
 def url(folder):
     with tensorboard(folder, "--load_fast=true") as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    tab = Tab(tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.driver.quit()
 
 
 @pytest.fixture
@@ -142,6 +138,27 @@ def test_choices_survive_a_reload(tab):
     ticked = "return [...document.querySelectorAll('#runs label')].filter(x => x.firstChild.checked).map(x => x.title)"
     assert tab.driver.execute_script(ticked) == [NAMES[5]]
     assert tab.severe() == []
+
+
+@pytest.mark.parametrize("width", [1440, 900])
+def test_the_sidebar_is_dragged_and_its_width_kept(tab, width):
+    tab.size(width)
+    wide = "return [document.querySelector('aside').offsetWidth, document.querySelector('#plot .main-svg').clientWidth]"
+    before = tab.driver.execute_script(wide)
+    bar = tab.driver.find_element(By.CSS_SELECTOR, "#resizer")
+    ActionChains(tab.driver).click_and_hold(bar).move_by_offset(90, 0).release().perform()
+    until(lambda: tab.driver.execute_script(wide)[1] < before[1], what="the plot's new width")
+    dragged = tab.driver.execute_script(wide)
+    assert dragged[0] == pytest.approx(before[0] + 90, abs=4)
+    bar.send_keys(Keys.ARROW_RIGHT)
+    assert tab.driver.execute_script(wide)[0] == dragged[0] + 20
+    tab.driver.switch_to.default_content()
+    tab.driver.refresh()
+    tab.enter()
+    tab.ready()
+    assert tab.driver.execute_script(wide)[0] == dragged[0] + 20
+    over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert tab.driver.execute_script(over) <= 0
 
 
 def test_the_table_sorts_and_brings_a_run_to_the_front(tab):

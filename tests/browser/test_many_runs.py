@@ -5,7 +5,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lr_lightning.reporting import records
-from tests.helpers.browser import Tab, get, tensorboard, until
+from tests.helpers.browser import get, tensorboard, until
 
 RUNS, FIRST = 700, 50
 NAMES = [f"n={n:03},{'model.encoder.hidden=64,data.augment=0.5,' * 6}"[:240] + f",seed={n % 10}" for n in range(RUNS)]
@@ -27,21 +27,20 @@ def write(folder, name):
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory):
+def board(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
     for name in NAMES:
         write(folder, name)
     with tensorboard(folder, "--load_fast=true") as url:
         until(lambda: len(get(f"{url}/data/plugin/lr_lightning/overview")["runs"]) == RUNS, what="the reading")
-        tab = Tab(tmp_path_factory.mktemp("profile"))
-        tab.url = url
-        yield tab
-        tab.driver.quit()
+        yield url
 
 
-@pytest.fixture(autouse=True)
-def fresh(tab):
-    tab.open(tab.url)
+@pytest.fixture
+def tab(browser, board):
+    browser.size(1440, 1200)  # fifty rows and more
+    browser.open(board)
+    return browser
 
 
 def drawn(tab):

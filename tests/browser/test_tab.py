@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 
 from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from tests.helpers import logs
-from tests.helpers.browser import Tab, status, tensorboard, until
+from tests.helpers.browser import status, tensorboard, until
 
 ROUTE = "data/plugin/lr_lightning"
 
@@ -30,11 +30,10 @@ def board(request, logdir):
         yield url, request.param
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    tab = Tab(tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.driver.quit()
+@pytest.fixture
+def tab(browser):
+    browser.size(1500, 1000)
+    return browser
 
 
 def test_three_views(board, tab):

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from lr_lightning.reporting import figures
+from lr_lightning.reporting.figures.scale import value_axis
 from lr_lightning.reporting.figures.training import positions
 from lr_lightning.rules.range_test.peers import PEERS
 from tests.helpers import logs
@@ -172,3 +173,47 @@ def test_formulas_side_by_side():
     assert [trace.name for trace in figure.data] == ["a", "b"]
     assert figure.layout.yaxis.type == "log"
     assert figure.layout.xaxis.title.text == "epoch"
+
+
+def test_the_steep_start_of_a_training_stays_on_a_log_axis_and_a_diverged_run_leaves_it():
+    falling = [2.4 * 10 ** (-step / 40) for step in range(140)]
+    validation = [0.08, 0.05, 0.04, 0.03]
+    axis = value_axis([falling, validation], clip=True, scale="auto")
+    assert axis["type"] == "log"
+    low, high = axis["range"]
+    assert low < math.log10(min(falling)) < math.log10(2.4) < high < 1
+    wild = [10.0 ** (step / 8) for step in range(140)]
+    assert value_axis([falling, validation, wild], clip=True, scale="auto")["range"][1] < 1
+    assert value_axis([falling, validation, wild], clip=False, scale="auto")["range"][1] > 15
+
+
+def test_axes_hold_lines_that_stand_still_and_any_number_of_panels():
+    low, high = value_axis([[0.0, 0.0]], clip=True, scale="auto")["range"]
+    assert low < 0 < high
+    steps = list(range(3))
+    run = training(loss={f"metric_{n}/x": (steps, [1.0] * 3) for n in range(60)})
+    figure = figures.training_figure({"run": run})
+    assert len([key for key in figure.layout.to_plotly_json() if key.startswith("yaxis")]) == 61
+
+
+def test_long_names_that_differ_in_the_middle_are_lines_of_their_own():
+    names = [f"{'a' * 30}_{n}_{'b' * 30}" for n in range(3)]
+    figure = figures.training_figure({name: training() for name in names})
+    assert {trace.legendgroup for trace in figure.data} == set(names)
+
+
+def test_what_a_log_axis_cannot_show_is_told():
+    run = training(loss={"loss": (list(range(10)), [-1.0] * 10)})
+    assert figures.training_figure({"run": run}, scale="log").layout.meta["linear"] == ["loss"]
+    run = training(loss={"loss": (list(range(10)), [1 - 0.2 * step for step in range(10)])})
+    assert figures.training_figure({"run": run}, scale="log").layout.meta["below"] == ["run"]
+
+
+def test_a_search_without_a_score_and_a_range_test_without_a_point_say_why():
+    trials = [{"lr": 0.1, "score": None, "round": 0, "status": end} for end in ("crashed", "crashed", "diverged")]
+    record = {"trials": trials, "rounds": [{"low": 0.01, "high": 1.0}], "reason": "out of <memory>"}
+    (said,) = figures.search_figure(record).layout.annotations
+    assert said.text == "<b>No trial has a score</b>: 2 crashed, 1 diverged.<br>out of &lt;memory&gt;"
+    aborted = {"lrs": [], "losses": [], "smoothed": [], "status": "aborted", "reason": "KeyboardInterrupt"}
+    (said,) = figures.range_test_figure({"run": aborted}).layout.annotations
+    assert said.text == "No points: aborted. KeyboardInterrupt"

@@ -222,7 +222,8 @@ def loss_range(runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
         curve = _finite(run.get("smoothed") or ()) or raw
         if curve:
             own = raw if len(runs) == 1 and raw else curve
-            lows.append(min(min(curve), *own[: own.index(min(own)) + 1]))
+            _, seen = _light(run, np.asarray(run["lrs"], dtype=float), _floats(run["losses"]), None)
+            lows.append(min(min(curve), *own[: own.index(min(own)) + 1], *seen[np.isfinite(seen)].tolist()))
             tops.append(max([curve[0], *own[: max(1, len(own) // 5)]]))
     if not lows:
         return None
