@@ -33,16 +33,15 @@ NOT_RUN = {
 }
 """Beginnings of commands that aren't run here, with the reason."""
 
-BUDGET = "hydra.sweeper.budget=5 trainer.max_epochs=1 callbacks.lr_range_test.num_steps=30"
+BUDGET = "hydra.sweeper.budget=3 hydra.sweeper.first=3 trainer.max_epochs=1"
 APPENDED = {
-    r"lr-lightning -m .*seed=0,1,2": ("hydra.sweeper.budget=3 hydra.sweeper.first=3 trainer.max_epochs=1", "45 trials"),
-    r"lr-lightning -m ": (BUDGET, "15 trainings of eight epochs"),
+    r"lr-lightning -m ": (BUDGET, "15 trainings of eight epochs, 45 with seeds"),
     r"python main\.py fit --trainer\.callbacks\+=": ("--trainer.max_epochs 2", "Lightning's default, 1,000 epochs"),
     r"lr-lightning trainer=ddp": ("trainer.devices=2 trainer.accelerator=cpu trainer.max_epochs=1", "no 8 GPUs"),
 }
 """What is added to commands that would take minutes or other machines, with the reason."""
 
-SERVES = "lr-lightning review logs "
+SERVES = re.compile("lr-lightning review logs +#")
 APP = """
 import math
 import hydra
@@ -87,7 +86,7 @@ def project(folder: Path) -> None:
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, timeout=400,
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True, timeout=900,
         env=environment(), check=False,
     )  # fmt: skip
 
@@ -102,7 +101,7 @@ def excepted(command: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not excepted(c) and not c.startswith(SERVES)])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not excepted(c) and not SERVES.match(c)])
 def test_a_printed_command_runs(command: str, prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     more = next((more for beginning, (more, _) in APPENDED.items() if re.match(beginning, command)), "")
@@ -121,7 +120,7 @@ def test_a_printed_command_runs(command: str, prepared: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_printed_review_serves_until_it_is_stopped(prepared: Path) -> None:
-    [command] = [c for c in COMMANDS if c.startswith(SERVES)]
+    [command] = [c for c in COMMANDS if SERVES.match(c)]
     with subprocess.Popen(
         ["bash", "-c", f"exec {command}"], cwd=prepared, env=environment(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
