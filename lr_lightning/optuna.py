@@ -134,7 +134,7 @@ class PruneWithOptuna(Callback):
         if trainer.strategy.broadcast(stop):
             self.pruned, trainer.should_stop = True, True
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a metric that isn't logged.
 
         Raises:
@@ -142,6 +142,10 @@ class PruneWithOptuna(Callback):
         """
         if missing := self._watch.missing(trainer):
             raise ValueError(missing)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse it after the only epoch, too."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def _ask(self, trial: "optuna.Trial") -> bool:
         if not math.isfinite(self.value):

@@ -8,7 +8,7 @@ decay with its reason, the LR of every step, its losses, and under ddp the sum o
 are gathered and compared; a difference ends the script with an error.
 
 On two CPU processes the losses differ from the first step on (2.23 and 2.27), and everything that was decided is the
-same to the bit: the LR found (0.0058), every decay with its reason, the LRs of all 480 steps, the weights. LR and
+same to the bit: the LR found (0.0071), every decay with its reason, the LRs of all 480 steps, the weights. LR and
 loss curves are in `logs` for TensorBoard. It has been run on CPUs with gloo; on GPUs only the arguments change
 (`--accelerator`, `--devices`, `--strategy`).
 """

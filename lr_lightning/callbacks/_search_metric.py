@@ -31,7 +31,7 @@ class Watch:
         return self.monitor in trainer.callback_metrics
 
     def missing(self, trainer: Trainer) -> str:
-        """At the end of a training epoch: a sentence if the metric was never logged, else ``""``."""
+        """When a training epoch has ended for everybody: a sentence if the metric was never logged, else ``""``."""
         self.seen = self.seen or self.monitor in trainer.callback_metrics
         if self.seen or not self.validated:
             return ""

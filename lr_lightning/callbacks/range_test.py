@@ -15,7 +15,7 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
-from lr_lightning.callbacks._sandbox.progress import ProgressBar
+from lr_lightning.callbacks._sandbox.progress import ProgressBar, without_bars
 from lr_lightning.callbacks._sandbox.settings import (
     RangeTestSettings,
     SandboxSettings,
@@ -214,6 +214,7 @@ class LRRangeTest(Callback):
         self._pending = self._resumed = self._may_run = False
         self._applied = Applied()
 
+    @without_bars
     @searched_once
     def run(self, trainer: Trainer) -> RangeTestResult:
         """Run a test now and apply the LR found if ``apply``; for hooks of your own, e.g. after unfreezing layers.

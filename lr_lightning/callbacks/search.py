@@ -16,7 +16,7 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
-from lr_lightning.callbacks._sandbox.progress import ProgressBar
+from lr_lightning.callbacks._sandbox.progress import ProgressBar, without_bars
 from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
@@ -183,6 +183,7 @@ class LRSearch(Callback):
         """Forget what belongs to this fit."""
         self._pending = self._resumed = False
 
+    @without_bars
     @searched_once
     def run(self, trainer: Trainer) -> Plan:
         """Search now, from inside of an ``on_train_batch_start`` hook, and apply the winner if ``apply``."""

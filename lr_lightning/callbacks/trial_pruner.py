@@ -110,8 +110,8 @@ class TrialPruner(Callback):
         trainer.should_stop = True
         rank_zero_info(f"TrialPruner: {status} after {len(self._values)} validations: {reason}")
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell of a metric that isn't logged.
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of a metric that the epoch before didn't log, with the module's own ``on_train_epoch_end``.
 
         Raises:
             TrialRefused: If it isn't and ``strict`` is set; the message names the metrics that are.
@@ -124,6 +124,10 @@ class TrialPruner(Callback):
         if not self._told:
             self._told = True
             rank_zero_warn(f"{missing}. No trial is stopped early")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of it after the only epoch, too."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def _judge(self, here: trials.Here, trainer: Trainer) -> tuple[str, str]:
         count, value = len(self._values), self._values[-1]

@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -43,10 +44,23 @@ def main() -> None:
     elif name == "preview":
         here = ["hydra.run.dir=.", "hydra.output_subdir=null"]
         sys.argv = [sys.argv[0], *with_overrides(readable(words[1:]), here)]
-        _preview()
+        _explained(_preview)
     else:
         sys.argv = [sys.argv[0], *readable(words)]
-        _run()
+        _explained(_run)
+
+
+def _explained(run: Callable[[], Any]) -> None:
+    """Run a Hydra app; if it ends with an error, name the key that may have been meant."""
+    words = sys.argv[1:]
+    try:
+        run()
+    except SystemExit as error:
+        from lr_lightning.cli.misspelt import hint
+
+        if error.code and (meant := hint(words)):
+            print(meant, file=sys.stderr)
+        raise
 
 
 @hydra.main(version_base="1.3", config_path="pkg://lr_lightning.conf", config_name="config")
@@ -76,7 +90,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     import lightning as L
 
-    from lr_lightning.cli.summary import BestScore, summary
+    from lr_lightning.cli.summary import BestScore, is_needed, summary
 
     check_settings(cfg)
     if cfg.get("seed") is not None:
@@ -87,7 +101,7 @@ def train(cfg: DictConfig) -> float | None:
     optimizer = instantiate(cfg.optimizer) if cfg.get("optimizer") else None
     check_optimizer(optimizer, cfg.get("optimizer"))
     model = build(cfg.model, optimizer=optimizer)
-    best = BestScore(cfg.score)
+    best = BestScore(cfg.score, needed=is_needed(cfg.score, callbacks))
     trainer = instantiate(cfg.trainer, callbacks=[*callbacks, best], logger=loggers or False)
     trainer.fit(model, datamodule=data, ckpt_path=cfg.get("ckpt_path"))
     if trainer.is_global_zero:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 _LR = re.compile(r"(model|optimizer)\.(.*\.)?\w*(lr|learning_rate)")
 DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_SCORE = "val_loss"
 
 
 class Refused(CompactHydraException, ValueError):

@@ -1,6 +1,7 @@
 """The range test for plain PyTorch: the same protocol and rules as the Lightning callback, in a small loop."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,10 +9,12 @@ from types import FunctionType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lr_lightning.optim.batches import can_copy, copy_batch
+from lr_lightning.optim.breaking import has_diverged, is_out_of_memory, largest_weight
 from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
 from lr_lightning.optim.rng import rng_state
 from lr_lightning.optim.snapshot import Kept, Snapshot, in_words
@@ -76,6 +79,7 @@ class Loop:
         reference = reference_lr([optimizer])
         self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
         self.factors: Sequence[float] = ()
+        self._losses, self._largest = list[float](), largest_weight([optimizer])
         if val_loader is not None:
             self.stepper.evaluate_on = list(itertools.islice(iter(val_loader), VALIDATION_BATCHES))
         self._loader, self._copies = loader, True
@@ -103,10 +107,28 @@ class Loop:
             self.states[steps.origin].restore()
         numbers = steps.batches or ()
         self.factors = steps.factors or [1.0] * len(self.ratios)
-        losses = [self._step(lr, number) for lr, number in zip(steps.lrs, numbers, strict=True)]
+        before = [] if steps.origin is not None else self._losses
+        losses: list[Tensor] = []
+        for lr, number in zip(steps.lrs, numbers, strict=True):
+            try:
+                losses.append(self._step(lr, number))
+            except Exception as error:
+                found = [loss.item() for loss in losses]
+                if not self._broke_off([*before, *found], error):
+                    raise
+                return [*found, math.nan]
         if steps.keep is not None:
             self.states[steps.keep] = self._state()
-        return torch.stack(losses).tolist()
+        found = torch.stack(losses).tolist()
+        self._losses = [*before, *found]
+        return found
+
+    def _broke_off(self, losses: Sequence[float], error: Exception) -> bool:
+        """Whether a step raised because the training had diverged; of several processes this one can't tell."""
+        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if several or is_out_of_memory(error):
+            return False
+        return has_diverged(losses, self._largest, [self.optimizer], error)
 
     def close(self) -> None:
         """Put everything back, the loader's own state included, and name in a warning what can't be."""

@@ -80,6 +80,7 @@ def test_a_users_own_module_and_data(tmp_path):
     [
         ("callbacks.lr_range_test.rule=steep", "rule must be one of"),
         ("+model.depth=3", "depth"),
+        ("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'?"),
     ],
 )
 def test_bad_values_end_before_training(tmp_path, override, message):

@@ -1,10 +1,15 @@
 """Modules, optimizers, schedulers and loaders put together of features that keep state where a checkpoint has none."""
 
 import copy
+import functools
+import heapq
 import itertools
+import threading
 from array import array
-from collections import deque
+from collections import Counter, deque
+from contextvars import ContextVar
 from dataclasses import make_dataclass
+from queue import Queue
 from types import SimpleNamespace
 
 import lightning as L
@@ -63,6 +68,36 @@ class Inner:
         module.helper["o"].step()
         module.helper["s"].step()
         return counted(module, float(module.helper["head"].weight.detach().sum()))
+
+
+history: list[float] = []
+ids = itertools.count()
+
+
+class Shared:
+    """What isn't the module's alone: its class's, its file's, the thread's, a context's, a cache, a default, queues."""
+
+    count = 0
+
+    def made(self, module):
+        global ids
+        Shared.count, ids = 0, itertools.count()
+        history.clear()
+        self.step.__func__.__defaults__[0].clear()
+        module.variable, module.own, module.waiting = ContextVar("variable", default=0), threading.local(), Queue()
+        module.own.n, module.counts, module.best = 0, Counter(), []
+        module.cached = functools.lru_cache(None)(lambda key: module.counts.update([key]) or module.counts.total())
+
+    def step(self, module, loss, seen=[]):  # noqa: B006
+        Shared.count += 1
+        history.append(float(loss.detach()))
+        seen.append(1)
+        module.own.n += 1
+        module.variable.set(module.variable.get() + 1)
+        module.waiting.put(1)
+        heapq.heappush(module.best, -history[-1])
+        total = Shared.count + len(history) + len(seen) + module.own.n + module.variable.get() + module.waiting.qsize()
+        return counted(module, total + next(ids) + len(module.best) + module.cached(Shared.count // 3))
 
 
 class Layers:
@@ -138,7 +173,8 @@ class Parameters:
 
 
 FEATURES = {
-    kind.__name__.lower(): kind for kind in (Attributes, Teacher, Inner, Layers, Buffers, Random, Closures, Parameters)
+    kind.__name__.lower(): kind
+    for kind in (Attributes, Teacher, Inner, Shared, Layers, Buffers, Random, Closures, Parameters)
 }
 
 

@@ -1,6 +1,7 @@
 """The range test for plain PyTorch: it answers, leaves no trace and refuses clearly."""
 
 import copy
+import math
 import random
 
 import numpy as np
@@ -127,6 +128,31 @@ def test_everything_is_put_back_when_the_loss_function_raises():
     with pytest.raises(RuntimeError, match="no more memory"):
         range_test(model, optimizer, fails, data())
     assert same(before, state(model, optimizer))
+
+
+def squares(model, batch):
+    return ((model(batch[0]) - batch[0][:, :3]) ** 2).mean()
+
+
+def guarded(model, batch):
+    loss = squares(model, batch)
+    if loss > 1e4:
+        raise ValueError("too high")
+    return loss
+
+
+def test_a_step_that_raises_because_it_diverged_ends_the_sweep_like_divergence():
+    found = []
+    for loss in (squares, guarded):
+        torch.manual_seed(0)
+        model = nn.Linear(6, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        before = state(model, optimizer)
+        found.append(range_test(model, optimizer, loss, data(), max_lr=1e3))
+        assert same(before, state(model, optimizer))
+    right, got = found
+    assert math.isnan(got.losses[-1])
+    assert got.suggestion == pytest.approx(right.suggestion, rel=0.2)  # the curve ends some points earlier
 
 
 def test_groups_keep_their_ratio_on_the_ladder():

@@ -22,6 +22,8 @@ total = 0
 ids = itertools.count()
 bank = torch.zeros(3)
 big = torch.zeros(2 << 20)
+frozen, part = nn.Linear(100, 100, bias=False), nn.Linear(2, 2)
+part.register_buffer("mean", torch.zeros(2000))
 
 
 class Registry:
@@ -84,6 +86,27 @@ def test_of_functions_alone_too():
     helper()
     start.restore()
     assert (total, history) == (0, [])
+
+
+class Uses(nn.Module):
+    """Mentions a network that is no part of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Sequential(part))
+
+    def forward(self, x):
+        return frozen(part(x))
+
+
+def test_a_network_in_a_global_variable_is_not_copied_whatever_its_size(monkeypatch):
+    monkeypatch.setattr("lr_lightning.optim.snapshot.kept.STATE_BYTES", 1000)
+    start = Snapshot(Uses(), [])
+    assert start.nbytes() == sum(p.nbytes for p in part.parameters()) + part.mean.nbytes
+    part.mean.add_(1)
+    start.restore()
+    assert start.left() == []
+    assert part.mean.tolist() == [0.0] * 2000
 
 
 def test_what_is_too_big_is_named():

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._plateau.source import LOSS_NAMES
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
+from lr_lightning.callbacks._sandbox.progress import bars_aside
 from lr_lightning.optim.param_groups import LRChange
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import likely_meant
@@ -45,7 +46,8 @@ def record(
     name = f"PlateauDecay({monitor})"
     write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
     if verbose:
-        say(monitor, line_of(entry))
+        with bars_aside(trainer):
+            say(monitor, line_of(entry))
     return entry
 
 

@@ -34,7 +34,8 @@ def twin(loader: Any, isolate_data: bool) -> Any:
         if isinstance(loader, Iterator):
             raise TypeError(
                 f"the training data are a one-shot iterator ({type(loader).__name__}): what a range test reads from it "
-                "would be lost for training. Wrap the stream in a DataLoader over an IterableDataset"
+                "would be lost for training. Wrap the stream in a DataLoader over an IterableDataset whose __iter__ "
+                "opens it anew (a DALI reader: builds it)"
             )
         return loader
     copied = copy.copy(loader)

@@ -22,8 +22,7 @@ from lr_lightning.callbacks._sandbox.sandbox import Sandbox
 from lr_lightning.callbacks._sandbox.validation import Validation
 from lr_lightning.callbacks._schedulers import all_schedulers
 from lr_lightning.optim import param_groups
-from lr_lightning.optim.snapshot.tensors import local
-from lr_lightning.rules.range_test.curve import breaks_off
+from lr_lightning.optim.breaking import has_diverged, largest_weight
 
 MAX_SKIPPED = 20
 """Optimizer steps in a row that a GradScaler may skip; its scale has then fallen by a million: gradients are bad."""
@@ -73,7 +72,7 @@ class Probe(Callback):
         swept = [param_groups.unwrap(optimizer) for optimizer in optimizers]
         self._swept = len(swept)
         others = [o for o in map(param_groups.unwrap, trainer.optimizers) if not any(o is one for one in swept)]
-        self._largest = _largest_weight(swept)
+        self._largest = largest_weight(swept)
         self._hooks = [
             optimizer.register_step_post_hook(self._step_counter(number, number < len(swept)))
             for number, optimizer in enumerate([*swept, *others])
@@ -188,8 +187,7 @@ class Probe(Callback):
         if (last := self._last_loss(trainer)) is not None:
             found.append(last)
             self.losses.append(last)
-        before, now = float(self._largest), float(_largest_weight(self._optimizers))
-        broken = breaks_off(self.losses, now / before if before else now, bug=isinstance(error, NOT_OF_VALUES))
+        broken = has_diverged(self.losses, self._largest, self._optimizers, error)
         return [*found, math.nan] if trainer.strategy.reduce_boolean_decision(broken, all=False) else None
 
     def _last_loss(self, trainer: Trainer) -> float | None:
@@ -213,13 +211,6 @@ def samples_in(batch: Any) -> int:
         warnings.simplefilter("ignore")
         return max(1, extract_batch_size(batch))
     return 1
-
-
-def _largest_weight(optimizers: Sequence[Any]) -> Tensor:
-    """The largest weight, on the device: nothing waits for it."""
-    weights = [p.detach() for o in optimizers for group in o.param_groups for p in group["params"] if p.numel()]
-    largest = [local(weight).abs().max().float() for weight in weights if local(weight).numel()]
-    return torch.stack([one.to(largest[0].device) for one in largest]).max() if largest else torch.ones(())
 
 
 def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
@@ -256,10 +247,6 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
                 _one_step(box, probe)
             probe.drop_row()
         return probe.read(box.trainer)
-
-
-NOT_OF_VALUES = (LookupError, TypeError, NameError, AttributeError, ImportError, OSError, NotImplementedError)
-"""Errors that no check of values raises: a misspelt key, a missing file. Odd values seldom lead to them: an index."""
 
 
 def _diverging(box: Sandbox, probe: Probe, error: Exception, window: float) -> list[float] | None:

@@ -7,8 +7,9 @@ from typing import Any
 from lr_lightning.optim.snapshot.keeper import Keeper
 
 # How an object was come to; passed on to what it holds.
-OWNED, WEAK, DATA = 1, 2, 4
-"""Parameters, buffers and optimizer state; optimizer state; data of loaders."""
+OWNED, WEAK, DATA, SHARED = 1, 2, 4, 8
+"""Parameters, buffers and optimizer state; optimizer state; data of loaders; what is come to by a class or a global
+variable alone: a network among it needn't be one that trains."""
 
 _LATE = (
     100_000  # objects in large containers that are followed at most: beyond, a walk would take longer than the steps
@@ -70,7 +71,7 @@ class Walk:
                 continue
             if self.is_new(value):
                 if type(value) not in self._plain and id(type(value)) not in self._seen:
-                    self._queue.append((type(value), (place, ".", "__class__"), mode))
+                    self._late.append((type(value), (place, ".", "__class__"), mode))
                 try:
                     visitor(self, value, place, mode)
                 except Exception as error:

@@ -14,7 +14,7 @@ from typing import Any
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Items
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
-from lr_lightning.optim.snapshot.reach import DATA, Place, Walk
+from lr_lightning.optim.snapshot.reach import DATA, SHARED, Place, Walk
 
 
 class Names(Keeper):
@@ -187,7 +187,7 @@ def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
         here: Place = ((None, "", owner.__module__), ".", owner.__qualname__)
         kept = ClassAttributes(owner)
         walk.add(kept, here)
-        walk.follow(here, ".", list(kept.saved.items()), mode | DATA)
+        walk.follow(here, ".", list(kept.saved.items()), mode | DATA | SHARED, late=True)
         for name, value in list(vars(owner).items()):
             for function in _functions(value):
                 if isinstance(function, types.FunctionType):
@@ -228,7 +228,7 @@ def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
     new = [name for name in new if not isinstance(space.get(name), types.ModuleType)]
     if new:
         walk.add(Globals(space, new), place)
-        walk.follow(place, ".", [(name, space[name]) for name in new if name in space], DATA)
+        walk.follow(place, ".", [(name, space[name]) for name in new if name in space], DATA | SHARED, late=True)
     for module in modules:
         if kinds.is_users(module.__name__):  # `import state`, `state.total += 1`
             _visit_names(walk, vars(module), names & set(vars(module)))

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
-from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Visitor, Walk
+from lr_lightning.optim.snapshot.reach import DATA, OWNED, SHARED, WEAK, Place, Visitor, Walk
 from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_function
 from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
 from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
@@ -67,7 +67,7 @@ def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
         if walk.is_new(registry):
             walk.add(Items(registry), place)
     for name, flag in (("_modules", 0), ("_parameters", OWNED), ("_buffers", OWNED)):
-        walk.follow(place, ".", list(registries[name].items()), mode & ~DATA | flag)
+        walk.follow(place, ".", list(registries[name].items()), mode & ~DATA | (0 if mode & SHARED else flag))
     if kinds.is_wrapper(module):
         return
     walk.add(Attributes(module, space), place)

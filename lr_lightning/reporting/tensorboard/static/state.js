@@ -102,7 +102,7 @@ export function adopt(found) {
   let room = FIRST - state.runs.filter(run => !state.off.has(run.name)).length;
   for (const run of found.runs.filter(run => !known.has(run.name))) {
     const key = digest(run.name);  // TensorBoard may still be reading: the address counts for those that come later, too
-    const full = !state.first && known.size > 0 && room-- <= 0;  // new runs come ticked, as long as there are few
+    const full = !state.first && !waiting && known.size > 0 && room-- <= 0;  // new runs come ticked, as long as there are few
     if (waiting?.on ? !waiting.on.has(key) : waiting?.off.has(key) || full) state.off.add(run.name);
   }
   state.runs = found.runs;
