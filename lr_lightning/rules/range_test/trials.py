@@ -236,7 +236,8 @@ def headroom(adaptive: bool, train_steps: int | None = None) -> float:
     """
     if not adaptive or train_steps is None or train_steps <= HEADROOM_STEPS:
         return HEADROOM[adaptive]
-    return HEADROOM[adaptive] * max(LEAST, (HEADROOM_STEPS / train_steps) ** EXPONENT)
+    lower = float((HEADROOM_STEPS / train_steps) ** EXPONENT)
+    return HEADROOM[adaptive] * max(LEAST, lower)
 
 
 def for_decay(
