@@ -110,7 +110,13 @@ def breaks_off(losses: Sequence[float], growth: float, bug: bool = False) -> boo
 
 
 def still_falls(curve: "Curve") -> bool:
-    """Whether the range ended in the descent."""
+    """Whether the range ended in the descent.
+
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> curve = read_curve(lrs, [1.0] * 25 + [1.0 - i / 50 for i in range(26)], planned=51)
+    >>> still_falls(curve)
+    True
+    """
     return curve.stopped == "range" and curve.low >= len(curve.x) - 2
 
 

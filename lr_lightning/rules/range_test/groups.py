@@ -102,6 +102,14 @@ def with_factors(result: RangeTestResult, found: GroupTrials) -> RangeTestResult
     Args:
         result: With a suggestion, for the first group at the ratios of before.
         found: Of :func:`conclude`.
+
+    >>> from lr_lightning.rules.range_test.analyze import analyze
+    >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
+    >>> losses = [2 - 1.5 / (1 + math.exp(-8 * (math.log10(x) + 2))) + x ** 2 / 10 for x in lrs]
+    >>> plain = analyze(lrs, losses)
+    >>> result = with_factors(plain, GroupTrials((2.0, 8.0), {}))
+    >>> round(result.suggestion / plain.suggestion, 6), result.group_factors
+    (2.0, (1.0, 4.0))
     """
     first = found.factors[0]
     ratios = tuple(factor / first for factor in found.factors)
