@@ -29,6 +29,7 @@ NOT_RUN = {
     r"bash \.ci/run": "what runs these tests",
     r"pip (download|wheel|install --no-index)": "fetches packages for a machine without a network",
     r"PYTHONPATH=\.site:\. python -m recipes\.benchmarks\.gpu": "needs a GPU; tests/recipes rehearses it on a CPU",
+    r"lr-lightning review s3://": "needs a bucket and its keys; tests/cli reviews another filesystem of fsspec",
     r"python -m recipes\.benchmarks\.": "minutes to hours; tests/recipes runs each benchmark on less",
 }
 """Beginnings of commands that aren't run here, with the reason."""
@@ -124,15 +125,20 @@ def test_the_printed_review_serves_until_it_is_stopped(prepared: Path) -> None:
     with subprocess.Popen(
         ["bash", "-c", f"exec {command}"], cwd=prepared, env=environment(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
+        # Tests that a shell has put in the background ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as server:  # fmt: skip
         assert server.stdout is not None
-        said = ""
-        while "http://127.0.0.1:" not in said:
-            line = server.stdout.readline()
-            assert line, said
-            said += line
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) in (0, 130, -signal.SIGINT)
+        try:
+            said = ""
+            while "http://127.0.0.1:" not in said:
+                line = server.stdout.readline()
+                assert line, said
+                said += line
+            server.send_signal(signal.SIGINT)
+            assert server.wait(30) in (0, 130, -signal.SIGINT)
+        finally:
+            server.kill()
 
 
 def test_no_exception_is_for_what_nobody_prints() -> None:
