@@ -184,9 +184,9 @@ def test_batches_are_accumulated(tmp_path):
 
 
 def test_more_steps_than_the_loader_has_batches(tmp_path):
-    test = LRRangeTest(**{**RANGE, "num_steps": 30, "max_lr": 1e-3})
+    test = LRRangeTest(**{**RANGE, "num_steps": 30, "max_lr": 0.1})  # falls, and doesn't diverge
     trainer(tmp_path, test, limit_train_batches=3).fit(Line())
-    assert len(test.result.lrs) == 30
+    assert (len(test.result.lrs), test.result.cycle) == (30, 3)
 
 
 def test_in_the_middle_of_a_training_at_milestones(tmp_path):
