@@ -49,7 +49,8 @@ class BestScore(L.Callback):
         if trainer.sanity_checking:
             self._watch.seen = value is not None
             logged = [str(name) for name in trainer.callback_metrics]
-            if value is None and self.needed and (meant := likely_meant(self.name, logged)):
+            meant, surely = likely_meant(self.name, logged) or ("", False)
+            if value is None and self.needed and surely:  # another metric of nearly this name may come later
                 raise ScoreRefused(f"score: {self.name!r} is not logged, but {meant!r} is: score={meant}")
             return
         self._watch.look(trainer)

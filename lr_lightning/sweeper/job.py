@@ -52,7 +52,7 @@ class SearchTask:
 
         Raises:
             RuntimeError: If the task called ``sys.exit``, which would end the launcher's process.
-        TrialRefused: If this or an earlier trial of the search found that none can have a score.
+            TrialRefused: If this or an earlier trial of the search found that none can have a score.
         """
         from hydra.core.hydra_config import HydraConfig
 
@@ -106,7 +106,8 @@ def outcome(value: Any, key: str | None = None, verdict: Mapping[str, Any] | Non
         if key not in value:
             known = ", ".join(map(str, value))
             told = f"the task returned a mapping ({known})"
-            if key is None or likely_meant(key, map(str, value)):
+            _, surely = ("", True) if key is None else likely_meant(key, map(str, value)) or ("", False)
+            if surely:
                 raise TrialRefused(f"{told}; {_named(key, value)}")
             return _none("crashed", f"{told} without {key!r}, the score")
         value = value[key]

@@ -25,9 +25,11 @@ class Net(L.LightningModule):
 
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", self.training_step(batch, batch_idx))
+        self.log("layer_mse", 1.0)
 
     def on_train_epoch_end(self):
         self.log("late", 1.0)
+        self.log("layer_rmse", 1.0)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.01)
@@ -62,10 +64,15 @@ def test_a_score_that_is_needed_ends_the_training_early(score, sanity, steps):
 def test_of_a_single_epoch_it_is_told_at_its_end():
     taken, refusal, _ = fit("fid", epochs=1)
     assert taken == BATCHES
-    assert "'fid' was not logged; logged are late, val_loss" in str(refusal)
+    assert "'fid' was not logged; logged are late, layer_mse, layer_rmse, val_loss" in str(refusal)
 
 
-@pytest.mark.parametrize("score", ["val_loss", "late"])
+def test_a_misspelt_score_is_told_with_what_to_write():
+    _, refusal, _ = fit("val_los")
+    assert str(refusal) == "score: 'val_los' is not logged, but 'val_loss' is: score=val_loss"
+
+
+@pytest.mark.parametrize("score", ["val_loss", "late", "layer_rmse"])  # the last comes later than its near namesake
 def test_what_is_logged_whenever_is_fine(score):
     taken, refusal, best = fit(score)
     assert (taken, refusal) == (3 * BATCHES, None)

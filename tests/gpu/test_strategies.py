@@ -3,7 +3,7 @@
 import pytest
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from tests.distributed.cases import LayerNorm
+from tests.distributed.modules import LayerNorm
 from tests.gpu.device import trainer_settings
 from tests.helpers.identity import difference
 from tests.helpers.modules import Classifier

@@ -23,3 +23,7 @@ def test_a_score_and_a_task_that_do_not_go_together_end_the_search(value, key, s
 def test_a_missing_score_is_one_bad_trial(value):
     found = outcome(value, "loss")
     assert (found["score"], found["status"]) == (None, "crashed")
+
+
+def test_another_metric_of_nearly_this_name_does_not_end_the_search():
+    assert outcome({"val_mse": 1.0}, "val_rmse")["status"] == "crashed"

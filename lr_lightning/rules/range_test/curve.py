@@ -3,11 +3,11 @@
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lr_lightning.rules.range_test.explosion import SecondFall, explosion, second_falls
+from lr_lightning.rules.range_test.explosion import explosion, second_falls
 from lr_lightning.rules.range_test.smoothing import RESOLUTION, Array, despike, noise_level, run_lengths, smooth
 
 HEAD_SHARE = 0.1
@@ -249,31 +249,22 @@ def prepare(x: Array, raw: Array, stopped: str, spacing: float, planned: int, cy
     y = despike(raw)
     head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
     start = start_loss(y, head, cycle)
-    # The curve beyond a second fall says nothing: where no first fall is clear, there is no descent.
     falls = second_falls(y, start, max(cycle, _run(planned)))
-    for again in falls or (None,):
-        curve = _prepared(x, y, raw, stopped, spacing, planned, cycle, again)
+    if not falls:
+        return _prepared((x, y, raw), start, head, stopped, spacing, planned, cycle)
+    # The curve beyond a second fall says nothing: where no first fall is clear, there is no descent.
+    for again in falls:
+        cut = (x[: again.fall], y[: again.fall], raw[: again.fall])
+        curve = _prepared(cut, start, head, "diverged", spacing, planned, cycle)
         if curve.descends:
             break
-    return curve
+    return replace(curve, second_fall=(float(x[again.valley]), float(x[again.fall])))
 
 
 def _prepared(
-    x: Array,
-    y: Array,
-    raw: Array,
-    stopped: str,
-    spacing: float,
-    planned: int,
-    cycle: int,
-    again: SecondFall | None = None,
+    columns: tuple[Array, Array, Array], start: float, head: int, stopped: str, spacing: float, planned: int, cycle: int
 ) -> Curve:
-    head = max(min(head_length(planned), len(y) // 2), min(cycle, len(y) // 2))
-    start = start_loss(y, head, cycle)
-    falls = None
-    if again is not None:
-        falls, stopped = (float(x[again.valley]), float(x[again.fall])), "diverged"
-        x, y, raw = x[: again.fall], y[: again.fall], raw[: again.fall]
+    x, y, raw = columns
     light = max(1.5, LIGHT_SHARE * planned)
     clear = SIGNIFICANCE * math.sqrt(2) * noise_level(y[: 3 * head], cycle) / math.sqrt(_points(light))
     cut = explosion(x, y, start, light * spacing, _run(planned), clear, cycle)
@@ -299,7 +290,6 @@ def _prepared(
         cycle=cycle,
         light_drop=start - float(smooth(x, np.minimum(y, cap), light * spacing).min()),
         light_error=noise / math.sqrt(_points(light)),
-        second_fall=falls,
     )
 
 

@@ -238,10 +238,14 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
-    if rule.groups == "search" and training.groups > 1:
-        return with_factors(result, (yield from _group_trials(result, training.groups)))
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
-    apt = rule.schedule != "constant" and result.second_fall is None
+    alive = result.second_fall is None
+    if rule.groups == "search" and alive and training.groups > 1:
+        return with_factors(result, (yield from _group_trials(result, training.groups)))
+    if rule.groups == "search":
+        why = "units die within trials" if training.groups > 1 else "there is one group alone"
+        result = replace(result, reason=f"{result.reason}; no ratios between groups were looked for: {why}")
+    apt = rule.schedule != "constant" and alive
     found = (yield from _trials(settings, training, result)) if apt else None
     return result if found is None else with_trials(result, found)
 

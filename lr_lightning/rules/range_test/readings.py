@@ -183,6 +183,8 @@ class ReadingRule:
         check_choice("groups", self.groups, GROUPS)
         if self.pace != PACE and self.name != "share":
             raise ValueError(f"pace is a setting of the rule 'share', got pace={self.pace!r} for rule {self.name!r}")
+        if self.groups != "keep" and self.name != "share":
+            raise ValueError(f"groups='search' goes with the rule 'share', got {self.name!r}, which takes no trials")
 
 
 def reading_rule(rule: Any) -> ReadingRule:

@@ -92,6 +92,7 @@ def test_each_trial_starts_anew_with_one_groups_lr_changed():
 def test_one_group_or_the_default_has_nothing_to_search(groups, settings):
     driver, result, _ = found((1.0, 0.01)[:groups], (1.0, 1.0)[:groups], settings)
     assert result.group_factors == ()
+    assert ("there is one group alone" in result.reason) == (settings is SEARCH), "what was asked for isn't dropped"
     assert {steps.series for steps in driver.asked} == {"sweep 0"}
 
 
@@ -117,3 +118,8 @@ def test_a_diverging_trial_is_no_better_one():
 def test_another_search_is_refused(groups):
     with pytest.raises(ValueError, match="groups"):
         SweepSettings(rule={"groups": groups})
+
+
+def test_a_rule_without_trials_is_refused_beside_it():
+    with pytest.raises(ValueError, match="groups='search' goes with the rule 'share', got 'valley'"):
+        SweepSettings(rule={"name": "valley", "groups": "search"})
