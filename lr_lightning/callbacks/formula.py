@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
 from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
 from lr_lightning.optim.schedulers import check_has_lr, unwrap
@@ -300,7 +301,7 @@ class LRFormula(Callback):
                     named = f"preset {formula.preset}: " if formula.preset else ""
                     reason = f"{named}LR = {formula} per {self.interval}"
                     write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
-                    rank_zero_info(f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
+                    say(trainer, f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
                     return
 
     def state_dict(self) -> dict[str, Any]:

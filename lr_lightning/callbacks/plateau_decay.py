@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._plateau import company, horizon, log, settings, source
@@ -187,11 +186,11 @@ class PlateauDecay(Callback):
         before, now = self._plan.end, self._plan.look(trainer, self._batches)
         if given and self._begun:
             left_out = self._batches != self._validated_at and horizon.validation_due(trainer, self._batches)
-            log.tell_of_resume(self.monitor, before, now, left_out)
+            log.tell_of_resume(trainer, self.monitor, before, now, left_out)
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True
-        log.tell_of_open_end(self.monitor, self._rule, open_end, self._warned)
+        log.tell_of_open_end(trainer, self.monitor, self._rule, open_end, self._warned)
         if self._pending is not None:
             value, self._pending = self._pending, None
             self._observe(trainer, pl_module, value, self._batches)
@@ -200,7 +199,7 @@ class PlateauDecay(Callback):
         """The first fit of a training, or one from a checkpoint without this callback's state."""
         if trainer.global_step > 0:
             self._inherited = company.inherited(trainer, self)
-            log.tell_of_no_state(self.monitor, trainer.global_step, self._inherited)
+            log.tell_of_no_state(trainer, self.monitor, trainer.global_step, self._inherited)
             if math.isfinite(trainer.num_training_batches):
                 self._batches = trainer.current_epoch * int(trainer.num_training_batches)
         decisions.mark(self._optimizers(trainer))
@@ -319,7 +318,7 @@ class PlateauDecay(Callback):
             reason = log.reason_of(decision, self._rule.name, self._train_losses.means)
             self._record(trainer, decision, reason, decisions.unchanged(self._optimizers(trainer)), 1.0)
         elif decision.cause == "kick" and self.verbose:
-            log.say(self.monitor, decision.reason)
+            log.say(trainer, self.monitor, decision.reason)
         return False
 
     def _decide(self, trainer: Trainer, value: float, at: float) -> Decision:
@@ -339,7 +338,7 @@ class PlateauDecay(Callback):
         written = self._writer.apply(decision, chosen, schedulers, self._floors(trainer), eps)
         if not written:
             if "min_lr" not in self._warned:
-                rank_zero_info(f"PlateauDecay: {decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")
+                log.say(trainer, self.monitor, f"{decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")
             self._warned.add("min_lr")
             return False
         self.factor_so_far *= written.multiplier if written.lrs else 1.0

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._search_metric import Watch, whole_run
 from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_name
 from lr_lightning.rules.saved import Saved
@@ -108,7 +109,7 @@ class TrialPruner(Callback):
         if trainer.is_global_zero:
             trials.stop(here, status, reason)
         trainer.should_stop = True
-        rank_zero_info(f"TrialPruner: {status} after {len(self._values)} validations: {reason}")
+        say(trainer, f"TrialPruner: {status} after {len(self._values)} validations: {reason}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell of a metric that the epoch before didn't log, with the module's own ``on_train_epoch_end``.

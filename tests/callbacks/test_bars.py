@@ -22,19 +22,24 @@ class Net(BoringModel):
     def validation_step(self, batch, batch_idx):
         self.log("a_metric_with_a_long_name_so_that_a_rich_bar_has_two_lines", 1.0, prog_bar=True)
 
+metric = "a_metric_with_a_long_name_so_that_a_rich_bar_has_two_lines"
 for bar in (TQDMProgressBar, RichProgressBar):
-    decay = PlateauDecay("a_metric_with_a_long_name_so_that_a_rich_bar_has_two_lines", patience=0)
-    trainer = L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-                        callbacks=[LRRangeTest(num_steps=30), decay, bar()], enable_model_summary=False)
-    trainer.fit(Net())
+    for floor in (0, 1):
+        # Not applied: a suggestion near 0 would leave the decay nothing to do.
+        callbacks = [LRRangeTest(num_steps=30, apply=False), PlateauDecay(metric, patience=0, min_lr=floor), bar()]
+        trainer = L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+                            callbacks=callbacks, enable_model_summary=False)
+        trainer.fit(Net())
 """
 
 
 def test_what_is_said_stands_on_lines_of_its_own():
     lines = shown([sys.executable, "-W", "ignore", "-c", PROGRAM])
-    for begin in ("LRRangeTest: ", "PlateauDecay(a_metric"):
-        assert sum(line.startswith(begin) for line in lines) == 2, lines
-        assert sum(begin in line for line in lines) == 2, lines
+    seen = "\n".join(lines)
+    for begin, times in (("LRRangeTest: ", 4), ("PlateauDecay(a_metric", 4)):
+        assert sum(line.startswith(begin) for line in lines) == times, seen
+        assert seen.count(begin) == times, seen
+    assert seen.count("every LR is at min_lr=1") == 2, seen
     assert not any("LR range test:" in line for line in lines), "its own bar is gone"
     assert not any(line.startswith("Epoch 0") for line in lines), "no line is left of a bar that goes on"
 

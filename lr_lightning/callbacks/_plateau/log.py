@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._plateau.source import LOSS_NAMES
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
-from lr_lightning.callbacks._sandbox.progress import bars_aside
+from lr_lightning.callbacks._sandbox.progress import say as say_above_bars
 from lr_lightning.optim.param_groups import LRChange
 from lr_lightning.reporting.events import LREvent, write_event
 from lr_lightning.rules.checks import likely_meant
@@ -46,14 +46,13 @@ def record(
     name = f"PlateauDecay({monitor})"
     write_event(trainer, LREvent(kind, entry["step"], entry["epoch"], change.old, change.new, reason, name))
     if verbose:
-        with bars_aside(trainer):
-            say(monitor, line_of(entry))
+        say(trainer, monitor, line_of(entry))
     return entry
 
 
-def say(monitor: str, words: str) -> None:
+def say(trainer: Any, monitor: str, words: str) -> None:
     """A line of the log."""
-    rank_zero_info(f"PlateauDecay({monitor}): {words}")
+    say_above_bars(trainer, f"PlateauDecay({monitor}): {words}")
 
 
 def missing(monitor: str, interval: str, logged: Mapping[str, Sequence[str]], validates: bool = True) -> str:
@@ -125,32 +124,39 @@ def warn_of_noise(monitor: str, state: Any, decision: Decision, warned: set[str]
         )
 
 
-def tell_of_open_end(monitor: str, rule: Rule, why: str, told: set[str]) -> None:
+def tell_of_open_end(trainer: Any, monitor: str, rule: Rule, why: str, told: set[str]) -> None:
     """Once, that a run's end counts as unknown, where that changes what the rule does."""
     if not why or not isinstance(rule, TrendRule) or "open end" in told:
         return
     told.add("open end")
     window = "" if isinstance(rule.window, int) else f"; windows are {rule.open_window:g} of the run so far"
-    say(monitor, f"{why}, so the end counts as unknown: no endgame{window}")
+    say(trainer, monitor, f"{why}, so the end counts as unknown: no endgame{window}")
 
 
-def tell_of_resume(monitor: str, before: float | None, now: float | None, left_out: bool) -> None:
+def tell_of_resume(trainer: Any, monitor: str, before: float | None, now: float | None, left_out: bool) -> None:
     """After a resume: that the run is planned to end elsewhere than before, or lacks a validation."""
     # max_steps are reckoned in batches by those so far, so small differences mean nothing.
     same = before == now or (before is not None and now is not None and math.isclose(before, now, rel_tol=0.1))
     if not same:
         old, new = (f"{end:,.0f} batches" if end is not None else "an unknown end" for end in (before, now))
-        say(monitor, f"the run is planned to {new}, before the checkpoint to {old}: windows and endgame follow")
+        say(
+            trainer, monitor, f"the run is planned to {new}, before the checkpoint to {old}: windows and endgame follow"
+        )
     if left_out:
         say(
+            trainer,
             monitor,
             "the checkpoint is from before its batch's validation, which a resumed fit leaves out: an observation less",
         )
 
 
-def tell_of_no_state(monitor: str, step: int, factor: float) -> None:
+def tell_of_no_state(trainer: Any, monitor: str, step: int, factor: float) -> None:
     """After a resume from a checkpoint that a trainer without this callback wrote."""
-    say(monitor, f"the checkpoint has no state of it; it starts at step {step:,}, with an LR factor of {factor:.4g}")
+    say(
+        trainer,
+        monitor,
+        f"the checkpoint has no state of it; it starts at step {step:,}, with an LR factor of {factor:.4g}",
+    )
 
 
 def why_unchanged(min_lr: float | list[float], eps: float) -> str:

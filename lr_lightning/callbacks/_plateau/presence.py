@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._plateau import log
 from lr_lightning.callbacks._sandbox import metrics
+from lr_lightning.callbacks._sandbox.progress import say
 
 
 class Presence:
@@ -60,8 +61,11 @@ class Presence:
             rank_zero_warn(f"{words}; no validation ran, and the LR was never decayed{meant}")
         elif not self._told:
             self._told = True
-            tell = rank_zero_warn if meant else rank_zero_info
-            tell(f"{words}; it is waited for{meant}")
+            waits = f"{words}; it is waited for{meant}"
+            if meant:
+                rank_zero_warn(waits)
+            else:
+                say(trainer, waits)
 
     def _words(self, trainer: Any) -> str:
         return log.missing(self._monitor, self._interval, metrics.logged(trainer), trainer.enable_validation)

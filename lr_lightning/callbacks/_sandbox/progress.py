@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar as TrainersBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 _T = TypeVar("_T")
 
@@ -45,6 +46,12 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
             if hasattr(drawn, "_shape"):
                 drawn._shape = None  # else it goes up as many lines as it had, over what was said
             display.start()
+
+
+def say(trainer: Trainer, words: str) -> None:
+    """A line of the log, on a line of its own above the trainer's bars."""
+    with bars_aside(trainer):
+        rank_zero_info(words)
 
 
 def without_bars(run: Callable[..., _T]) -> Callable[..., _T]:
