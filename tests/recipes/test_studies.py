@@ -17,6 +17,7 @@ FAST = {
     "decay_formulas": ("multiples of that LR", ["--seeds", "1"]),
     "fine_tuning": ("test again", ["--seeds", "1"]),
     "plateaus": ("noise floor", ["--seeds", "1"]),
+    "hands_off": ("hands off, LR", []),
 }
 
 
