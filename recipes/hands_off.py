@@ -2,10 +2,14 @@
 
     python -m recipes.hands_off
 
-A small CNN on the digits. Hands off, `LRRangeTest()` finds the LR on the first batch and `PlateauDecay()` lowers it; the
-same LR under a cosine stands beside it. The grid trains the same network with each chosen LR under a cosine, which
-knows the run's end. Every arm has the same number of optimizer steps: hands off trains five epochs less, which are the
-range test's steps.
+A small CNN on the digits, 26 epochs. Hands off, `LRRangeTest()` finds the LR on the first batch and `PlateauDecay()`
+lowers it; the same LR under a cosine stands beside it. The grid trains the same network with each chosen LR under a
+cosine, which knows the run's end. Every arm has the same number of optimizer steps: hands off trains five epochs less,
+which are the range test's steps.
+
+With AdamW the LR found, 0.0073, lies where the grid is best: a validation loss of 0.030, the grid's best 0.028. With
+plain SGD it is 0.076, four to thirteen times too low: 0.049 against 0.036. In both the same LR under a cosine is worse,
+0.039 and 0.078: plateau decay stays high for longer. One seed: differences of a tenth are noise.
 """
 
 from typing import Any
@@ -58,7 +62,7 @@ def compare(name: str, epochs: int, axis: Any) -> Watch:
     ours, watch = train(name, 1e-3, left, [test, PlateauDecay()])
     result = test.result
     with_cosine, _ = train(name, result.suggestion, left, [LRFormula(COSINE, interval="step")])
-    print(f"{name}: LR and validation loss: " + ", ".join(f"{lr:g} {v:.4f}" for lr, v in zip(grid, losses, strict=True)))
+    print(f"{name}, LR: loss  " + ", ".join(f"{lr:g}: {loss:.4f}" for lr, loss in zip(grid, losses, strict=True)))
     print(f"{name}: hands off, LR {result.suggestion:.2g}: {ours:.4f}; under a cosine: {with_cosine:.4f}")
     axis.loglog(grid, losses, "o-", color="0.4", label="a chosen LR, cosine")
     axis.axvspan(*result.interval, color=GREEN, alpha=0.12, label="the range test's interval")
