@@ -17,6 +17,7 @@ LossFunction = Callable[[nn.Module, Any], Tensor]
 _log = logging.getLogger(__name__)
 # torch's own losses, functional ones too, name their second argument so; the rest is what people write.
 _TARGETS = ("target", "targets", "label", "labels", "y_true")
+_MODELS = ("model", "module", "net", "network")
 
 
 def loss_of_batch(loss: Callable[..., Tensor]) -> LossFunction:
@@ -54,7 +55,7 @@ def _is_criterion(loss: Callable[..., Tensor]) -> bool:
         names = tuple(inspect.signature(loss).parameters)[:2]
     except (TypeError, ValueError):  # a builtin without a signature
         return False
-    return len(names) == 2 and names[1] in _TARGETS
+    return len(names) == 2 and names[1] in _TARGETS and names[0] not in _MODELS
 
 
 def needs_closure(optimizer: Any) -> bool:

@@ -46,6 +46,10 @@ def test_a_function_of_output_and_target_is_a_criterion_under_other_names_too():
         model, optimizer, nn.HuberLoss(), batches, **FEW
     )
 
+    # What takes the model itself is none, whatever it calls its batch.
+    reconstruction = range_test(model, optimizer, lambda model, target: squares(model, target), batches, **FEW)
+    assert reconstruction == range_test(model, optimizer, squares, batches, **FEW)
+
 
 @pytest.mark.parametrize(
     ("broken", "said"),
