@@ -229,7 +229,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
         RuntimeError: If the training step gives no loss, or no optimizer step comes about.
     """
     begun = time.monotonic()
-    with probe.lrs.held():
+    with probe.lrs.held(), box.outside.noting():
         for lr in lrs:
             probe.lr = lr
             try:

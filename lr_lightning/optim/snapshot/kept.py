@@ -53,7 +53,7 @@ class Kept:
         self._allowance = {0: STATE_BYTES, DATA: DATA_BYTES}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
         self._keepers: list[Keeper] = []
-        weak: dict[int, StandIn] = {id(k.iterator): k for k in walk.keepers if isinstance(k, Position)}
+        weak: dict[int, StandIn] = {id(k.original): k for k in walk.keepers if isinstance(k, Position)}
         for value, place, mode in walk.tensors.values():
             try:
                 keeper = self._tensor(value, mode)

@@ -1,5 +1,6 @@
-"""Keepers of what is neither a container nor a tensor: slots, closures' variables, bytes, random generators."""
+"""Keepers of what is neither a container nor a tensor: slots, closures' variables, bytes, C data, random generators."""
 
+import ctypes
 from collections.abc import Iterable, Mapping
 from types import CellType
 from typing import Any
@@ -71,6 +72,17 @@ class Bytes(Keeper):
     def restore(self) -> None:
         """See :class:`Keeper`."""
         self.value[:] = self._saved
+
+
+class CData(Keeper):
+    """Memory that ctypes has a view of: a process's own, or shared with others (``multiprocessing.Value``)."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self._saved = value, bytes(memoryview(value).cast("B"))
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        ctypes.memmove(ctypes.addressof(self.value), self._saved, len(self._saved))
 
 
 class Generator(Keeper):

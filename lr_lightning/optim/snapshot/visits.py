@@ -5,6 +5,7 @@ of a user's own code class attributes and global variables as well (see ``shared
 loggers, other packages' internals) isn't.
 """
 
+import ctypes
 import functools
 import io
 import random
@@ -26,9 +27,28 @@ from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, SHARED, WEAK, Place, Visitor, Walk
-from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_function
-from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
-from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
+from lr_lightning.optim.snapshot.shared import (
+    visit_cache,
+    visit_class,
+    visit_closure,
+    visit_context_variable,
+    visit_function,
+)
+from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Generator, Slots
+from lr_lightning.optim.snapshot.watched import (
+    HASHES,
+    ITERATORS,
+    LOOKED_AT,
+    OUTSIDE,
+    Position,
+    Unseen,
+    Watched,
+    frame_of,
+    parts_of,
+    watch,
+    watch_frame,
+    watch_writer,
+)
 
 
 def visit_object(walk: Walk, value: Any, place: Place, mode: int) -> None:
@@ -191,8 +211,7 @@ def _array(walk: Walk, value: np.ndarray, place: Place, mode: int) -> None:
 def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
     if kinds.is_machinery(value.__module__):
         return
-    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-        walk.follow(place, "(", [(name, cell)], mode)
+    visit_closure(walk, value, place, mode)
     visit_function(walk, value, place, mode)
 
 
@@ -213,15 +232,16 @@ def _partial(walk: Walk, value: Any, place: Place, mode: int) -> None:
 
 
 def _iterator(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, "(", [("part", part) for part in parts_of(value)], mode)
     try:
         walk.add(Position(value), place)
     except TypeError:
         try:
-            parts = value.__reduce__()[1]
+            inner = value.__reduce__()[1]
         except TypeError:  # Python 3.14 doesn't show them any more
             walk.add(Unseen("an iterator"), place)
             return
-        walk.follow(place, "(", [("part", part) for part in parts], mode)
+        walk.follow(place, "(", [("part", part) for part in inner], mode)
 
 
 def _watched(walk: Walk, value: Any, place: Place, mode: int) -> None:
@@ -244,11 +264,36 @@ def _threads_own(walk: Walk, value: threading.local, place: Place, mode: int) ->
     walk.follow(place, ".", list(space.items()), mode)
 
 
+def _c_data(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(CData(value), place)
+
+
+def _shared_c_data(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, ".", [("_obj", vars(value).get("_obj"))], mode)
+
+
+def _hash(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(Position(value, lambda one: one.copy()), place)
+
+
+def _read_only(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, "[", list(value.items()), mode)
+
+
+def _frame(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(watch_frame(value), place)
+
+
+def _event_writer(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(watch_writer(value), place)
+
+
 def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.add(Bytes(value), place)
 
 
-_WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
+_WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE,
+    *LOOKED_AT)
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
@@ -256,8 +301,15 @@ _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
     (functools.partial, _partial), (functools._lru_cache_wrapper, visit_cache), (ContextVar, visit_context_variable),
-    (threading.local, _threads_own), (ITERATORS, _iterator), (_WATCHED, _watched),
+    (threading.local, _threads_own), (ITERATORS, _iterator), (HASHES, _hash), (_WATCHED, _watched),
+    ((ctypes._SimpleCData, ctypes.Structure, ctypes.Union, ctypes.Array), _c_data),
+    (types.MappingProxyType, _read_only),
 )  # fmt: skip
+# By name: whoever has such an object has imported its package, and nobody else shall.
+_BY_NAME = {
+    "multiprocessing.sharedctypes": _shared_c_data, "pandas.core.frame": _frame, "pandas.core.series": _frame,
+    "torch.utils.tensorboard.writer": _event_writer,
+}  # fmt: skip
 _AFTER: tuple[tuple[Any, Visitor], ...] = (
     (Optimizer, _optimizer), (DataLoader, _loader), ((Dataset, Sampler), _data)
 )  # fmt: skip
@@ -272,6 +324,8 @@ def visitor_of(cls: type) -> Visitor | None:
             return visitor
     if cls.__name__.endswith("DataLoaderIter"):
         return _loader_iterator
+    if cls.__module__ in _BY_NAME:
+        return _BY_NAME[cls.__module__]
     if kinds.is_machinery(cls.__module__):
         return None
     for types_, visitor in _AFTER:
