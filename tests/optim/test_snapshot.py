@@ -80,8 +80,22 @@ KINDS = {
     "tensor's attribute": (lambda: tagged(torch.ones(1)), up, lambda x: x.n),
     "bit generator": (lambda: np.random.PCG64(3), lambda x: x.random_raw(), lambda x: x.state["state"]),
     "torch generator": (torch.Generator, lambda x: torch.rand(1, generator=x), lambda x: x.get_state().tolist()),
+    "C data": (lambda: ctypes.c_int(0), lambda x: setattr(x, "value", 3), lambda x: x.value),
+    "C structure": (Pair, lambda x: setattr(x, "first", 3), lambda x: x.first),
+    "shared value": (lambda: multiprocessing.Value("i", 0), lambda x: setattr(x, "value", 3), lambda x: x.value),
+    "shared array": (lambda: multiprocessing.Array("d", 2), lambda x: x.__setitem__(1, 3.0), list),
+    "read-only view": (lambda: MappingProxyType({"n": [0]}), lambda x: x["n"].append(1), repr),
+    "hidden in a callable's iterator": (
+        lambda: iter(functools.partial(next, itertools.count()), -1),
+        next,
+        lambda x: next(x.__reduce__()[1][0].args[0].__reduce__()[1].__iter__()),
+    ),
     "in memory": (lambda: io.StringIO("ab"), lambda x: x.write("xyz"), lambda x: (x.getvalue(), x.tell())),
 }
+
+
+class Pair(ctypes.Structure):
+    _fields_ = (("first", ctypes.c_int), ("second", ctypes.c_double))
 
 
 def deepest(value):
@@ -125,6 +139,7 @@ ITERATORS = {
     "enumerate": lambda: enumerate("abcd"),
     "zip": lambda: zip([1, 2, 3], itertools.count(), strict=False),
     "dict": lambda: iter({"a": 1, "b": 2, "c": 3}),
+    "callable": lambda: iter(functools.partial(next, itertools.count()), -1),
 }
 
 

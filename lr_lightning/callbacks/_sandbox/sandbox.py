@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox.belongings import attributes_back, belongings
 from lr_lightning.callbacks._sandbox.data import samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.muted import muted_callbacks, muted_logger
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
@@ -129,7 +130,11 @@ class Sandbox:
 
     def state(self) -> Restore:
         """Remember weights, optimizers, RNGs and the place in the data; the returned function puts them back."""
-        snapshot, reset_process, place = self._take_snapshot(), process_state(), (self._first, self._count, self._position)
+        snapshot, reset_process, place = (
+            self._take_snapshot(),
+            process_state(),
+            (self._first, self._count, self._position),
+        )
 
         def put_back() -> None:
             self._put_back(snapshot, reset_process)
@@ -259,9 +264,12 @@ def sandbox(
         undo.callback(process_state())
         fits_own, combined = trainer.fit_loop.epoch_loop, trainer.fit_loop._combined_loader
         val_loader = fits_own.val_loop._combined_loader
-        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
+        kept = how.kept(trainer.callbacks)
+        data = state_of_data(combined, val_loader, belongings(trainer, kept))
+        loader = _twin_loader(combined, how.isolate_data)
+        undo.callback(attributes_back(trainer))
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        _swap(undo, trainer, probe, how.kept(trainer.callbacks))
+        _swap(undo, trainer, probe, kept)
         running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot, fresh_wrapper)
         running.on_put_back = getattr(probe, "begin", running.on_put_back)
         undo.callback(warn_of_traces, running.start, data, running.outside)

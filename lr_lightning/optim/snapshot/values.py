@@ -85,6 +85,19 @@ class CData(Keeper):
         ctypes.memmove(ctypes.addressof(self.value), self._saved, len(self._saved))
 
 
+class Scripted(Keeper):
+    """Attributes of a TorchScript module, which are in C++: what is read of them is a copy, but for tensors."""
+
+    def __init__(self, module: Any) -> None:
+        self._inner = module._c
+        self.saved = {name: self._inner.getattr(name) for name in module._concrete_type.get_attributes()}
+
+    def restore(self) -> None:
+        """See :class:`Keeper`."""
+        for name, value in self.saved.items():
+            self._inner.setattr(name, value)
+
+
 class Generator(Keeper):
     """A random number generator's state."""
 

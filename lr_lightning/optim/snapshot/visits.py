@@ -34,7 +34,7 @@ from lr_lightning.optim.snapshot.shared import (
     visit_context_variable,
     visit_function,
 )
-from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Generator, Slots
+from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Generator, Scripted, Slots
 from lr_lightning.optim.snapshot.watched import (
     HASHES,
     ITERATORS,
@@ -45,6 +45,7 @@ from lr_lightning.optim.snapshot.watched import (
     Watched,
     frame_of,
     parts_of,
+    runs_outside,
     watch,
     watch_frame,
     watch_writer,
@@ -61,7 +62,7 @@ def visit_object(walk: Walk, value: Any, place: Place, mode: int) -> None:
     space = _namespace(value)
     if space is not None:
         root = place is None or place[0] is None
-        if not root and any(isinstance(item, OUTSIDE) for item in space.values()):
+        if not root and runs_outside(value):
             walk.add(Unseen(f"a {type(value).__name__}, which runs with the world outside"), place)
             return
         _attributes(walk, value, space, place, mode)
@@ -84,13 +85,17 @@ def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
     space = vars(module)
     registries = {name: space.get(name, {}) for name in ("_parameters", "_buffers", "_modules")}
     for registry in registries.values():
-        if walk.is_new(registry):
+        if isinstance(registry, dict) and walk.is_new(registry):  # a TorchScript module's are in C++
             walk.add(Items(registry), place)
     for name, flag in (("_modules", 0), ("_parameters", OWNED), ("_buffers", OWNED)):
         walk.follow(place, ".", list(registries[name].items()), mode & ~DATA | (0 if mode & SHARED else flag))
     if kinds.is_wrapper(module):
         return
     walk.add(Attributes(module, space), place)
+    if "_concrete_type" in space:
+        scripted = Scripted(module)
+        walk.add(scripted, place)
+        walk.follow(place, ".", list(scripted.saved.items()), mode)
     _hooks(walk, space, place, mode)
     walk.follow(place, ".", list(space.items()), mode)
     walk.follow(place, ".", _slots_children(walk, module, place), mode)
@@ -292,8 +297,15 @@ def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.add(Bytes(value), place)
 
 
-_WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE,
-    *LOOKED_AT)
+_WATCHED = (
+    types.GeneratorType,
+    types.AsyncGeneratorType,
+    types.CoroutineType,
+    io.IOBase,
+    sqlite3.Connection,
+    *OUTSIDE,
+    *LOOKED_AT,
+)
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),

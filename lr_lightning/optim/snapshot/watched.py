@@ -29,6 +29,12 @@ OUTSIDE = (socket.socket, subprocess.Popen, BaseProcess, Executor, _ConnectionBa
 """Objects that run with the world outside. What holds one of them goes by the world's clock: winding back its counters
 would set them apart from the other side's."""
 
+
+def runs_outside(value: Any) -> bool:
+    """Whether an object holds one that runs with the world outside."""
+    return any(isinstance(item, OUTSIDE) for item in getattr(value, "__dict__", {}).values())
+
+
 _BUILT_IN: tuple[Any, ...] = (
     [],
     (),
