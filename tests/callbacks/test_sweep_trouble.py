@@ -9,6 +9,7 @@ from lr_lightning import LRFormula, LRRangeTest, LRSearch, PlateauDecay
 from lr_lightning.callbacks.range_test import _decays
 from tests.callbacks.test_range_test import Line, fit, lrs, trainer
 from tests.callbacks.test_range_test_options import Two
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
@@ -256,7 +257,7 @@ def test_a_generator_that_steps_every_25_batches():
                 self.untoggle_optimizer(optimizer)
 
     for index in (None, 0, 1):
-        steps = []
+        steps = Said()
         module = Critics()
         module.train_dataloader = Line(batches=50).train_dataloader
         test = LRRangeTest(**{**RANGE, "num_steps": 20}, optimizer=index)

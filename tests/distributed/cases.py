@@ -22,6 +22,10 @@ from tests.helpers.identity import RANGE
 from tests.helpers.modules import Classifier
 
 
+class Counts(Counter, L.Callback):
+    """What a sweep's steps count: a sandbox doesn't put back what a callback is."""
+
+
 class Counted(LRRangeTest):
     """Counts its runs, the training steps in them and the collectives that Python code asks for."""
 
@@ -31,7 +35,7 @@ class Counted(LRRangeTest):
     def run(self, trainer):
         self.runs += 1
         # On the class: what hangs on the module itself would be put back.
-        kind, counts = type(trainer.lightning_module), Counter()
+        kind, counts = type(trainer.lightning_module), Counts()
         originals = {name: getattr(torch.distributed, name) for name in self._functions}
         step = kind.training_step
         for name, original in originals.items():

@@ -103,7 +103,7 @@ def test_processes_and_connections_are_named():
     noted = Outside()
     with noted.noting():
         subprocess.run(["true"], check=True)
-        with socket.socket() as one, pytest.raises(OSError):
+        with socket.socket() as one, pytest.raises(ConnectionRefusedError):
             one.connect(("127.0.0.1", 1))
         assert os.system("true") == 0
     first, second, third = noted.left()
@@ -140,7 +140,7 @@ def test_plain_range_test_names_what_the_loss_and_the_data_write(folder):
 
     model = nn.Linear(2, 1)
     loader = torch.utils.data.DataLoader(Data(), batch_size=4)
-    with pytest.warns(UserWarning) as seen:
+    with pytest.warns(UserWarning, match="can put back") as seen:
         range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), loss, loader, num_steps=20, max_lr=1.0)
     (words,) = [str(one.message) for one in seen if "can put back" in str(one.message)]
     assert f"{folder / 'notes.csv'} (a file created: open in append)" in words

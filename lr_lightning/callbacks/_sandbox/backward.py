@@ -1,5 +1,7 @@
-"""Losses that only the backward knows: of manual optimization, whose ``training_step`` may return nothing, and of
-optimizers that evaluate a closure several times a step (LBFGS).
+"""Losses that only the backward knows.
+
+Those of manual optimization, whose ``training_step`` may return nothing, and of optimizers that evaluate a closure
+several times a step (LBFGS).
 """
 
 from typing import Any

@@ -37,7 +37,6 @@ _select_data_fetcher = _internals.find("lightning.pytorch.loops.utilities._selec
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = _internals.CONNECTOR
 _LOOP_FIELDS = ("epoch_loop",)
-_TRAINER_FIELDS = ("callbacks", "loggers", "should_stop", "profiler")
 _FETCHERS = "lightning.pytorch.loops.fetchers"
 _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 
@@ -267,7 +266,7 @@ def sandbox(
         kept = how.kept(trainer.callbacks)
         data = state_of_data(combined, val_loader, belongings(trainer, kept))
         loader = _twin_loader(combined, how.isolate_data)
-        undo.callback(attributes_back(trainer))
+        undo.callback(attributes_back(trainer))  # callbacks, loggers, profiler, should_stop, and users' own
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         _swap(undo, trainer, probe, kept)
         running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot, fresh_wrapper)
@@ -283,7 +282,6 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: S
     connector, callbacks = trainer._logger_connector, trainer.callbacks
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
-        (trainer, _TRAINER_FIELDS),
         (connector, _CONNECTOR_FIELDS),
     ):
         for name in names:

@@ -17,6 +17,7 @@ from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Items
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
 from lr_lightning.optim.snapshot.reach import DATA, SHARED, Place, Walk
+from lr_lightning.optim.snapshot.values import Part
 
 
 class Names(Keeper):
@@ -204,8 +205,8 @@ def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
 
 def visit_function(walk: Walk, function: types.FunctionType, place: Place, mode: int) -> None:
     """A function's defaults and attributes, and the global variables that it mentions."""
-    walk.follow(place, "(", [("default", x) for x in function.__defaults__ or ()], mode)
-    walk.follow(place, "(", (function.__kwdefaults__ or {}).items(), mode)
+    walk.add(Part(lambda: function.__defaults__, lambda values: setattr(function, "__defaults__", values)), place)
+    walk.follow(place, "(", [("defaults", function.__defaults__), ("defaults", function.__kwdefaults__)], mode)
     if walk.is_new(function.__dict__):
         walk.add(Items(function.__dict__), place)
         walk.follow(place, ".", list(function.__dict__.items()), mode)

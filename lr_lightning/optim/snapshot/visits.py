@@ -34,7 +34,7 @@ from lr_lightning.optim.snapshot.shared import (
     visit_context_variable,
     visit_function,
 )
-from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Generator, Scripted, Slots
+from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Fixed, Generator, Part, Scripted, Slots
 from lr_lightning.optim.snapshot.watched import (
     HASHES,
     ITERATORS,
@@ -173,7 +173,9 @@ def _set(walk: Walk, value: set[Any], place: Place, mode: int) -> None:
     _holder(walk, value, enumerate(members.saved), place, mode)
 
 
-def _fixed(walk: Walk, value: Iterable[Any], place: Place, mode: int) -> None:
+def _fixed(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    if isinstance(value, tuple) and len(value) <= kinds.MANY and any(isinstance(item, _REPLACED) for item in value):
+        walk.add(Fixed(value), place)
     _holder(walk, value, enumerate(value), place, mode)
 
 
@@ -232,6 +234,10 @@ def _method(walk: Walk, value: Any, place: Place, mode: int) -> None:
 
 
 def _partial(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(
+        Part(lambda: value.args, lambda args: value.__setstate__((value.func, args, value.keywords, vars(value)))),
+        place,
+    )
     walk.follow(place, ".", [("func", value.func), ("args", value.args), ("keywords", value.keywords)], mode)
     visit_object(walk, value, place, mode)
 
@@ -306,6 +312,7 @@ _WATCHED = (
     *OUTSIDE,
     *LOOKED_AT,
 )
+_REPLACED = (*ITERATORS, *HASHES, tuple)  # what is in these may be another object after a restore
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
