@@ -17,7 +17,7 @@ from lr_lightning.optim.breaking import has_diverged, is_out_of_memory, largest_
 from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
 from lr_lightning.optim.process import process_state
 from lr_lightning.optim.snapshot import Kept, Outside, Snapshot, in_words
-from lr_lightning.optim.stepping import LossFunction, Stepper, loss_of_batch, needs_closure
+from lr_lightning.optim.stepping import LossFunction, Stepper, climb, loss_of_batch, needs_closure
 from lr_lightning.rules.checks import check_count, check_flag, shown
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
@@ -107,7 +107,8 @@ class Loop:
         self.factors = steps.factors or [1.0] * len(self.ratios)
         before = [] if steps.origin is not None else self._losses
         losses: list[Tensor] = []
-        for lr, number in zip(steps.lrs, numbers, strict=True):
+        for lr, number, last in zip(steps.lrs, numbers, [None, *steps.lrs[:-1]], strict=True):
+            climb(unwrap(self.optimizer), last, lr)
             try:
                 losses.append(self._step(lr, number))
             except Exception as error:

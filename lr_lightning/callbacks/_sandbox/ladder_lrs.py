@@ -9,6 +9,7 @@ from typing import Any
 from lr_lightning.optim import param_groups
 from lr_lightning.optim.group import readable_lrs
 from lr_lightning.optim.snapshot import name_of
+from lr_lightning.optim.stepping import climb
 
 _MACHINERY = ("torch.", "lightning.", "lr_lightning.", "pytorch_lightning.")
 
@@ -49,6 +50,7 @@ class LadderLRs:
             # Groups that were added since have the LR that they were added with.
             if written is not None and written != readable_lrs(optimizer.param_groups[: len(self._groups[number])]):
                 self.suspected = True
+            climb(optimizer, self._lr if written else None, lr)
         self._lr = lr
         self._write()
 
