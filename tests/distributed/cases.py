@@ -260,6 +260,8 @@ CASES = {
     "guarded-fsdp2": guarded(strategy=model_parallel(2, 1)),
     "guarded-one": guarded("one", alone=True),
     "guarded-healthy": guarded("healthy", alone=True),
+    "groups": Case(test={**RANGE, "rule": {"groups": "search"}}, alone=True),
+    "groups-manual": Case(module=Manual, test={**RANGE, "rule": {"groups": "search"}}, alone=True),
     "failing": known((1, 7, fail), callbacks=lambda: [OnFailure()]),
     "dying0": known((0, 7, die), test=LADDER),
     "dying1": known((1, 7, die), test=LADDER),
