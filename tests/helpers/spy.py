@@ -7,7 +7,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from lr_lightning import LRRangeTest
+from lr_lightning import LRRangeTest, LRSearch
 from lr_lightning.optim import snapshot as _snapshot
 
 
@@ -149,5 +149,5 @@ def first_difference(a: "Spy", b: "Spy") -> str | None:
 
 
 def others(trainer) -> list[str]:
-    """The callbacks, but for the range test itself."""
-    return sorted(type(c).__name__ for c in trainer.callbacks if not isinstance(c, LRRangeTest))
+    """The callbacks, but for the range test or search itself."""
+    return sorted(type(c).__name__ for c in trainer.callbacks if not isinstance(c, (LRRangeTest, LRSearch)))
