@@ -37,9 +37,9 @@ _CHECKS = {
 }
 MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
-POINT_BUDGET = 60_000
-"""Points in one training picture, over all runs and tags."""
-SHARES = (MAX_POINTS, 500, 250, 100, 50)
+POINT_BUDGET = 30_000
+"""Points in one training picture, over all runs and tags: plotly.js draws so many in a fifth of a second."""
+SHARES = (MAX_POINTS, 500, 250, 150, 100, 50, 25)
 """Points of one line: few different numbers, so that one run more or less doesn't read all of them anew."""
 CHOICE = 2
 """Points read for each that is drawn: the least and the greatest of a stretch are taken."""
@@ -72,6 +72,7 @@ class Store:
         self._bodies: dict[tuple[str, str], tuple[dict[str, Any], float] | str] = {}
         self._views: dict[str, set[str]] | None = None
         self._begun: dict[str, float] | None = None
+        self._metrics: dict[str, int] | None = None
 
     def take_over(self, older: "Store") -> None:
         """Take what ``older`` has read of series that nothing was written to since."""
@@ -131,6 +132,8 @@ class Store:
 
     def metrics(self) -> dict[str, int]:
         """Scalar tags that a user may want beside the LR, with the number of runs that have them."""
+        if self._metrics is not None:
+            return self._metrics
         known = {tag for spec in self.curves().values() for tag in spec["lr"]}
         counts = Counter(
             tag
@@ -139,7 +142,8 @@ class Store:
             for tag in series
             if tag not in known and _is_metric(base(tag, before))
         )
-        return dict(counts)
+        self._metrics = dict(counts)
+        return self._metrics
 
     def curves(self) -> dict[str, dict[str, Any]]:
         """What ``LRCurves`` says about its tags and the state of the run, by run."""
