@@ -69,6 +69,7 @@ class Store:
         self._scalars: Any = None
         self._specs: dict[str, dict[str, Any]] | None = None
         self._kept: dict[tuple[str, str], tuple[int, Series, list[Restart]]] = {}
+        self._thin: dict[tuple[str, str], tuple[int, int, Series]] = {}
         self._bodies: dict[tuple[str, str], tuple[dict[str, Any], float] | str] = {}
         self._views: dict[str, set[str]] | None = None
         self._begun: dict[str, float] | None = None
@@ -278,9 +279,17 @@ class Store:
             self._kept[run, tag] = (ask, *newest(data))
         found: dict[str, dict[str, tuple[Series, list[Restart]]]] = {}
         for run, own in wanted.items():
-            kept = {tag: self._kept[run, tag] for tag in own if (run, tag) in self._kept}
-            found[run] = {tag: (thin(series, points), restarts) for tag, (_, series, restarts) in kept.items()}
+            kept = [tag for tag in own if (run, tag) in self._kept]
+            found[run] = {tag: (self._thinned(run, tag, points), self._kept[run, tag][2]) for tag in kept}
         return found
+
+    def _thinned(self, run: str, tag: str, points: int) -> Series:
+        """At most ``points`` of a series; a picture with one run less has the others' as they were."""
+        read_points, series, _ = self._kept[run, tag]
+        had = self._thin.get((run, tag))
+        if had is None or had[:2] != (read_points, points):
+            had = self._thin[run, tag] = (read_points, points, thin(series, points))
+        return had[2]
 
     def _live(self, run: str, prefix: str) -> dict[str, Any]:
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}
