@@ -108,7 +108,7 @@ def test_a_search_shows_what_it_used_and_one_best(tab, folder, look):
     assert spans == [pytest.approx([item["low"], item["high"]]) for item in ROUNDS]
     left = tab.plot("data.filter(t => t.yaxis === 'y2' && t.name.startsWith('interval')).map(t => [...t.x])")
     assert left == [pytest.approx(ROUNDS[0]["interval"]), pytest.approx(ANSWER["interval"])]
-    low, high = tab.plot("layout.yaxis.range")
+    _, high = tab.plot("layout.yaxis.range")
     assert high < (6 if tab.plot("layout.yaxis.type") == "log" else 1e5), "one score far off squashes no others"
     assert tab.texts("#table th button") == ["trial", "round", "LR", "score", "status", "took", "why"]
     rows = {int(row[0].removesuffix("open run")): row for row in tab.rows()}

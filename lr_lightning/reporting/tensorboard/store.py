@@ -15,7 +15,7 @@ import numpy as np
 
 from lr_lightning.reporting import records
 from lr_lightning.reporting.tensorboard import check
-from lr_lightning.reporting.tensorboard.names import base, is_lr, prefixes
+from lr_lightning.reporting.tensorboard.names import base, is_lr, natural, prefixes
 from lr_lightning.reporting.tensorboard.read import BROKEN, body_of, kind_and_schema, read, said
 from lr_lightning.reporting.tensorboard.series import (
     Restart,
@@ -39,7 +39,7 @@ MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
 POINT_BUDGET = 30_000
 """Points in one training picture, over all runs and tags: plotly.js draws so many in a fifth of a second."""
-SHARES = (MAX_POINTS, 500, 250, 150, 100, 50, 25)
+SHARES = (MAX_POINTS, 500, 250, 150, 100, 50)
 """Points of one line: few different numbers, so that one run more or less doesn't read all of them anew."""
 CHOICE = 2
 """Points read for each that is drawn: the least and the greatest of a stretch are taken."""
@@ -204,7 +204,8 @@ class Store:
 
     def _lr_tags(self, run: str, spec: dict[str, Any]) -> list[str]:
         listed = spec.get("lr") or ()
-        return sorted({tag for tag in self.scalars().get(run, {}) if is_lr(tag)} | {str(tag) for tag in listed})
+        tags = {tag for tag in self.scalars().get(run, {}) if is_lr(tag)} | {str(tag) for tag in listed}
+        return sorted(tags, key=natural)
 
     def _read_json(
         self, kind: str, runs: Collection[str] | None, suffix: str = ""
