@@ -27,7 +27,8 @@ table {{ border-collapse: collapse; width: 100%; }} th {{ color: #5f6368; font-w
 th, td {{ border-bottom: 1px solid #dadce0; padding: 5px 14px 5px 0; vertical-align: top; }}
 .note {{ background: #fef7e0; padding: 8px 12px; }}
 .dot {{ border-radius: 50%; display: inline-block; height: 11px; margin-right: 8px; width: 11px; }}
-.runs {{ display: flex; flex-wrap: wrap; gap: 2px 20px; list-style: none; margin: 8px 0; overflow-wrap: anywhere; padding: 0; }}
+.runs {{ display: flex; flex-wrap: wrap; gap: 2px 20px; list-style: none; margin: 8px 0; padding: 0; }}
+li {{ overflow-wrap: anywhere; }}
 </style></head><body><h1>{title}</h1>
 <script>{plotly}</script>
 {body}
