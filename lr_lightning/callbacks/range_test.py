@@ -102,7 +102,7 @@ class LRRangeTest(Callback):
         rule: str | dict[str, Any] | ReadingRule = "share",
         apply: bool = True,
         repeats: int = 1,
-        budget: float | int = protocol.BUDGET,
+        budget: int | float = protocol.BUDGET,  # in this order: jsonargparse takes the first type that fits
         evaluate: str = "train",
         val_batches: int = 1,
         at_epochs: Sequence[int] = (0,),

@@ -171,7 +171,7 @@ def range_test(
     spacing: str = "exponential",
     rule: str | Mapping[str, Any] | ReadingRule = "share",
     repeats: int = 1,
-    budget: float | int = protocol.BUDGET,
+    budget: int | float = protocol.BUDGET,
     batch_size: int | None = None,
     train_steps: int | None = None,
     decays: bool = True,
@@ -196,8 +196,8 @@ def range_test(
     Args:
         model: The model, in the mode it trains in.
         optimizer: Its optimizer. The ladder holds for the first group; the others keep their ratio to it.
-        loss_fn: ``loss_fn(model, batch)`` gives the scalar training loss. A module, or a function whose first arguments
-            are named ``input`` and ``target``, is taken for a criterion of the model's output and the target
+        loss_fn: ``loss_fn(model, batch)`` gives the scalar training loss. A module, or a function whose second
+            argument is named ``target`` or the like, is taken for a criterion of the model's output and the target
             (``nn.MSELoss()``) on batches ``(input, target)``; which it is taken for is logged (logger
             ``lr_lightning.optim.stepping``, level INFO).
         loader: An iterable of batches that can be started anew (a DataLoader, a list).
