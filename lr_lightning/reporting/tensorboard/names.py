@@ -13,9 +13,10 @@ LONG = 32
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)")
 
 
-def natural(name: str) -> list[tuple[int, float | str]]:
+@functools.lru_cache(maxsize=4096)  # every picture sorts all names
+def natural(name: str) -> tuple[tuple[int, float | str], ...]:
     """Sort key that puts ``version_10`` after ``version_9``, and ``lr=0.1`` after ``lr=1e-3``."""
-    return [(0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part]
+    return tuple((0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part)
 
 
 @functools.lru_cache(maxsize=8)
