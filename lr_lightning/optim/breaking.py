@@ -1,5 +1,6 @@
 """Whether a training step that raised did so because the training had diverged."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,10 @@ def largest_weight(optimizers: Sequence[Any]) -> Tensor:
     >>> largest_weight([torch.optim.SGD([torch.tensor([1.0, -3.0])])])
     tensor(3.)
     """
-    weights = [p.detach() for o in optimizers for group in o.param_groups for p in group["params"] if p.numel()]
-    largest = [local(weight).abs().max().float() for weight in weights if local(weight).numel()]
+    everything = (local(p.detach()) for o in optimizers for group in o.param_groups for p in group["params"])
+    weights = [w for w in everything if w.numel() and (w.is_floating_point() or w.is_complex())]
+    # The norm takes no copy as large as the weight.
+    largest = [torch.linalg.vector_norm(w, math.inf).float() for w in weights]
     return torch.stack([one.to(largest[0].device) for one in largest]).max() if largest else torch.ones(())
 
 
