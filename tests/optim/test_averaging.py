@@ -54,7 +54,7 @@ def test_torchs_averaged_model_takes_it_with_batch_norm():
 def test_weights_of_few_digits_keep_their_type_and_a_spawned_process_gets_it():
     mean = averaged(0.1, [now.bfloat16() for now in WEIGHTS], as_tensor=True)
     assert mean.dtype == torch.bfloat16
-    assert pickle.loads(pickle.dumps(TailAverage(0.2))) == TailAverage(0.2)
+    assert pickle.loads(pickle.dumps(TailAverage(0.2))) == TailAverage(0.2)  # noqa: S301
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan"), "0.1", None, True])

@@ -40,8 +40,8 @@ class BestWeights:
             raise MisconfigurationException(f"restore_best needs whole weights; {trainer.strategy!r} shards them")
         if self.source == "memory" and _averages(trainer):
             raise MisconfigurationException(
-                "restore_best='memory' keeps the weights that are trained, but WeightAveraging validates their average: "
-                "take restore_best='checkpoint'"
+                "restore_best='memory' keeps the weights that are trained, but WeightAveraging validates their "
+                "average: take restore_best='checkpoint'"
             )
         if self.source == "checkpoint" and self._checkpoint(trainer) is None:
             raise MisconfigurationException(

@@ -2,7 +2,7 @@
 
 A kick begins where the trend rule finds flat ground, once between two cuts. Then it is on trial: a downward trend
 (p below .02) in the values since, at a better level than before, and it stays until the next cut. It is taken back
-as soon as a window shows no trend, the metric jumps upwards or isn't finite, in any case after two windows, and before
+as soon as a window shows no trend or the metric isn't finite, in any case after two windows, and before
 the half of a planned run that has an endgame. Where that begins earlier, its first cut ends the kick.
 """
 
