@@ -79,7 +79,7 @@ def begun(stage: Stage, at: float, seen: int, level: float) -> Stage:
     >>> begun(Stage(depth=1), 5.0, 5, 1.0).depth
     0
     """
-    fresh = replace(stage, blocks=(), begin=at, width=1, depth=stage.depth - 1)
+    fresh = replace(stage.anew(at), depth=stage.depth - 1)
     return replace(fresh, kicked=TRIAL, kick_at=at, kick_seen=seen, kick_level=level)
 
 
@@ -89,7 +89,7 @@ def taken_back(stage: Stage, at: float) -> Stage:
     >>> taken_back(begun(Stage(depth=1), 5.0, 5, 1.0), 9.0).depth
     1
     """
-    return replace(stage, blocks=(), begin=at, width=1, depth=stage.depth + 1, kicked=OVER)
+    return replace(stage.anew(at), depth=stage.depth + 1, kicked=OVER)
 
 
 def settled(state: TrendState) -> TrendState:

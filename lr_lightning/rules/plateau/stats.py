@@ -1,4 +1,4 @@
-"""What block means tell: trend, spread, jumps, the correlation of their noise, the gain that going on would bring."""
+"""What block means tell: trend, spread, the correlation of their noise, the gain that going on would bring."""
 
 from __future__ import annotations
 

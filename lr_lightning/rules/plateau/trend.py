@@ -30,13 +30,13 @@ from lr_lightning.rules.plateau import kick as kicks
 from lr_lightning.rules.plateau import stats
 from lr_lightning.rules.plateau.cuts import due_cuts, most_cuts
 from lr_lightning.rules.plateau.decision import Decision, check_at, check_factor, check_mode
+from lr_lightning.rules.plateau.evidence import evidence_of, of_plateau, words_of
 from lr_lightning.rules.plateau.motion import Drift, moving_on
-from lr_lightning.rules.plateau.stats import Block
 from lr_lightning.rules.plateau.trend_state import Stage, TrendState, state_of
 from lr_lightning.rules.plateau.window import Moment, Windows
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
-_STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
+_STALLED = 0.2  # from half a planned run on, a fall of less than this share of what going on would have brought is none
 _BAR = 1.7  # standard errors of a difference of two window means, for a cut to have brought something; the benchmark
 _WAIT = Decision("keep", "the window fills", "waiting")
 
@@ -114,8 +114,7 @@ class TrendRule:
 
     def restart(self, state: TrendState) -> TrendState:
         """Forget the values of this stage: the LR was changed by something else."""
-        stage = replace(state.stage, blocks=(), begin=state.at, width=1, level=None)
-        return replace(state, total=0.0, count=0, stage=stage)
+        return replace(state, total=0.0, count=0, stage=replace(state.stage.anew(state.at), level=None))
 
     @cached_property
     def _windows(self) -> Windows:
@@ -183,8 +182,7 @@ class TrendRule:
         return TrendState(state.seen, state.at, 0.0, 0, state.nonfinite_row + 1 if lost else 0, stage), decision
 
     def _unkick(self, stage: Stage, at: float, why: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
-        words = f"the raised LR is taken back: {why}"
-        return kicks.taken_back(stage, at), Decision("unkick", words, "flat", evidence)
+        return kicks.taken_back(stage, at), Decision("unkick", f"the raised LR is taken back: {why}", "flat", evidence)
 
     # 3. Is the value evidence?
 
@@ -198,7 +196,7 @@ class TrendRule:
             stage = replace(stage, cooldown=stage.cooldown - 1, begin=now.at)
             reason = f"cooling down, {stage.cooldown} more observations"
             return TrendState(now.seen, now.at, 0.0, 0, 0, stage), Decision("keep", reason, "cooldown")
-        signed = self._signed(value)
+        signed = self._sign * value
         total, count = state.total + signed, state.count + 1
         if stage.top_count < 3:
             top = (stage.top * stage.top_count + signed) / (stage.top_count + 1)
@@ -210,8 +208,9 @@ class TrendRule:
         stage, decision = self._judge(self._windows.bounded(stage, now), now)
         return TrendState(now.seen, now.at, 0.0, 0, 0, stage), decision
 
-    def _signed(self, value: float) -> float:
-        return value if self.mode == "min" else -value
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.mode == "min" else -1.0
 
     # 4. Could a window have seen a trend? 5. Is there one?
 
@@ -221,31 +220,14 @@ class TrendRule:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        evidence = self._evidence(stage, window, means, p)
-        if s < 0 and stats.fall(means) >= (_STALLED if now.early else _STALLED_LATE) * missed:
+        evidence = evidence_of(stage, window, p, self._sign)
+        if s < 0 and stats.fall(means) >= (0.0 if now.early else _STALLED * missed):
             return self._progress(stage, evidence, p)
-        evidence["swing"] = stats.lag_one([block[0] for block in window])
-        late = means[len(means) // 2 :]
-        evidence["p_late"], evidence["rise"] = stats.mann_kendall(late)[1], stats.rise(late)
-        if now.drift is not None and now.drift.ratio is not None:
-            evidence["drift"] = now.drift.ratio
+        evidence |= of_plateau(window, now.drift)
         return self._plateau(stage, now, means, evidence)
 
-    def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
-        level = sum(means) / len(means)
-        return {
-            "p": p,
-            "observations": float(sum(block[1] for block in window)),
-            "blocks": float(len(window)),
-            "level": self._signed(level),
-            "noise": stats.spread(means),
-            "drop": stage.top - level,
-            # A bent decline looks like correlated noise.
-            "correlation": stats.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
-        }
-
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
-        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._signed(evidence["level"]) < stage.kick_level:
+        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._sign * evidence["level"] < stage.kick_level:
             words = f"the raised LR brings progress (p = {p:.2g}): it stays"
             return replace(stage, kicked=kicks.OVER), Decision("keep", words, "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
@@ -259,7 +241,7 @@ class TrendRule:
         bar = _BAR * max(noise, stage.noise) * math.sqrt(2 / len(means))
         useless = stage.level is not None and level > stage.level - bar
         flat = useless or evidence["drop"] <= noise
-        words = self._words(evidence, useless, flat)
+        words = words_of(evidence, self.mode, useless, flat)
         if stage.kicked == kicks.TRIAL:
             return self._unkick(stage, now.at, "no progress", evidence)
         if self._kicks(stage, now, evidence, flat):
@@ -279,14 +261,6 @@ class TrendRule:
             return False
         length, least = self._windows.span(now.at, now.horizon)
         return kicks.fits(now.at, now.seen, length, least, self._last_kick(now.horizon))
-
-    def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
-        count, way = int(evidence["observations"]), "downward" if self.mode == "min" else "upward"
-        text = f"no {way} trend over the last {count} observations"
-        text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
-        if useless:
-            return text + "; the last cut brought nothing"
-        return text + ("; no progress since the start" if flat else "")
 
     # 7. Can the cut wait?
 
@@ -311,15 +285,5 @@ class TrendRule:
         return useless or stage.depth >= most_cuts(done, self.factor)
 
     def _after_cut(self, stage: Stage, now: Moment, level: float, noise: float) -> Stage:
-        return replace(
-            stage,
-            blocks=(),
-            begin=now.at,
-            width=1,
-            level=level,
-            noise=noise,
-            kicked=kicks.NONE,
-            cooldown=self.cooldown,
-            cuts=stage.cuts + 1,
-            depth=stage.depth + 1,
-        )
+        stage = replace(stage.anew(now.at), cuts=stage.cuts + 1, depth=stage.depth + 1, kicked=kicks.NONE)
+        return replace(stage, level=level, noise=noise, cooldown=self.cooldown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lr_lightning.rules.plateau.stats import STILL, Block, Swings
@@ -57,6 +57,10 @@ class Stage:
     depth: int = 0
     nonfinite: int = 0
     swings: Swings = STILL
+
+    def anew(self, at: float) -> Stage:
+        """Without the values up to here: those that come are of another LR."""
+        return replace(self, blocks=(), begin=at, width=1)
 
 
 @dataclass(frozen=True)
