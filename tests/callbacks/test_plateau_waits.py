@@ -103,7 +103,7 @@ def test_what_each_wait_is_for():
     assert waits() == {}
     assert waits(Drift(None)) == {"samples": "too early to tell whether the weights move on"}
     assert waits(Drift(1.5)) == {"weights": "the weights are moving on (drift 1.50)"}
-    assert waits(horizon=200.0) == {"endgame": "can wait for the endgame"}
+    assert waits(horizon=200.0, endgame=0.3) == {"endgame": "can wait for the endgame"}
     assert waits(horizon=200.0, endgame=0.0) == {}
 
 
@@ -143,4 +143,4 @@ def test_a_warm_up_ends_a_plateau():
 def test_in_a_plain_loop_every_decision_says_so():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     plateau = PlateauLR(optimizer, rule={"window": 4, "gate": True})
-    assert "samples" in {plateau.step(max(0.0, 1.0 - i / 20) + 0.02 * (-1) ** i).waits for i in range(80)}
+    assert [plateau.step(1.0).waits for _ in range(4)] == ["", "", "", "samples"]
