@@ -4,8 +4,15 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.chaos.warm import Warm
 
 # CI must not find a new counterexample in an unrelated change; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("explore", derandomize=False)
@@ -13,3 +20,12 @@ settings.register_profile("fixed", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator["Warm"]:
+    """A process that has imported everything once and forks a child for each job."""
+    from tests.chaos.warm import Warm
+
+    with Warm() as running:
+        yield running

@@ -19,7 +19,9 @@ APP = Path(__file__).parent / "helpers" / "cli_app" / "main.py"
 FAST = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SGD = ("--optimizer=SGD", "--optimizer.lr=0.001")
 ARGUMENTS = {
-    "LRRangeTest": ("max_lr=1", "num_steps=30", "at_epochs=[0,2]", "rule=midpoint", "sandbox={num_batches: 4}"),
+    "LRRangeTest": (
+        "max_lr=1", "num_steps=30", "budget=60", "at_epochs=[0,2]", "rule=midpoint", "sandbox={num_batches: 4}"
+    ),
     "LRSearch": ("max_lr=1", "num_steps=8", "eta=null", "widen=false", "sandbox={snapshot_device: cpu}"),
     "LRFormula": ("expression=base_lr * 0.99 ** epoch", "interval=epoch", "groups={head: lr * 0.5}", "warmup_steps=3"),
     "PlateauDecay": ("rule={name: trend, window: 0.2}", "min_lr=[1e-5]", "warmup=0.1", "restore_best=memory"),

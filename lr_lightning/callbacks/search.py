@@ -20,7 +20,7 @@ from lr_lightning.callbacks._sandbox.progress import ProgressBar, without_bars
 from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
+from lr_lightning.callbacks._schedulers import all_schedulers, ends_told, follow_again, searched_once
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -196,7 +196,8 @@ class LRSearch(Callback):
         self.plan, self.previous_lr = plan, previous
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
         if self.apply and self.best_lr is not None:
-            param_groups.rescale(optimizers, schedulers, self.best_lr)
+            with ends_told("LRSearch", schedulers):
+                param_groups.rescale(optimizers, schedulers, self.best_lr)
             note_lr_in_module(trainer, self.best_lr, previous)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:

@@ -1,6 +1,7 @@
 """The ``lr-lightning`` command: a Hydra app over any LightningModule and LightningDataModule."""
 
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lr_lightning.cli.command_line import COMMANDS, UnknownCommand, command_of, readable, with_overrides
-from lr_lightning.cli.given import Refused, chosen_optimizer, key_of, overrides, swept_lr
+from lr_lightning.cli.given import Refused, check_sweeper, chosen_optimizer, key_of, overrides, swept_lr
 from lr_lightning.cli.settings import check_optimizer, check_settings
 from lr_lightning.rules.checks import nearest
 from lr_lightning.sweeper.isolated import isolated_trials
@@ -22,6 +23,9 @@ def main() -> None:
     """Run the command; the working directory is importable, so that ``model._target_=my.Net`` finds ``my.py``."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    # As on stderr: a sign that the terminal's encoding lacks, of ours or in a name of the user's, ends nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
     try:
         name = command_of(words)
@@ -93,6 +97,7 @@ def train(cfg: DictConfig) -> float | None:
     from lr_lightning.cli.summary import BestScore, is_needed, summary
 
     check_settings(cfg)
+    check_sweeper()
     if cfg.get("seed") is not None:
         L.seed_everything(cfg.seed, workers=True, verbose=False)
     callbacks = [instantiate(entry) for entry in _callbacks(cfg.get("callbacks"))]

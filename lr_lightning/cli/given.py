@@ -32,6 +32,19 @@ def key_of(override: str) -> str:
     return override.split("=")[0].lstrip("+~").split("@")[0]
 
 
+def check_sweeper() -> None:
+    """See that a sweeper on the command line has something to sweep.
+
+    Raises:
+        Refused: If the run is a single one: Hydra reads sweepers under ``-m`` alone.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return
+    said = [item for item in HydraConfig.get().overrides.hydra if re.match(r"hydra[/.]sweeper\b", item)]
+    if said:
+        raise Refused(f"{said[0]} has no effect in a single run: lr-lightning -m … searches")
+
+
 def swept() -> list[str]:
     """The overrides that differ between the jobs of a sweep: those that weren't given to it as they stand."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:

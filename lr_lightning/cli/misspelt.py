@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lr_lightning.rules.checks import nearest
-from lr_lightning.sweeper.precheck import keys_of
+from lr_lightning.sweeper.precheck import keys_of, nearest_key
 
 
 def hint(words: Sequence[str]) -> str:
@@ -54,4 +53,4 @@ def _known(key: str, config: Any) -> list[str]:
 
 
 def _sentence(key: str, config: Any) -> str:
-    return f"{key}: {nearest(key, _known(key, config)).removeprefix('; ')}"
+    return f"{key}: {nearest_key(key, _known(key, config)).removeprefix('; ')}"

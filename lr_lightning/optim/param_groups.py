@@ -158,7 +158,7 @@ def rescale(
     >>> [group["lr"] for group in optimizer.param_groups]
     [0.5, 0.05]
     """
-    if not 0 < new_lr < float("inf"):
+    if new_lr is None or not 0 < new_lr < float("inf"):  # None: a result without a suggestion
         raise ValueError(f"new_lr must be finite and greater than 0, got {new_lr!r}")
     scaled = partial(_proportional, eps=coarseness(optimizers))
     new, reference = float(new_lr), reference_lr(optimizers, schedulers)

@@ -15,14 +15,15 @@ from lr_lightning.rules.checks import shown
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
 _log = logging.getLogger(__name__)
-# torch's own losses, functional ones too, name their first arguments so.
-_CRITERION = ("input", "target")
+# torch's own losses, functional ones too, name their second argument so; the rest is what people write.
+_TARGETS = ("target", "targets", "label", "labels", "y_true")
+_MODELS = ("model", "module", "net", "network")
 
 
 def loss_of_batch(loss: Callable[..., Tensor]) -> LossFunction:
     """``loss(model, batch)``, also from a criterion of output and target; which it is taken for is logged.
 
-    A criterion is a module (``nn.MSELoss()``), or a function whose first arguments are named ``input`` and ``target``
+    A criterion is a module (``nn.MSELoss()``), or a function whose second argument is named ``target`` or the like
     (``torch.nn.functional.cross_entropy``). Its batches are ``(input, target)``.
 
     >>> import torch
@@ -54,7 +55,7 @@ def _is_criterion(loss: Callable[..., Tensor]) -> bool:
         names = tuple(inspect.signature(loss).parameters)[:2]
     except (TypeError, ValueError):  # a builtin without a signature
         return False
-    return names == _CRITERION
+    return len(names) == 2 and names[1] in _TARGETS and names[0] not in _MODELS
 
 
 def needs_closure(optimizer: Any) -> bool:
@@ -66,6 +67,21 @@ def needs_closure(optimizer: Any) -> bool:
     """
     step = inspect.signature(type(optimizer).step).parameters
     return "closure" in step and step["closure"].default is inspect.Parameter.empty
+
+
+def climb(optimizer: Any, before: float | None, lr: float) -> None:
+    """Take from an optimizer with a closure (LBFGS) what it remembers, where a ladder rises from ``before`` to ``lr``.
+
+    Its steps are scaled by the curvature between the last ones. Those of a ladder's low end are so small that the
+    difference between two batches is all that it sees: it would hardly move at any LR that follows.
+
+    Args:
+        optimizer: The optimizer, not wrapped.
+        before: LR of the step before; None for the first.
+        lr: LR of the next step.
+    """
+    if before is not None and lr > before and needs_closure(optimizer):
+        optimizer.state.clear()
 
 
 @dataclass
@@ -109,7 +125,7 @@ class Stepper:
         self.optimizer.zero_grad()
         losses = []
         for batch in batches:
-            loss = self._loss(batch) / len(batches)
+            loss = _scalar(self._loss(batch), trained=True) / len(batches)
             losses.append(loss.detach().clone().reshape(()))
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
@@ -130,8 +146,22 @@ class Stepper:
 
     def _validation_loss(self) -> Tensor:
         with torch.no_grad(), _evaluating(self.model):
-            losses = [self._loss(batch).detach().reshape(()) for batch in self.evaluate_on]
+            losses = [_scalar(self._loss(batch)).detach().reshape(()) for batch in self.evaluate_on]
         return torch.stack(losses).mean()
+
+
+def _scalar(loss: Any, trained: bool = False) -> Tensor:
+    """The loss, if it is one.
+
+    Raises:
+        ValueError: If it is no tensor of one number, or has no gradient where it is trained on.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else shown(loss)
+        raise ValueError(f"loss_fn must return the loss as a tensor of one number, got {found}")
+    if trained and not loss.requires_grad:
+        raise ValueError("loss_fn returned a loss without a gradient: was it detached, or the model frozen?")
+    return loss
 
 
 @contextlib.contextmanager

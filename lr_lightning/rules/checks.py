@@ -37,6 +37,21 @@ def shown(value: object) -> str:
     return text if plain and type(value).__module__ == "builtins" else f"{text} ({type(value).__name__})"
 
 
+def no_number(value: object) -> str:
+    """A value for the message that it is no number of the kind asked for; of text that would be one it says so.
+
+    >>> no_number("1e-4"), no_number("abc"), no_number(None)
+    ("'1e-4', which is text: in YAML 1e-4 is text, and 1.0e-4 a number", "'abc'", 'None')
+    """
+    try:
+        float(value if isinstance(value, str) else "none")
+    except ValueError:
+        return shown(value)
+    # YAML 1.1, as PyYAML reads it, wants a point in a number with an exponent.
+    in_yaml = "e" in str(value).lower() and "." not in str(value)
+    return f"{shown(value)}, which is text" + (": in YAML 1e-4 is text, and 1.0e-4 a number" if in_yaml else "")
+
+
 def is_number(value: object) -> bool:
     """Whether a value is a finite int or float; bools are neither.
 
@@ -85,7 +100,7 @@ def check_number(
     bounds = [f"{'above' if open_low else 'of at least'} {low:g}"] if math.isfinite(low) else []
     bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
     kind = "a number" if bounds else "a finite number"
-    raise error(f"{name} must be {kind}{' ' if bounds else ''}{' and '.join(bounds)}, got {shown(value)}")
+    raise error(f"{name} must be {kind}{' ' if bounds else ''}{' and '.join(bounds)}, got {no_number(value)}")
 
 
 def check_count(
@@ -100,7 +115,7 @@ def check_count(
     100
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise error(f"{name} must be an integer of at least {least}, got {shown(value)}")
+        raise error(f"{name} must be an integer of at least {least}, got {no_number(value)}")
     if value > most:
         raise error(f"{name} must be an integer of at most {most}, got {shown(value)}")
     return value
@@ -223,7 +238,7 @@ def check_range(min_lr: object, max_lr: object, names: tuple[str, str] = ("min_l
     """
     for name, value in zip(names, (min_lr, max_lr), strict=True):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{name} must be a number, got {shown(value)}")
+            raise ValueError(f"{name} must be a number, got {no_number(value)}")
         if not (is_number(value) and value > 0):
             raise ValueError(f"{name} must be finite and greater than 0, got {shown(value)}")
         if value > MOST_LR:

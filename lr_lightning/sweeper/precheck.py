@@ -1,6 +1,8 @@
 """Whether what is searched can be searched, by the app's own config, before the first job."""
 
 import logging
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -86,8 +88,21 @@ def check_lines(check: Any, lines: list[list[str]], settings: SearchSettings, co
         if not wrong:
             raise
         key = _setting(settings, next(axis for axis in settings.axes if axis.name == wrong[0]))
-        near = nearest(wrong[0], keys_of(config))
+        near = nearest_key(wrong[0], keys_of(config))
         raise SearchRefused(f"{key}={wrong[0]}: the config has no such key{near} (+{wrong[0]} adds it)") from None
+
+
+def nearest_key(name: str, known: Iterable[str]) -> str:
+    """As :func:`nearest`, for keys with dots: one that ends in the same word is meant, wherever it stands.
+
+    >>> nearest_key("model.lr", ["model.scheduler", "model.optimizer.lr"])
+    "; did you mean 'model.optimizer.lr'?"
+    """
+    keys = list(known)
+    same = [key for key in keys if key.rpartition(".")[2] == name.rpartition(".")[2]]
+    if not same:
+        return nearest(name, keys)
+    return f"; did you mean {max(same, key=lambda key: SequenceMatcher(None, name, key).ratio())!r}?"
 
 
 def keys_of(config: Any) -> list[str]:

@@ -1,6 +1,5 @@
-"""One warm process for all tests here, and the healthy fits that troubled ones are compared with."""
+"""The healthy fits that troubled ones are compared with."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,12 +8,6 @@ from tests.chaos.warm import Ended, Warm
 
 JOBS = "tests.chaos.trouble"
 STATE = ("weights", "optimizers", "callbacks", "hparams", "step", "lrs")
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,10 @@ class Data(L.LightningDataModule):
 """
 
 
-def command(folder, *args):
+def command(folder, *args, **environment):
     return subprocess.run(
         [sys.executable, "-m", "lr_lightning.cli.app", *args], cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 
 
@@ -115,3 +115,10 @@ def test_help_names_the_other_commands_and_callbacks(tmp_path):
     shown = command(tmp_path, "--help").stdout
     assert "review LOGDIR | preview KEY=VALUE… | info" in shown
     assert "lr_plateau_decay" in shown
+
+
+@pytest.mark.parametrize("words", [["--help"], ["preview", "--help"], ["review", "--help"]], ids=" ".join)
+def test_a_terminal_without_our_signs_gets_the_text_all_the_same(tmp_path, words):
+    done = command(tmp_path, *words, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\\u2026" in done.stdout

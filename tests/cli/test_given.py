@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from lr_lightning.cli.app import _callbacks
-from lr_lightning.cli.given import Refused, swept_lr
+from lr_lightning.cli.given import Refused, check_sweeper, swept_lr
 
 ONLY_TOLD = "callbacks.lr_range_test.apply=false"
 
@@ -66,6 +66,15 @@ def test_a_search_inside_of_the_fit_steps_aside_too(job):
     cfg = job(["callbacks=lr_search", "model.lr=0.01"], ["callbacks=lr_search", "model.lr=0.1,0.01"])
     assert swept_lr() == "model.lr=0.01"
     assert kinds(cfg) == []
+
+
+@pytest.mark.parametrize("said", ["hydra/sweeper=lr_coarse_to_fine", "hydra.sweeper.max_batch_size=2"])
+def test_a_sweeper_in_a_single_run_is_refused(job, said):
+    job([said])
+    with pytest.raises(Refused, match="has no effect in a single run: lr-lightning -m"):
+        check_sweeper()
+    job([said], sweep=[])
+    check_sweeper()
 
 
 def test_a_setting_of_a_formula_that_is_none_is_refused(job):

@@ -10,6 +10,7 @@ from lr_lightning.cli.misspelt import hint
     [
         (["trainer.max_epoch=3"], "trainer.max_epoch: did you mean 'trainer.max_epochs'?"),
         (["-m", "model.lrr=1,2"], "model.lrr: did you mean 'model.lr'?"),
+        (["lr_range_test.max_lr=3"], "lr_range_test.max_lr: did you mean 'callbacks.lr_range_test.max_lr'?"),
         (["trainr=ddp"], "trainr: did you mean 'trainer'?"),
         (["callbacks=[default,lr_plateau_decay]", "callbacks.lr_plateau_decay.facto=.1"],
          "callbacks.lr_plateau_decay.facto: did you mean 'callbacks.lr_plateau_decay.factor'?"),

@@ -36,7 +36,12 @@ NOT_RUN = {
 
 BUDGET = "hydra.sweeper.budget=3 hydra.sweeper.first=3 trainer.max_epochs=1"
 APPENDED = {
-    r"lr-lightning -m ": (BUDGET, "15 trainings of eight epochs, 45 with seeds"),
+    r"lr-lightning -m .*(seed=|joblib|weight_decay)": (
+        f"{BUDGET} hydra.sweeper.range_test=false",
+        "15 trainings of eight epochs, 45 with seeds; README's runs its range test",
+    ),
+    r"lr-lightning -m ": (BUDGET, "15 trainings of eight epochs"),
+    r"lr-lightning ('callbacks|experiment=|--config-name)": ("trainer.max_epochs=2", "eight epochs show no more"),
     r"python main\.py fit --trainer\.callbacks\+=": ("--trainer.max_epochs 2", "Lightning's default, 1,000 epochs"),
     r"lr-lightning trainer=ddp": ("trainer.devices=2 trainer.accelerator=cpu trainer.max_epochs=1", "no 8 GPUs"),
 }

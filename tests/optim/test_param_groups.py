@@ -159,6 +159,7 @@ def test_several_optimizers_share_one_multiplier():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda o: pg.rescale([o], [], None), "new_lr must be finite and greater than 0, got None"),
         (lambda o: pg.rescale([o], [], 0.0), r"new_lr must be finite and greater than 0, got 0\.0"),
         (lambda o: pg.rescale([o], [], float("nan")), "new_lr must be finite and greater than 0, got nan"),
         (lambda o: pg.decay([o], [], -1.0), r"factor must be finite and greater than 0, got -1\.0"),

@@ -35,6 +35,41 @@ def test_a_criterion_is_the_same_as_a_loss_of_model_and_batch(criterion, caplog)
         assert "is taken for a function of model and batch" in caplog.text
 
 
+def huber(prediction, targets):
+    return nn.functional.huber_loss(prediction, targets)
+
+
+def test_a_function_of_output_and_target_is_a_criterion_under_other_names_too():
+    model, batches = lines()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert range_test(model, optimizer, huber, batches, **FEW) == range_test(
+        model, optimizer, nn.HuberLoss(), batches, **FEW
+    )
+
+    # What takes the model itself is none, whatever it calls its batch.
+    reconstruction = range_test(model, optimizer, lambda model, target: squares(model, target), batches, **FEW)
+    assert reconstruction == range_test(model, optimizer, squares, batches, **FEW)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda loss: loss.item(), r"as a tensor of one number, got \d"),
+        (lambda loss: loss.expand(3), r"as a tensor of one number, got a tensor of shape \(3,\)"),
+        (lambda loss: (loss, 1), r"as a tensor of one number, got \(tensor"),
+        (lambda loss: loss.detach(), "a loss without a gradient"),
+        (lambda loss: None, "as a tensor of one number, got None"),
+    ],
+)
+def test_what_is_no_loss_is_told_before_torch_stumbles_over_it(broken, said):
+    model, batches = lines()
+    before = [p.clone() for p in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=said):
+        range_test(model, optimizer, lambda model, batch: broken(squares(model, batch)), batches, **FEW)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
 def test_a_criterion_says_which_batches_it_takes():
     model, _ = lines()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

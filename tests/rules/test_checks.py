@@ -124,7 +124,9 @@ def test_names_are_printable_and_short():
 @pytest.mark.parametrize(
     ("low", "high", "message"),
     [
-        ("1", 2, "min_lr must be a number, got '1'"),
+        ("1", 2, "min_lr must be a number, got '1', which is text"),
+        ("1e-4", 2, "min_lr must be a number, got '1e-4', which is text: in YAML 1e-4 is text, and 1.0e-4 a number"),
+        ("a", 2, "min_lr must be a number, got 'a'"),
         (1, True, "max_lr must be a number, got True"),
         (0, 1, "min_lr must be finite and greater than 0, got 0"),
         (1e-3, math.inf, "max_lr must be finite and greater than 0, got inf"),

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.records import SearchSettings
 from lr_lightning.sweeper.errors import SearchRefused
-from lr_lightning.sweeper.precheck import check_axes
+from lr_lightning.sweeper.precheck import check_axes, nearest_key
 
 CONFIG = OmegaConf.create(
     {"lr": 0.1, "opt": {"wd": 0.0, "name": "adam"}, "flag": True, "width": 4, "late": "${nowhere:x}", "sizes": [1, 2],
@@ -45,3 +45,16 @@ def test_a_whole_number_searched_among_all_numbers_is_told(caplog):
     caplog.clear()
     check_axes(SearchSettings((LR, Axis("width", 0.0, 0.5, scale="linear"))), CONFIG)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("model.lr", "model.optimizer.lr"),  # by its last word, however long the way there
+        ("optim.lr", "model.optimizer.lr"),
+        ("model.schedular", "model.scheduler"),
+    ],
+)
+def test_the_key_that_was_meant_is_named(key, meant):
+    known = ["model.scheduler", "model.net.size", "model.optimizer.lr", "data.batch_size", "head.lr"]
+    assert nearest_key(key, known) == f"; did you mean {meant!r}?"

@@ -42,7 +42,7 @@ def draw(
     ]
     # A running test shows its whole ladder from the start, so that the picture fills instead of growing.
     span = style.decades([end for run in runs.values() for end in _ends(run)])
-    loss_axis = style.axis(dark, title="training loss", domain=[bottom and bottom + 0.06, 1])
+    loss_axis = style.axis(dark, title="training loss", domain=[bottom and bottom + 0.06, 1], automargin="left")
     layout = style.layout(dark=dark, height=520, hovermode="x" if single else "closest", showlegend=True)
     layout |= {
         "xaxis": style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if with_bars else "y"),

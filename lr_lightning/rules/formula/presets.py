@@ -273,6 +273,8 @@ PRESETS: dict[str, Callable[..., Preset]] = {
 }
 # Presets whose papers count steps: interval="step" unless told otherwise.
 STEPWISE = frozenset({"inverse_sqrt_step", "one_cycle", "triangular", "noam"})
+_BESIDE = ("interval", "warmup_epochs", "warmup_steps")
+"""What a formula takes beside any preset's own arguments: a misspelt name may be one of these."""
 
 
 def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
@@ -293,7 +295,7 @@ def expand(preset: str, interval: str, params: Mapping[str, Any]) -> Preset:
     known = dict(list(inspect.signature(PRESETS[preset]).parameters.items())[1:])
     for name in params:
         if name not in known:
-            raise FormulaError(f"preset {preset!r} has no parameter {name!r}{nearest(name, known)}")
+            raise FormulaError(f"preset {preset!r} has no parameter {name!r}{nearest(name, [*known, *_BESIDE])}")
     missing = [name for name, p in known.items() if p.default is p.empty and name not in params]
     if missing:
         raise FormulaError(f"preset {preset!r} needs {', '.join(missing)}")

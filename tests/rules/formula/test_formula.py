@@ -135,6 +135,11 @@ def test_each_message_has_a_legal_sibling(illegal, message, legal):
             "has no parameter 'gama'; did you mean 'gamma'?",
             {"preset": "step", "gamma": 1},
         ),
+        (
+            {"preset": "linear", "num_warmup_steps": 5},  # as transformers calls it
+            "has no parameter 'num_warmup_steps'; did you mean 'warmup_steps'?",
+            {"preset": "linear", "warmup_steps": 5},
+        ),
         ({"preset": "multistep"}, "preset 'multistep' needs milestones", {"preset": "multistep", "milestones": [2]}),
         (
             {"preset": "multistep", "milestones": []},
