@@ -18,6 +18,9 @@ def evidence_of(stage: Stage, window: Sequence[Block], p: float, sign: float) ->
         window: Those that were looked at.
         p: Of a trend towards better values.
         sign: -1 where greater values are better.
+
+    >>> evidence_of(Stage(top=5.0), [(2.0, 1, 1.0), (4.0, 1, 2.0)], 0.01, -1.0)["level"]
+    -3.0
     """
     means = stats.means_of(window)
     level = sum(means) / len(means)
@@ -34,7 +37,11 @@ def evidence_of(stage: Stage, window: Sequence[Block], p: float, sign: float) ->
 
 
 def of_plateau(window: Sequence[Block], drift: Drift | None) -> dict[str, float]:
-    """What only the diagnosis of a plateau asks for."""
+    """What only the diagnosis of a plateau asks for.
+
+    >>> sorted(of_plateau([(2.0, 1, 1.0), (4.0, 1, 2.0)], Drift(0.6)))
+    ['drift', 'p_late', 'rise', 'swing']
+    """
     means = stats.means_of(window)
     late = means[len(means) // 2 :]
     found = {"swing": stats.lag_one([block[0] for block in window])}
