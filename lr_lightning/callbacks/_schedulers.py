@@ -1,17 +1,18 @@
 """All schedulers of a fit: those that Lightning was told of, and those that a module steps by itself."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim import foreign
 from lr_lightning.optim.foreign import is_scheduler
 from lr_lightning.optim.group import readable_lrs
-from lr_lightning.optim.schedulers import flat, schedulers_of
+from lr_lightning.optim.schedulers import absolute_ends, flat, schedulers_of
 from lr_lightning.optim.snapshot import reachable
 
 _T = TypeVar("_T")
@@ -52,6 +53,19 @@ def _search(trainer: Trainer) -> list[Any]:
     nested = {id(inner) for one in (*configured, *held) for inner in flat(getattr(one, "_schedulers", ()))}
     known = nested | set(map(id, configured))
     return configured + [one for one in held if id(one) not in known]
+
+
+@contextlib.contextmanager
+def ends_told(owner: str, schedulers: Sequence[Any]) -> Iterator[None]:
+    """Say which floors and ends of schedulers a change of the LR within the block has scaled along."""
+    before = absolute_ends(schedulers)
+    yield
+    after = absolute_ends(schedulers)
+    changed = [f"{name} {old:.4g} -> {after[name]:.4g}" for name, old in before.items() if after.get(name, old) != old]
+    if changed:
+        rank_zero_info(
+            f"{owner}: {', '.join(changed)}: an end of a schedule is taken for a share of its peak, and keeps it"
+        )
 
 
 def follow_again(trainer: Trainer) -> None:

@@ -25,7 +25,14 @@ from lr_lightning.callbacks._sandbox.settings import (
 )
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.validation import Validation
-from lr_lightning.callbacks._schedulers import Applied, all_schedulers, follow_again, searched_once, warn_of_strays
+from lr_lightning.callbacks._schedulers import (
+    Applied,
+    all_schedulers,
+    ends_told,
+    follow_again,
+    searched_once,
+    warn_of_strays,
+)
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, log_folders, tensorboards, write_event
 from lr_lightning.reporting.other_loggers import publish
@@ -238,7 +245,8 @@ class LRRangeTest(Callback):
         new = result.suggestion if self.apply and result.suggestion is not None else previous
         factors = result.group_factors if self.apply else ()
         if new != previous or factors:
-            param_groups.rescale(optimizers, schedulers, new, factors)
+            with ends_told(type(self).__name__, schedulers):
+                param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
             others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
             self._applied.note(trainer, optimizers, others or _decays(trainer))

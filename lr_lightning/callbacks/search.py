@@ -16,11 +16,11 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
-from lr_lightning.callbacks._sandbox.progress import ProgressBar, without_bars
+from lr_lightning.callbacks._sandbox.progress import ProgressBar, say_above, without_bars
 from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks._schedulers import all_schedulers, follow_again, searched_once
+from lr_lightning.callbacks._schedulers import all_schedulers, ends_told, follow_again, searched_once
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -196,7 +196,8 @@ class LRSearch(Callback):
         self.plan, self.previous_lr = plan, previous
         self.best_lr = float(plan.best[0]) if plan.best is not None else None
         if self.apply and self.best_lr is not None:
-            param_groups.rescale(optimizers, schedulers, self.best_lr)
+            with ends_told("LRSearch", schedulers):
+                param_groups.rescale(optimizers, schedulers, self.best_lr)
             note_lr_in_module(trainer, self.best_lr, previous)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
@@ -247,7 +248,7 @@ class LRSearch(Callback):
         result = _driver.run(box, probe, settings, training, lambda *_: None)
         self.steps += result.steps
         low, high, reason = bracket(result.to_dict(), axis.low, axis.high)
-        rank_zero_info(f"LRSearch: {reason}")
+        say_above(f"LRSearch: {reason}")
         return replace(self.settings, axes=(replace(axis, low=low, high=high),))
 
     def _save(self, folder: str, plan: Plan) -> None:

@@ -2,10 +2,11 @@
 
 import argparse
 import html
+import os
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ table {{ border-collapse: collapse; width: 100%; }} th {{ color: #5f6368; font-w
 th, td {{ border-bottom: 1px solid #dadce0; padding: 5px 14px 5px 0; vertical-align: top; }}
 .note {{ background: #fef7e0; padding: 8px 12px; }}
 .dot {{ border-radius: 50%; display: inline-block; height: 11px; margin-right: 8px; width: 11px; }}
+.runs {{ display: flex; flex-wrap: wrap; gap: 2px 20px; list-style: none; margin: 8px 0; padding: 0; }}
+li {{ overflow-wrap: anywhere; }}
 </style></head><body><h1>{title}</h1>
 <script>{plotly}</script>
 {body}
@@ -148,6 +151,7 @@ def page(logdir: str | Path) -> str:
 
     store = _store(logdir)
     found = store.views()
+    known = {run["name"]: run for run in views.overview(store)["runs"]}
     sections = []
     for view, title in _TITLES.items():
         runs = [run for run, own in found.items() if view in own]
@@ -155,7 +159,8 @@ def page(logdir: str | Path) -> str:
         for chosen in [[run] for run in sorted(runs)] if view == "search" else [runs] if runs else []:
             result = views.payload(store, view, chosen, {"metrics": views.default_metrics(store)})
             name = f"{title}: {chosen[0]}" if view == "search" else title
-            sections.append(_section(name, result))
+            named = [known[run] for run in chosen] if view == "training" else []
+            sections.append(_section(name, result, named))
     if not sections:
         raise ValueError(f"nothing to show: no range test, learning rate or search in the logs under {str(logdir)!r}")
     body = "\n".join(sections)
@@ -170,25 +175,52 @@ def _store(logdir: str | Path) -> Any:
     from lr_lightning.reporting.tensorboard.store import MAX_POINTS, Store
 
     multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"scalars": MAX_POINTS, PLUGIN: 10})
-    multiplexer.AddRunsFromDirectory(str(logdir))
+    if is_url(logdir):
+        multiplexer.AddRunsFromDirectory(str(logdir))
+    for folder in [] if is_url(logdir) else _folders(str(logdir)):
+        multiplexer.AddRun(folder, os.path.relpath(folder, str(logdir)))
     multiplexer.Reload()
     return Store(data_provider.MultiplexerDataProvider(multiplexer, str(logdir)), context.RequestContext())
 
 
-def _section(title: str, result: dict[str, Any]) -> str:
+def _folders(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Folders with event files; a link that leads back ends there, where TensorBoard's own walk goes round."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        inside = sorted(os.listdir(folder))
+    except OSError:  # no folder, or not ours to read: the others are shown
+        return
+    if any("tfevents" in name for name in inside):
+        yield folder
+    for name in inside:
+        if os.path.isdir(os.path.join(folder, name)):
+            yield from _folders(os.path.join(folder, name), (*above, real))
+
+
+def _section(title: str, result: dict[str, Any], runs: Sequence[Mapping[str, str]] = ()) -> str:
+    """A view's picture and table, and the colours of ``runs``, which the tab has in its list at the left."""
     from plotly.io import to_html
 
     from lr_lightning.reporting.figures import CONFIG, figure_of
 
-    figure, table = figure_of(result["figure"]), result["table"]
+    figure, found = figure_of(result["figure"]), result["table"]
     notes = f"<p><b>{html.escape(result['answer'])}</b></p>" if result.get("answer") else ""
     notes += "".join(f'<p class="note">{html.escape(note)}</p>' for note in result["notes"])
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table["head"])
-    rows = "".join(f"<tr>{_cells(row)}</tr>" for row in table["rows"])
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in found["head"])
+    rows = "".join(f"<tr>{_cells(row)}</tr>" for row in found["rows"])
     plot = to_html(figure, full_html=False, include_plotlyjs=False, config=CONFIG)
-    return f"<h2>{html.escape(title)}</h2>{notes}{plot}<table><tr>{head}</tr>{rows}</table>"
+    names = "".join(f"<li>{_dot(run['color'])}{html.escape(run['label'] or '.')}</li>" for run in runs)
+    list_of_runs = f'<ul class="runs">{names}</ul>' if len(runs) > 1 else ""
+    table = f"<table><tr>{head}</tr>{rows}</table>" if rows else ""
+    return f"<h2>{html.escape(title)}</h2>{notes}{plot}{list_of_runs}{table}"
+
+
+def _dot(color: str) -> str:
+    return f'<span class="dot" style="background:{html.escape(color)}"></span>'
 
 
 def _cells(row: dict[str, Any]) -> str:
-    dot = f'<span class="dot" style="background:{html.escape(row["color"])}"></span>'
+    dot = _dot(row["color"])
     return "".join(f"<td>{'' if at else dot}{html.escape(cell)}</td>" for at, cell in enumerate(row["cells"]))

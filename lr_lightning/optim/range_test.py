@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -16,9 +15,9 @@ from torch.optim import Optimizer
 from lr_lightning.optim.batches import can_copy, copy_batch
 from lr_lightning.optim.breaking import has_diverged, is_out_of_memory, largest_weight
 from lr_lightning.optim.param_groups import adaptive, momentum, peak_lrs, reference_lr, set_lr, unwrap
-from lr_lightning.optim.rng import rng_state
-from lr_lightning.optim.snapshot import Kept, Snapshot, in_words
-from lr_lightning.optim.stepping import LossFunction, Stepper, loss_of_batch, needs_closure
+from lr_lightning.optim.process import process_state
+from lr_lightning.optim.snapshot import Kept, Outside, Snapshot, in_words
+from lr_lightning.optim.stepping import LossFunction, Stepper, climb, loss_of_batch, needs_closure
 from lr_lightning.rules.checks import check_count, check_flag, shown
 from lr_lightning.rules.range_test import protocol
 from lr_lightning.rules.range_test.protocol import Steps, SweepSettings, Training
@@ -30,18 +29,16 @@ VALIDATION_BATCHES = 4
 
 
 class State:
-    """Model, optimizer, scaler, a loss with state, and the process's random numbers; to be restored many times."""
+    """Model, optimizer, scaler, the loss, and the process's random numbers and settings; to be restored many times."""
 
     def __init__(self, model: nn.Module, optimizer: Any, loss_fn: Callable[..., Tensor], scaler: Any = None) -> None:
-        # What a plain function writes down is the script's own notes.
-        others = {} if isinstance(loss_fn, FunctionType) else {"loss_fn": loss_fn}
-        others = others if scaler is None else {**others, "scaler": scaler}
-        self.snapshot, self._random = Snapshot(model, [optimizer], others=others), rng_state()
+        others = {"loss_fn": loss_fn} if scaler is None else {"loss_fn": loss_fn, "scaler": scaler}
+        self.snapshot, self._process = Snapshot(model, [optimizer], others=others), process_state()
 
     def restore(self) -> None:
         """Put everything back, in place."""
         self.snapshot.restore()
-        self._random()
+        self._process()
 
 
 class Loop:
@@ -75,6 +72,7 @@ class Loop:
         self.accumulate, self.stepper = accumulate, Stepper(model, optimizer, loss_of_batch(loss_fn), **step)
         loaders = {"loader": loader} if val_loader is None else {"loader": loader, "val_loader": val_loader}
         self.data, self.states = Kept(loaders, data=True), {protocol.START: self._state()}
+        self.outside = Outside()
         # Peak over peak: what a scheduler has made of the LRs before the test doesn't matter.
         reference = reference_lr([optimizer])
         self.ratios = [peak / reference for peak in peak_lrs(optimizer)]
@@ -109,7 +107,8 @@ class Loop:
         self.factors = steps.factors or [1.0] * len(self.ratios)
         before = [] if steps.origin is not None else self._losses
         losses: list[Tensor] = []
-        for lr, number in zip(steps.lrs, numbers, strict=True):
+        for lr, number, last in zip(steps.lrs, numbers, [None, *steps.lrs[:-1]], strict=True):
+            climb(unwrap(self.optimizer), last, lr)
             try:
                 losses.append(self._step(lr, number))
             except Exception as error:
@@ -136,7 +135,7 @@ class Loop:
         start = self.states[protocol.START]
         start.restore()
         self.data.restore()
-        if words := in_words([*start.snapshot.left(), *self.data.left()]):
+        if words := in_words([*start.snapshot.left(), *self.data.left(), *self.outside.left()]):
             warnings.warn(words, stacklevel=3)
 
     def _state(self) -> State:
@@ -237,17 +236,23 @@ def range_test(
     loop = Loop(
         model, optimizer, loss_fn, loader, accumulate_grad_batches, val_loader, scaler=scaler, autocast=autocast
     )
-    try:
-        if val_loader is not None and not loop.stepper.evaluate_on:
-            raise ValueError("val_loader is empty: reading the validation loss needs at least one batch")
-        largest = max(map(momentum, loop.optimizer.param_groups))
-        batches = loop.fetch(protocol.CYCLED_BATCHES)
-        divides = any(map(adaptive, loop.optimizer.param_groups))
-        count = len(loop.optimizer.param_groups)
-        asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides, count))
-        return replace(protocol.carry_out(asks, loop.take), batch_size=batch_size)
-    finally:
-        loop.close()
+    with loop.outside.noting():
+        try:
+            return replace(_swept(loop, settings, val_loader, train_steps, decays), batch_size=batch_size)
+        finally:
+            loop.close()
+
+
+def _swept(
+    loop: Loop, settings: SweepSettings, val_loader: Any, train_steps: int | None, decays: bool
+) -> RangeTestResult:
+    if val_loader is not None and not loop.stepper.evaluate_on:
+        raise ValueError("val_loader is empty: reading the validation loss needs at least one batch")
+    groups = loop.optimizer.param_groups
+    largest, divides = max(map(momentum, groups)), any(map(adaptive, groups))
+    batches = loop.fetch(protocol.CYCLED_BATCHES)
+    asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides, len(groups)))
+    return protocol.carry_out(asks, loop.take)
 
 
 def _check_parties(model: object, optimizer: object, loss_fn: object, loader: object) -> None:

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, CyclicLR, OneC
 # Absolute LRs that schedulers keep, in torch and in the widespread packages that subclass its LRScheduler.
 _LIST_ATTRIBUTES = ("base_lrs", "max_lrs")
 _SCALAR_ATTRIBUTES = ("eta_min", "eta_max", "default_min_lr", "warmup_start_lr", "end_lr", "final_lr")
+_ENDS = ("eta_min", "default_min_lr", "end_lr", "final_lr")
 # They compute each LR anew from absolute ones and the step; torch's others multiply the last one.
 _ABSOLUTE = (OneCycleLR, CyclicLR, CosineAnnealingWarmRestarts)
 
@@ -91,6 +92,24 @@ def scale_schedulers(schedulers: Sequence[Any], scale: Scale) -> None:
         for name in _SCALAR_ATTRIBUTES:
             if isinstance(state.get(name), (int, float)) and not isinstance(state[name], bool):
                 state[name] = scale(None, state[name])
+
+
+def absolute_ends(schedulers: Iterable[Any]) -> dict[str, float]:
+    """Floors and ends above 0 that schedulers keep as LRs of their own, by class and attribute.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> absolute_ends([torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, eta_min=0.001)])
+    {'CosineAnnealingLR.eta_min': 0.001}
+    """
+    found = {}
+    for scheduler in flat(schedulers):
+        state = vars(scheduler)
+        floors = {name: state.get(name) for name in _ENDS} | {"min_lrs": max(state.get("min_lrs") or [0.0])}
+        for name, value in floors.items():
+            if isinstance(value, (int, float)) and value > 0:
+                found[f"{type(scheduler).__name__}.{name}"] = float(value)
+    return found
 
 
 def scale_last(schedulers: Sequence[Any], scale: Scale) -> None:

@@ -69,6 +69,21 @@ def needs_closure(optimizer: Any) -> bool:
     return "closure" in step and step["closure"].default is inspect.Parameter.empty
 
 
+def climb(optimizer: Any, before: float | None, lr: float) -> None:
+    """Take from an optimizer with a closure (LBFGS) what it remembers, where a ladder rises from ``before`` to ``lr``.
+
+    Its steps are scaled by the curvature between the last ones. Those of a ladder's low end are so small that the
+    difference between two batches is all that it sees: it would hardly move at any LR that follows.
+
+    Args:
+        optimizer: The optimizer, not wrapped.
+        before: LR of the step before; None for the first.
+        lr: LR of the next step.
+    """
+    if before is not None and lr > before and needs_closure(optimizer):
+        optimizer.state.clear()
+
+
 @dataclass
 class Stepper:
     """One optimizer step on some batches.

@@ -36,10 +36,15 @@ def board(tmp_path_factory):
         yield url
 
 
-@pytest.fixture
-def tab(browser, board):
+@pytest.fixture(scope="module")
+def opened(browser, board):
     browser.size(1440, 1200)  # fifty rows and more
     browser.open(board)
+
+
+@pytest.fixture
+def tab(browser, opened):
+    browser.again("training")
     return browser
 
 

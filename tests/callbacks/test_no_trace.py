@@ -86,7 +86,7 @@ def test_leaving_out_a_part_of_the_restore_is_caught_and_named(tmp_path, monkeyp
 
 
 def test_leaving_out_the_generators_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sandbox, "rng_state", lambda: lambda: None)
+    monkeypatch.setattr(_sandbox, "process_state", lambda: lambda: None)
     assert "rng" in compare(tmp_path, epochs=1)
 
 
@@ -104,11 +104,15 @@ def scaler_plugin():
 
 SWAPPED = {
     "epoch_loop": "_LOOP_FIELDS",
-    "callbacks": "_TRAINER_FIELDS",
-    "loggers": "_TRAINER_FIELDS",
     "_callback_metrics": "_CONNECTOR_FIELDS",
     "_first_loop_iter": "_CONNECTOR_FIELDS",
 }
+
+
+def test_leaving_out_the_trainers_attributes_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sandbox, "attributes_back", lambda trainer: lambda: None)
+    with pytest.raises(FileNotFoundError):  # nothing gets logged any more
+        compare(tmp_path, epochs=1)
 
 
 @pytest.mark.parametrize("name", SWAPPED)

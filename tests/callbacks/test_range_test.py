@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRRangeTest, RangeTestResult
 from tests.helpers.modules import Classifier, Noisy
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-5, "max_lr": 10.0, "num_steps": 40}
 
@@ -84,12 +85,12 @@ def test_the_swept_losses_are_those_of_plain_training_at_the_ladder():
 
 
 def test_few_batches_are_cycled():
-    seen = []
+    seen = Said()
     test = LRRangeTest(**RANGE, sandbox={"num_batches": 3})
 
     class Seen(Line):
         def training_step(self, batch, batch_idx):
-            seen.append(batch[0].sum().item())  # what hangs on the module itself would be put back
+            seen.append(batch[0].sum().item())
             return super().training_step(batch, batch_idx)
 
     fit(test, Seen(shape=lambda mse, step: mse))

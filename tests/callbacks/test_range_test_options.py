@@ -9,6 +9,7 @@ from lr_lightning import LRRangeTest
 from tests.callbacks.test_no_trace import compare, cosine
 from tests.callbacks.test_range_test import Line, fit, lrs, trainer
 from tests.helpers.modules import Classifier
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-6, "max_lr": 10.0}
 
@@ -250,7 +251,7 @@ def test_another_optimizers_cyclic_scheduler_does_not_set_this_ones_ratio():
             swept.append([o.param_groups[0]["lr"] for o in self.optimizers()])
             return super().training_step(batch, batch_idx)
 
-    swept = []
+    swept = Said()
     test = LRRangeTest(**RANGE, apply=False)
     fit(test, Cyclic())
     ladder = [[lr, lr * 5.0] for lr in test.result.lrs]  # 1e-3 against a peak of 5e-3

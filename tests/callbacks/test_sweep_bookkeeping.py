@@ -10,6 +10,7 @@ from lr_lightning import LRRangeTest
 from tests.callbacks.test_precision import half
 from tests.callbacks.test_range_test import Line, fit, trainer
 from tests.helpers.modules import Classifier
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-6, "max_lr": 0.1, "num_steps": 40, "apply": False}
 
@@ -25,7 +26,7 @@ class Steps(L.Callback):
 
 
 def test_losses_of_steps_that_a_grad_scaler_skipped_do_not_count():
-    told = []
+    told = Said()
 
     class Tells(Classifier):
         def training_step(self, batch, batch_idx):
@@ -39,10 +40,6 @@ def test_losses_of_steps_that_a_grad_scaler_skipped_do_not_count():
     visited = test.result.coverage.visited
     assert steps.at[visited - 1] > visited + 5, "many were skipped"
     assert test.result.losses == pytest.approx([told[i] for i in steps.at[:visited]], rel=1e-5)
-
-
-class Said(list, L.Callback):
-    """What a callback keeps isn't put back."""
 
 
 class Epochs(RandomSampler):
@@ -69,7 +66,7 @@ def test_each_pass_through_the_data_is_an_epoch_of_its_own_for_the_sampler():
 
 @pytest.mark.filterwarnings("ignore:Found 1 module")
 def test_modes_that_a_step_changes_come_back_and_frozen_parts_stay_frozen():
-    modes = []
+    modes = Said()
 
     class Freezes(Line):
         def __init__(self):

@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader
 from lr_lightning import LRRangeTest, LRSearch
 from lr_lightning.optim.batches import can_copy, copy_batch
 from tests.callbacks.test_range_test import Line, fit, trainer
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-6, "max_lr": 1.0, "num_steps": 40, "apply": False}
 
 
 def test_counters_go_on_from_the_fits_and_batch_idx_stays_within_the_epoch():
-    seen = []
+    seen = Said()
 
     class Counts(Line):
         def training_step(self, batch, batch_idx):
@@ -38,7 +39,7 @@ def test_counters_go_on_from_the_fits_and_batch_idx_stays_within_the_epoch():
 
 
 def test_windows_of_accumulation_stay_whole_where_the_epoch_does_not_divide():
-    steps = []
+    steps = Said()
 
     class Counts(Line):
         def training_step(self, batch, batch_idx):
@@ -61,7 +62,7 @@ class Rates(L.Callback):
 
 
 def test_callbacks_loggers_and_metrics_can_be_looked_up_and_do_nothing(tmp_path):
-    found = []
+    found = Said()
 
     class Looks(Line):
         def training_step(self, batch, batch_idx):
@@ -197,7 +198,7 @@ def test_a_stop_iteration_of_the_users_is_the_users_error(callback):
 
 
 def test_several_validation_loaders_get_their_number():
-    seen = []
+    seen = Said()
 
     class Two(Line):
         def validation_step(self, batch, batch_idx, dataloader_idx):

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from lr_lightning import LRFormula, LRRangeTest, LRSearch, PlateauDecay
+from lr_lightning import LRFormula, LRRangeTest, LRSearch, PlateauDecay, range_test
 from lr_lightning.callbacks.range_test import _decays
 from tests.callbacks.test_range_test import Line, fit, lrs, trainer
 from tests.callbacks.test_range_test_options import Two
+from tests.helpers.spy import Said
 
 RANGE = {"min_lr": 1e-6, "max_lr": 1e3, "num_steps": 100, "apply": False}
 
@@ -256,7 +257,7 @@ def test_a_generator_that_steps_every_25_batches():
                 self.untoggle_optimizer(optimizer)
 
     for index in (None, 0, 1):
-        steps = []
+        steps = Said()
         module = Critics()
         module.train_dataloader = Line(batches=50).train_dataloader
         test = LRRangeTest(**{**RANGE, "num_steps": 20}, optimizer=index)
@@ -299,3 +300,52 @@ def test_subclasses_of_what_decays_the_lr_are_known():
     assert _decays(trainer([Own("x")]))
     assert _decays(trainer([LRFormula("base_lr")]))
     assert not _decays(trainer([LRRangeTest()]))
+
+
+class Curved(Line):
+    """LBFGS: a closure is evaluated three times a step, by hand or by Lightning."""
+
+    def __init__(self, manual, **settings):
+        super().__init__()
+        self.automatic_optimization, self.settings = not manual, settings
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def loss(self, batch):
+        return ((self.net(batch[0]).squeeze(1) - batch[1]) ** 2).mean()
+
+    def training_step(self, batch, batch_idx):
+        if self.automatic_optimization:
+            return self.loss(batch)
+        optimizer = self.optimizers()
+
+        def closure():
+            optimizer.zero_grad()
+            loss = self.loss(batch)
+            self.manual_backward(loss)
+            return loss
+
+        optimizer.step(closure)
+        return None
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.net.parameters(), lr=0.1, max_iter=3, **self.settings)
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs_descends_on_a_ladder_and_its_loss_is_that_before_the_step(search):
+    by_hand, automatic = (LRRangeTest(max_lr=1e3, apply=False, budget=0, sandbox={"num_batches": 1}) for _ in range(2))
+    fit(by_hand, Curved(True, line_search_fn=search))
+    fit(automatic, Curved(False, line_search_fn=search))
+    assert by_hand.result.losses == automatic.result.losses
+    module = Curved(False, line_search_fn=search)
+    batches = list(module.train_dataloader())
+    plain = range_test(
+        module.net, module.configure_optimizers(), lambda _, batch: module.loss(batch), batches[:1], max_lr=1e3
+    )
+    losses = automatic.result.losses
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert min(losses) < 0.5 * losses[0]
+    assert min(plain.losses) < 0.5 * plain.losses[0]
+    assert by_hand.result.suggestion is not None
+    assert plain.suggestion is not None

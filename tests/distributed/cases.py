@@ -22,6 +22,10 @@ from tests.helpers.identity import RANGE
 from tests.helpers.modules import Classifier
 
 
+class Counts(Counter, L.Callback):
+    """What a sweep's steps count: a sandbox doesn't put back what a callback is."""
+
+
 class Counted(LRRangeTest):
     """Counts its runs, the training steps in them and the collectives that Python code asks for."""
 
@@ -31,7 +35,7 @@ class Counted(LRRangeTest):
     def run(self, trainer):
         self.runs += 1
         # On the class: what hangs on the module itself would be put back.
-        kind, counts = type(trainer.lightning_module), Counter()
+        kind, counts = type(trainer.lightning_module), Counts()
         originals = {name: getattr(torch.distributed, name) for name in self._functions}
         step = kind.training_step
         for name, original in originals.items():
@@ -256,6 +260,8 @@ CASES = {
     "guarded-fsdp2": guarded(strategy=model_parallel(2, 1)),
     "guarded-one": guarded("one", alone=True),
     "guarded-healthy": guarded("healthy", alone=True),
+    "groups": Case(test={**RANGE, "rule": {"groups": "search"}}, alone=True),
+    "groups-manual": Case(module=Manual, test={**RANGE, "rule": {"groups": "search"}}, alone=True),
     "failing": known((1, 7, fail), callbacks=lambda: [OnFailure()]),
     "dying0": known((0, 7, die), test=LADDER),
     "dying1": known((1, 7, die), test=LADDER),

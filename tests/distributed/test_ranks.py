@@ -34,6 +34,18 @@ def ends_the_sweep(launched, case):
     assert reports[0]["status"] == "ok", case
 
 
+def test_ranks_agree_on_the_ratios_between_groups(tmp_path):
+    launched = run(tmp_path, "groups", "groups-manual")
+    for case, groups in (("groups", 2), ("groups-manual", 2)):
+        first, second = launched.ranks(case)
+        assert len(first["group_factors"]) == groups
+        assert first["group_factors"] == second["group_factors"] != ["1.0"] * groups
+        assert (first["suggestion"], first["losses"]) == (second["suggestion"], second["losses"])
+        kinds = ("parameters", "optimizer")
+        for here, there in zip(first["events"], second["events"], strict=True):
+            assert {kind: here[2].get(kind) for kind in kinds} == {kind: there[2].get(kind) for kind in kinds}
+
+
 @pytest.mark.slow
 def test_a_step_that_raised_on_all_ranks_ends_the_sweep_on_other_strategies_and_in_the_backward(tmp_path):
     launched = run(tmp_path, "guarded-fsdp2", "guarded-backward")

@@ -30,6 +30,7 @@ class Dump(L.Callback):
         if self.test is not None and (result := self.test.result) is not None:
             report |= {"suggestion": result.suggestion, "losses": [repr(x) for x in result.losses]}
             report |= {"status": result.status, "batch_size": result.batch_size}
+            report |= {"group_factors": [repr(x) for x in result.group_factors]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_name(f"{self.path.name}-rank{trainer.global_rank}.json").write_text(json.dumps(report))
 

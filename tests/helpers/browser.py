@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -96,9 +98,31 @@ class Tab:
         self.wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, IFRAME))
         self.driver.switch_to.frame(self.driver.find_element(By.CSS_SELECTOR, IFRAME))
 
+    def again(self, view="range_test", kept=None):
+        """The tab anew with nothing chosen but the view; TensorBoard's own page, which takes longer, stays.
+
+        ``kept`` is what the address says instead.
+        """
+        kept = urllib.parse.quote(json.dumps({"view": view}) if kept is None else kept)
+        self.driver.switch_to.default_content()
+        self.driver.execute_script(
+            "history.replaceState(history.state, '', arguments[0])", f"#lr_lightning&p.lr_lightning.s={kept}"
+        )
+        self.enter()
+        self.driver.execute_script("document.body.dataset.old = '1'; location.reload()")
+        until(self.is_new, 40, "the tab anew")
+
+    def is_new(self):
+        """Whether the document since the last reload has drawn."""
+        try:
+            data = self.data()
+        except WebDriverException:  # between two documents
+            return False
+        return "old" not in data and "ready" in data
+
     def data(self):
         """State that the page puts on its body."""
-        return self.driver.execute_script("return {...document.body.dataset}")
+        return self.driver.execute_script("return {...document.body?.dataset}")
 
     def ready(self, after=0):
         """Wait until what was asked for after turn ``after`` is on screen."""
@@ -150,6 +174,22 @@ class Tab:
             ".querySelector('.only').click()",
             run,
         )
+
+    def wider(self):
+        """Pixels by which something is wider than the page."""
+        return self.driver.execute_script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+
+    def overlaps(self, selector):
+        """Pairs of the plot's texts that lie on top of each other."""
+        script = (
+            "const all = [...document.querySelectorAll(`#plot ${arguments[0]}`)]"
+            ".map(x => [x.textContent, x.getBoundingClientRect()]).filter(([, r]) => r.width && r.height);"
+            "return all.flatMap(([a, r], i) => all.slice(i + 1).filter(([, q]) => r.left < q.right - 1"
+            " && q.left < r.right - 1 && r.top < q.bottom - 2 && q.top < r.bottom - 2).map(([b]) => [a, b]))"
+        )
+        return self.driver.execute_script(script, selector)
 
     def texts(self, selector):
         """Texts of all elements that match."""

@@ -7,7 +7,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from lr_lightning import LRRangeTest
+from lr_lightning import LRRangeTest, LRSearch
 from lr_lightning.optim import snapshot as _snapshot
 
 
@@ -55,6 +55,10 @@ def optimizer_state(trainer) -> list:
         + [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         for optimizer in trainer.optimizers
     ]
+
+
+class Said(list, L.Callback):
+    """What steps say: a sandbox doesn't put back what a callback is, only what the module sees."""
 
 
 class Spy(L.Callback):
@@ -145,5 +149,5 @@ def first_difference(a: "Spy", b: "Spy") -> str | None:
 
 
 def others(trainer) -> list[str]:
-    """The callbacks, but for the range test itself."""
-    return sorted(type(c).__name__ for c in trainer.callbacks if not isinstance(c, LRRangeTest))
+    """The callbacks, but for the range test or search itself."""
+    return sorted(type(c).__name__ for c in trainer.callbacks if not isinstance(c, (LRRangeTest, LRSearch)))

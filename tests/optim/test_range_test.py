@@ -1,6 +1,7 @@
 """The range test for plain PyTorch: it answers, leaves no trace and refuses clearly."""
 
 import copy
+import logging
 import math
 import random
 
@@ -155,17 +156,35 @@ def test_a_step_that_raises_because_it_diverged_ends_the_sweep_like_divergence()
     assert got.suggestion == pytest.approx(right.suggestion, rel=0.2)  # the curve ends some points earlier
 
 
-def test_groups_keep_their_ratio_on_the_ladder():
+def test_groups_keep_their_ratio_on_the_ladder(caplog):
     model, optimizer = build()
-    seen = []
 
-    def watch(model, batch):
-        seen.append([param_groups.get_lr(group) for group in optimizer.param_groups])
+    def watch(model, batch):  # what it keeps in a list would be put back
+        logging.getLogger("lrs").info("%r %r", *(param_groups.get_lr(group) for group in optimizer.param_groups))
         return loss_fn(model, batch)
 
-    result = range_test(model, optimizer, watch, data())
+    with caplog.at_level(logging.INFO, "lrs"):
+        result = range_test(model, optimizer, watch, data())
+    seen = [record.args for record in caplog.records if record.name == "lrs"]
     assert [first for first, _ in seen] == pytest.approx(list(result.lrs))
     assert [second for _, second in seen] == pytest.approx([lr / 10 for lr in result.lrs])
+
+
+def test_what_a_loss_function_keeps_comes_back():
+    model, optimizer = build()
+    count, seen, teacher = 0, [], nn.Linear(6, 3)
+    weights = teacher.weight.detach().clone()
+
+    def loss(model, batch):
+        nonlocal count
+        count += 1
+        seen.append(count)
+        teacher.weight.data += 1
+        return loss_fn(model, batch) * (1 + 1e-3 * (count % 3))
+
+    range_test(model, optimizer, loss, data())
+    assert (count, seen) == (0, [])
+    assert torch.equal(teacher.weight, weights)
 
 
 def test_what_is_known_of_the_training_is_on_record():

@@ -1,14 +1,19 @@
 """All that is reachable comes back in place, structure included; what can't come back is named."""
 
 import collections
+import csv
+import ctypes
 import functools
+import hashlib
 import io
 import itertools
+import multiprocessing
+import queue
 import socket
 import threading
 from array import array
 from dataclasses import dataclass, make_dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +60,10 @@ def resized():
     return torch.zeros(0)
 
 
+class Pair(ctypes.Structure):
+    _fields_ = (("first", ctypes.c_int), ("second", ctypes.c_double))
+
+
 # name: (holder's value, what a step does to it, what is to be seen of it)
 KINDS = {
     "slots": (lambda: Slotted(0), up, lambda x: x.n),
@@ -80,6 +89,11 @@ KINDS = {
     "tensor's attribute": (lambda: tagged(torch.ones(1)), up, lambda x: x.n),
     "bit generator": (lambda: np.random.PCG64(3), lambda x: x.random_raw(), lambda x: x.state["state"]),
     "torch generator": (torch.Generator, lambda x: torch.rand(1, generator=x), lambda x: x.get_state().tolist()),
+    "C data": (lambda: ctypes.c_int(0), lambda x: setattr(x, "value", 3), lambda x: x.value),
+    "C structure": (Pair, lambda x: setattr(x, "first", 3), lambda x: x.first),
+    "shared value": (lambda: multiprocessing.Value("i", 0), lambda x: setattr(x, "value", 3), lambda x: x.value),
+    "shared array": (lambda: multiprocessing.Array("d", 2), lambda x: x.__setitem__(1, 3.0), list),
+    "read-only view": (lambda: MappingProxyType({"n": [0]}), lambda x: x["n"].append(1), repr),
     "in memory": (lambda: io.StringIO("ab"), lambda x: x.write("xyz"), lambda x: (x.getvalue(), x.tell())),
 }
 
@@ -125,7 +139,54 @@ ITERATORS = {
     "enumerate": lambda: enumerate("abcd"),
     "zip": lambda: zip([1, 2, 3], itertools.count(), strict=False),
     "dict": lambda: iter({"a": 1, "b": 2, "c": 3}),
+    "callable": lambda: iter(functools.partial(next, itertools.count()), -1),
 }
+
+
+def test_what_is_in_a_tuple_comes_back_for_all_holders():
+    def drawn(numbers=(itertools.count(),)):  # noqa: B008
+        return next(numbers[0])
+
+    first = (itertools.count(), (itertools.count(5), "x"))
+    held = SimpleNamespace(pair=first, other=[first], call=functools.partial(next, itertools.count()), drawn=drawn)
+    held.hash = hashlib.sha256(b"a")
+    kept = Kept({"held": held})
+    for _ in range(2):
+        seen = [next(held.pair[0]), next(held.pair[1][0]), held.call(), held.drawn(), held.hash.hexdigest()]
+        assert seen == [0, 5, 0, 0, hashlib.sha256(b"a").hexdigest()]
+        held.hash.update(b"b")
+        kept.restore()
+        assert held.other[0] is held.pair
+        assert kept.left() == []
+
+
+def test_an_iterator_over_a_list_sees_what_is_added_to_it_later():
+    items = [1]
+    held = SimpleNamespace(items=items, it=iter(items))
+    kept = Kept({"held": held})
+    next(held.it)
+    kept.restore()
+    items.append(2)
+    assert list(held.it) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "words"),
+    [
+        (queue.SimpleQueue, lambda x: x.put(1), "held.it (a SimpleQueue went on)"),
+        (threading.Event, lambda x: x.set(), "held.it (a Event went on)"),
+        (lambda: threading.Semaphore(3), lambda x: x.acquire(), "held.it (a Semaphore went on)"),
+        (lambda: csv.reader(["1,2", "3,4"]), next, "held.it (a reader went on)"),
+    ],
+)
+def test_what_another_thread_may_wait_for_is_named(make, change, words):
+    held = SimpleNamespace(it=make())
+    kept = Kept({"held": held})
+    kept.restore()
+    assert kept.left() == []
+    change(held.it)
+    kept.restore()
+    assert kept.left() == [words]
 
 
 @pytest.mark.parametrize("name", ITERATORS)

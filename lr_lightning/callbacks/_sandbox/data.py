@@ -1,7 +1,7 @@
 """A second, independent way through a fit's training data."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.snapshot import Kept
 
 
-def state_of_data(train: Any, val: Any = None) -> Kept:
-    """The state of combined loaders, and of their samplers, generators, collate functions and datasets."""
+def state_of_data(train: Any, val: Any = None, others: Mapping[str, Any] | None = None) -> Kept:
+    """The state of combined loaders, of their samplers, generators, collate functions and datasets, and of others."""
     roots = {"train_dataloader": train.flattened}
     if val is not None:
         roots["val_dataloaders"] = val.flattened
@@ -21,7 +21,7 @@ def state_of_data(train: Any, val: Any = None) -> Kept:
         for name, loaders in roots.items()
         for index, loader in enumerate(loaders)
     }
-    return Kept(named, machinery=MACHINERY, data=True)
+    return Kept({**named, **(others or {})}, machinery=MACHINERY, data=True)
 
 
 def twin(loader: Any, isolate_data: bool) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 from lr_lightning.optim import param_groups
 from lr_lightning.optim.group import readable_lrs
+from lr_lightning.optim.snapshot import name_of
+from lr_lightning.optim.stepping import climb
 
 _MACHINERY = ("torch.", "lightning.", "lr_lightning.", "pytorch_lightning.")
 
@@ -48,6 +50,7 @@ class LadderLRs:
             # Groups that were added since have the LR that they were added with.
             if written is not None and written != readable_lrs(optimizer.param_groups[: len(self._groups[number])]):
                 self.suspected = True
+            climb(optimizer, self._lr if written else None, lr)
         self._lr = lr
         self._write()
 
@@ -133,8 +136,4 @@ def _writer() -> str | None:
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_MACHINERY):
         frame = frame.f_back
-    if frame is None:
-        return None
-    owner = frame.f_locals.get("self")
-    name = frame.f_code.co_name
-    return f"{type(owner).__name__}.{name}" if owner is not None else name
+    return None if frame is None else name_of(frame)

@@ -19,13 +19,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from lr_lightning.callbacks._sandbox import internals as _internals
+from lr_lightning.callbacks._sandbox.belongings import attributes_back, belongings
 from lr_lightning.callbacks._sandbox.data import samplers, state_of_data, twin
 from lr_lightning.callbacks._sandbox.muted import muted_callbacks, muted_logger
 from lr_lightning.callbacks._sandbox.settings import SandboxSettings
 from lr_lightning.callbacks._traces import MACHINERY, warn_of_traces
 from lr_lightning.optim.batches import can_copy, copy_batch
-from lr_lightning.optim.rng import Restore, rng_state
-from lr_lightning.optim.snapshot import Snapshot
+from lr_lightning.optim.process import process_state
+from lr_lightning.optim.rng import Restore
+from lr_lightning.optim.snapshot import Outside, Snapshot
 
 # Found by name: where a release has moved one, this import still works and the fit is refused with words.
 _DataLoaderIterDataFetcher = _internals.find("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher")
@@ -35,7 +37,6 @@ _select_data_fetcher = _internals.find("lightning.pytorch.loops.utilities._selec
 # What is swapped out and put back.
 _CONNECTOR_FIELDS = _internals.CONNECTOR
 _LOOP_FIELDS = ("epoch_loop",)
-_TRAINER_FIELDS = ("callbacks", "loggers", "should_stop", "profiler")
 _FETCHERS = "lightning.pytorch.loops.fetchers"
 _DDP_FLAGS = ("require_forward_param_sync", "require_backward_grad_sync")
 
@@ -52,6 +53,7 @@ class Sandbox:
         passes: How often the training data were started anew.
         val_loader: The fit's combined validation loader, or None.
         on_put_back: Called when a state has been put back.
+        outside: Notes what steps do outside of the process.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class Sandbox:
         self.trainer, self._loader, self._take_snapshot = trainer, loader, take_snapshot
         self._fits_own, self.val_loader, self.passes = fits_own, val_loader, 0
         self.on_put_back: Callable[[], None] = lambda: None
+        self.outside = Outside()
         self._kept: list[Any] = []
         self._fresh_wrapper, self._broken_off = fresh_wrapper, False
         self._first, self._count, self._position, self._taken = 0, 0, 0, 0
         # Before the first fetch: an iterable may train the model, or play with it.
         self.start = take_snapshot()
-        self._rng = rng_state()
+        self._process = process_state()
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
@@ -91,7 +94,8 @@ class Sandbox:
     def can_keep_batches(self) -> bool:
         """Whether batches can be copied, and so be shown again; looks at the first one."""
         if not isinstance(self._fetcher, _DataLoaderIterDataFetcher) and not self._kept:
-            self._kept.append(self._fetch())
+            with self.outside.noting():
+                self._kept.append(self._fetch())
         return can_copy(self._kept[:1])
 
     def micro_batch(self) -> None:
@@ -125,10 +129,14 @@ class Sandbox:
 
     def state(self) -> Restore:
         """Remember weights, optimizers, RNGs and the place in the data; the returned function puts them back."""
-        snapshot, reset_rng, place = self._take_snapshot(), rng_state(), (self._first, self._count, self._position)
+        snapshot, reset_process, place = (
+            self._take_snapshot(),
+            process_state(),
+            (self._first, self._count, self._position),
+        )
 
         def put_back() -> None:
-            self._put_back(snapshot, reset_rng)
+            self._put_back(snapshot, reset_process)
             self.use(*place)
 
         return put_back
@@ -146,14 +154,15 @@ class Sandbox:
         """A step has raised on all ranks; no further one is taken before a state is put back."""
         self._broken_off = in_backward
 
-    def _put_back(self, snapshot: Snapshot, reset_rng: Restore) -> None:
+    def _put_back(self, snapshot: Snapshot, reset_process: Restore) -> None:
         if self._broken_off:
             _renew_ddp(self.trainer)
             self._broken_off = False
-        snapshot.restore()
+        with self.outside.noting():  # what goes away may write when it does
+            snapshot.restore()
         self._open_loop()
         self.on_put_back()
-        reset_rng()
+        reset_process()
 
     def _open_loop(self) -> None:
         loop = _fresh_loop(self.trainer, self._fits_own)
@@ -165,7 +174,7 @@ class Sandbox:
 
     def rewind(self) -> None:
         """Back to the weights, optimizers and RNGs that the sandbox started with."""
-        self._put_back(self.start, self._rng)
+        self._put_back(self.start, self._process)
 
     @property
     def done(self) -> bool:
@@ -251,15 +260,18 @@ def sandbox(
         )
 
     with contextlib.ExitStack() as undo:
-        undo.callback(rng_state())
+        undo.callback(process_state())
         fits_own, combined = trainer.fit_loop.epoch_loop, trainer.fit_loop._combined_loader
         val_loader = fits_own.val_loop._combined_loader
-        data, loader = state_of_data(combined, val_loader), _twin_loader(combined, how.isolate_data)
+        kept = how.kept(trainer.callbacks)
+        data = state_of_data(combined, val_loader, belongings(trainer, kept))
+        loader = _twin_loader(combined, how.isolate_data)
+        undo.callback(attributes_back(trainer))  # callbacks, loggers, profiler, should_stop, and users' own
         undo.push(_restore_ddp(trainer, fresh_wrapper))
-        _swap(undo, trainer, probe, how.kept(trainer.callbacks))
+        _swap(undo, trainer, probe, kept)
         running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot, fresh_wrapper)
         running.on_put_back = getattr(probe, "begin", running.on_put_back)
-        undo.callback(warn_of_traces, running.start, data)
+        undo.callback(warn_of_traces, running.start, data, running.outside)
         undo.callback(data.restore)
         undo.callback(running.rewind)
         undo.callback(running.close)
@@ -270,7 +282,6 @@ def _swap(undo: contextlib.ExitStack, trainer: Trainer, probe: Callback, kept: S
     connector, callbacks = trainer._logger_connector, trainer.callbacks
     for owner, names in (
         (trainer.fit_loop, _LOOP_FIELDS),
-        (trainer, _TRAINER_FIELDS),
         (connector, _CONNECTOR_FIELDS),
     ):
         for name in names:

@@ -74,8 +74,12 @@ class Probe(Callback):
         others = [o for o in map(param_groups.unwrap, trainer.optimizers) if not any(o is one for one in swept)]
         self._largest = largest_weight(swept)
         self._hooks = [
-            optimizer.register_step_post_hook(self._step_counter(number, number < len(swept)))
+            hook
             for number, optimizer in enumerate([*swept, *others])
+            for hook in (
+                optimizer.register_step_pre_hook(self.backward.steps),
+                optimizer.register_step_post_hook(self._step_counter(number, number < len(swept))),
+            )
         ]
         self._optimizers = swept
 
@@ -108,7 +112,7 @@ class Probe(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.lrs.write(self.lr)
-        self.backward.last, self.backward.under_way = None, False
+        self.backward.last, self.backward.first, self.backward.under_way = None, None, False
         if not self._reads_iterator:
             self._count_samples(batch)
 
@@ -124,6 +128,7 @@ class Probe(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         taken = self.backward.take()
         loss = loss if isinstance(loss, Tensor) else taken
+        loss = loss if self.backward.first is None else self.backward.first
         if loss is None:
             return
         self.has_loss = True
@@ -229,7 +234,7 @@ def take_steps(box: Sandbox, probe: Probe, lrs: Sequence[float]) -> list[float]:
         RuntimeError: If the training step gives no loss, or no optimizer step comes about.
     """
     begun = time.monotonic()
-    with probe.lrs.held():
+    with probe.lrs.held(), box.outside.noting():
         for lr in lrs:
             probe.lr = lr
             try:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lr_lightning.optim.snapshot.keeper import Keeper, StandIn
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, WEAK, Place, Walk, path
 from lr_lightning.optim.snapshot.tensors import Array, Tensors, WatchedArray, WatchedTensor, local
+from lr_lightning.optim.snapshot.values import Fixed
 from lr_lightning.optim.snapshot.visits import visit_object, visitor_of
 from lr_lightning.optim.snapshot.watched import Position
 
@@ -53,7 +54,7 @@ class Kept:
         self._allowance = {0: STATE_BYTES, DATA: DATA_BYTES}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
         self._keepers: list[Keeper] = []
-        weak: dict[int, StandIn] = {id(k.iterator): k for k in walk.keepers if isinstance(k, Position)}
+        weak: dict[int, StandIn] = {id(k.original): k for k in walk.keepers if isinstance(k, (Position, Fixed))}
         for value, place, mode in walk.tensors.values():
             try:
                 keeper = self._tensor(value, mode)

@@ -23,7 +23,7 @@ MANY = 1000
 _PLAIN: tuple[type, ...] = (
     type(None), bool, int, float, complex, str, bytes, range, slice, type(Ellipsis), type(NotImplemented),
     types.ModuleType, types.MethodWrapperType, types.MethodDescriptorType,
-    types.GetSetDescriptorType, types.MappingProxyType, types.CodeType, types.FrameType, types.TracebackType,
+    types.GetSetDescriptorType, types.CodeType, types.FrameType, types.TracebackType,
     property, classmethod, staticmethod, memoryview, weakref.ReferenceType,
     enum.Enum, np.generic, np.dtype, torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size,
     decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, uuid.UUID,
@@ -51,7 +51,7 @@ _WRAPPERS = (
 
 def is_plain(cls: type) -> bool:
     """Whether objects of this type hold no state."""
-    return issubclass(cls, _PLAIN)
+    return issubclass(cls, _PLAIN) and not (issubclass(cls, enum.Enum) and is_users(cls.__module__))
 
 
 def is_machinery(name: str | None) -> bool:

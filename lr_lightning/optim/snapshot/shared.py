@@ -1,11 +1,13 @@
-"""What isn't one object's: class attributes, global variables, caches, the environment.
+"""What isn't one object's: class attributes, global variables, those of a function around, caches, the environment.
 
 Followed for a user's own code alone, that is for files outside of ``site-packages`` and the standard library. Of a
-file's variables those are looked at whose names its functions mention, and the environment where they mention that.
+file's variables those are looked at whose names its functions mention (as text too: ``globals()["total"]``), and the
+environment where they mention that.
 """
 
 import functools
 import os
+import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -15,6 +17,7 @@ from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Items
 from lr_lightning.optim.snapshot.keeper import ABSENT, Keeper, StandIn
 from lr_lightning.optim.snapshot.reach import DATA, SHARED, Place, Walk
+from lr_lightning.optim.snapshot.values import Part
 
 
 class Names(Keeper):
@@ -73,7 +76,7 @@ class Globals(Names):
 
 
 class ClassAttributes(Names):
-    """A class's attributes, but for its functions and other descriptors."""
+    """A class's attributes, its functions too: a step may put others in their place."""
 
     what = "a class's attributes"
 
@@ -172,11 +175,13 @@ def visit_context_variable(walk: Walk, value: ContextVar[Any], place: Place, mod
 
 
 def _values(owner: type) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in vars(owner).items()
-        if not (name.startswith(("__", "_abc_")) or hasattr(type(value), "__get__"))
-    }
+    return {name: value for name, value in vars(owner).items() if not name.startswith(("__", "_abc_"))}
+
+
+def _has_own_state(value: Any) -> bool:
+    """Whether a class's attribute is more than a function or one of Python's own descriptors."""
+    own = isinstance(value, functools.partialmethod) or kinds.is_users(type(value).__module__)
+    return own or not hasattr(type(value), "__get__")
 
 
 def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
@@ -187,27 +192,31 @@ def visit_class(walk: Walk, cls: type, place: Place, mode: int) -> None:
         here: Place = ((None, "", owner.__module__), ".", owner.__qualname__)
         kept = ClassAttributes(owner)
         walk.add(kept, here)
-        walk.follow(here, ".", list(kept.saved.items()), mode | DATA | SHARED, late=True)
+        values = [(name, value) for name, value in kept.saved.items() if _has_own_state(value)]
+        walk.follow(here, ".", values, mode | DATA | SHARED, late=True)
         for name, value in list(vars(owner).items()):
             for function in _functions(value):
                 if isinstance(function, types.FunctionType):
                     visit_function(walk, function, (here, ".", name), mode | DATA)
+                    visit_closure(walk, function, (here, ".", name), mode | DATA | SHARED, late=True)
                 else:
                     walk.follow(here, ".", [(name, function)], mode | DATA)
 
 
 def visit_function(walk: Walk, function: types.FunctionType, place: Place, mode: int) -> None:
-    """A function's defaults and attributes, and the variables that it mentions.
-
-    Not those of a function around it: where a method's class is defined inside of another function, these are the
-    program's that trains, not the module's.
-    """
-    walk.follow(place, "(", [("default", x) for x in function.__defaults__ or ()], mode)
-    walk.follow(place, "(", (function.__kwdefaults__ or {}).items(), mode)
+    """A function's defaults and attributes, and the global variables that it mentions."""
+    walk.add(Part(lambda: function.__defaults__, lambda values: setattr(function, "__defaults__", values)), place)
+    walk.follow(place, "(", [("defaults", function.__defaults__), ("defaults", function.__kwdefaults__)], mode)
     if walk.is_new(function.__dict__):
         walk.add(Items(function.__dict__), place)
         walk.follow(place, ".", list(function.__dict__.items()), mode)
     visit_globals(walk, function)
+
+
+def visit_closure(walk: Walk, function: types.FunctionType, place: Place, mode: int, late: bool = False) -> None:
+    """The variables that a function has of one around it: of the function that its class is defined in, too."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    walk.follow(place, "(", list(cells), mode, late)
 
 
 def visit_globals(walk: Walk, function: types.FunctionType) -> None:
@@ -224,7 +233,9 @@ def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
     new = [name for name in sorted(names) if (id(space), name) not in walk.names]
     walk.names.update((id(space), name) for name in new)
     place: Place = (None, "", space.get("__name__", "globals"))
-    modules = [value for name in new if isinstance(value := space.get(name), types.ModuleType)]
+    # An import inside of a function, which has no global variable for it.
+    named = [space[name] if name in space else sys.modules.get(name) for name in new]
+    modules = [value for value in named if isinstance(value, types.ModuleType)]
     new = [name for name in new if not isinstance(space.get(name), types.ModuleType)]
     if new:
         walk.add(Globals(space, new), place)
@@ -235,7 +246,7 @@ def _visit_names(walk: Walk, space: dict[str, Any], names: set[str]) -> None:
 
 
 def _functions(value: Any) -> Iterator[Any]:
-    """The functions in a class's attribute: of properties, class and static methods too; cached ones."""
+    """The functions in a class's attribute: of properties, partial, class and static methods too; cached ones."""
     parts = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset", "func"))]
     yield from (part for part in parts if isinstance(part, (types.FunctionType, functools._lru_cache_wrapper)))
 
@@ -246,3 +257,5 @@ def _mentioned(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _mentioned(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            yield constant

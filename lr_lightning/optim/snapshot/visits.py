@@ -5,6 +5,7 @@ of a user's own code class attributes and global variables as well (see ``shared
 loggers, other packages' internals) isn't.
 """
 
+import ctypes
 import functools
 import io
 import random
@@ -26,9 +27,29 @@ from lr_lightning.optim.rng import GENERATORS
 from lr_lightning.optim.snapshot import kinds
 from lr_lightning.optim.snapshot.containers import Attributes, Elements, Hooks, Items, Members, States
 from lr_lightning.optim.snapshot.reach import DATA, OWNED, SHARED, WEAK, Place, Visitor, Walk
-from lr_lightning.optim.snapshot.shared import visit_cache, visit_class, visit_context_variable, visit_function
-from lr_lightning.optim.snapshot.values import Bytes, Cell, Generator, Slots
-from lr_lightning.optim.snapshot.watched import ITERATORS, OUTSIDE, Position, Unseen, Watched, frame_of, watch
+from lr_lightning.optim.snapshot.shared import (
+    visit_cache,
+    visit_class,
+    visit_closure,
+    visit_context_variable,
+    visit_function,
+)
+from lr_lightning.optim.snapshot.values import Bytes, CData, Cell, Fixed, Generator, Part, Scripted, Slots
+from lr_lightning.optim.snapshot.watched import (
+    HASHES,
+    ITERATORS,
+    LOOKED_AT,
+    OUTSIDE,
+    Position,
+    Unseen,
+    Watched,
+    frame_of,
+    parts_of,
+    runs_outside,
+    watch,
+    watch_frame,
+    watch_writer,
+)
 
 
 def visit_object(walk: Walk, value: Any, place: Place, mode: int) -> None:
@@ -41,7 +62,7 @@ def visit_object(walk: Walk, value: Any, place: Place, mode: int) -> None:
     space = _namespace(value)
     if space is not None:
         root = place is None or place[0] is None
-        if not root and any(isinstance(item, OUTSIDE) for item in space.values()):
+        if not root and runs_outside(value):
             walk.add(Unseen(f"a {type(value).__name__}, which runs with the world outside"), place)
             return
         _attributes(walk, value, space, place, mode)
@@ -64,13 +85,17 @@ def _module(walk: Walk, module: Any, place: Place, mode: int) -> None:
     space = vars(module)
     registries = {name: space.get(name, {}) for name in ("_parameters", "_buffers", "_modules")}
     for registry in registries.values():
-        if walk.is_new(registry):
+        if isinstance(registry, dict) and walk.is_new(registry):  # a TorchScript module's are in C++
             walk.add(Items(registry), place)
     for name, flag in (("_modules", 0), ("_parameters", OWNED), ("_buffers", OWNED)):
         walk.follow(place, ".", list(registries[name].items()), mode & ~DATA | (0 if mode & SHARED else flag))
     if kinds.is_wrapper(module):
         return
     walk.add(Attributes(module, space), place)
+    if "_concrete_type" in space:
+        scripted = Scripted(module)
+        walk.add(scripted, place)
+        walk.follow(place, ".", list(scripted.saved.items()), mode)
     _hooks(walk, space, place, mode)
     walk.follow(place, ".", list(space.items()), mode)
     walk.follow(place, ".", _slots_children(walk, module, place), mode)
@@ -148,7 +173,9 @@ def _set(walk: Walk, value: set[Any], place: Place, mode: int) -> None:
     _holder(walk, value, enumerate(members.saved), place, mode)
 
 
-def _fixed(walk: Walk, value: Iterable[Any], place: Place, mode: int) -> None:
+def _fixed(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    if isinstance(value, tuple) and len(value) <= kinds.MANY and any(isinstance(item, _REPLACED) for item in value):
+        walk.add(Fixed(value), place)
     _holder(walk, value, enumerate(value), place, mode)
 
 
@@ -191,8 +218,7 @@ def _array(walk: Walk, value: np.ndarray, place: Place, mode: int) -> None:
 def _function(walk: Walk, value: Any, place: Place, mode: int) -> None:
     if kinds.is_machinery(value.__module__):
         return
-    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-        walk.follow(place, "(", [(name, cell)], mode)
+    visit_closure(walk, value, place, mode)
     visit_function(walk, value, place, mode)
 
 
@@ -208,20 +234,25 @@ def _method(walk: Walk, value: Any, place: Place, mode: int) -> None:
 
 
 def _partial(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(
+        Part(lambda: value.args, lambda args: value.__setstate__((value.func, args, value.keywords, vars(value)))),
+        place,
+    )
     walk.follow(place, ".", [("func", value.func), ("args", value.args), ("keywords", value.keywords)], mode)
     visit_object(walk, value, place, mode)
 
 
 def _iterator(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, "(", [("part", part) for part in parts_of(value)], mode)
     try:
         walk.add(Position(value), place)
     except TypeError:
         try:
-            parts = value.__reduce__()[1]
+            inner = value.__reduce__()[1]
         except TypeError:  # Python 3.14 doesn't show them any more
             walk.add(Unseen("an iterator"), place)
             return
-        walk.follow(place, "(", [("part", part) for part in parts], mode)
+        walk.follow(place, "(", [("part", part) for part in inner], mode)
 
 
 def _watched(walk: Walk, value: Any, place: Place, mode: int) -> None:
@@ -244,11 +275,44 @@ def _threads_own(walk: Walk, value: threading.local, place: Place, mode: int) ->
     walk.follow(place, ".", list(space.items()), mode)
 
 
+def _c_data(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(CData(value), place)
+
+
+def _shared_c_data(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, ".", [("_obj", vars(value).get("_obj"))], mode)
+
+
+def _hash(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(Position(value, lambda one: one.copy()), place)
+
+
+def _read_only(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.follow(place, "[", list(value.items()), mode)
+
+
+def _frame(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(watch_frame(value), place)
+
+
+def _event_writer(walk: Walk, value: Any, place: Place, mode: int) -> None:
+    walk.add(watch_writer(value), place)
+
+
 def _bytes(walk: Walk, value: Any, place: Place, mode: int) -> None:
     walk.add(Bytes(value), place)
 
 
-_WATCHED = (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType, io.IOBase, sqlite3.Connection, *OUTSIDE)
+_WATCHED = (
+    types.GeneratorType,
+    types.AsyncGeneratorType,
+    types.CoroutineType,
+    io.IOBase,
+    sqlite3.Connection,
+    *OUTSIDE,
+    *LOOKED_AT,
+)
+_REPLACED = (*ITERATORS, *HASHES, tuple)  # what is in these may be another object after a restore
 # In this order: a subclass goes with the first that fits.
 _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     (type, visit_class), (Tensor, _tensor), (np.ndarray, _array), (GENERATORS, _generator), (nn.Module, _module),
@@ -256,8 +320,15 @@ _BEFORE: tuple[tuple[Any, Visitor], ...] = (
     ((list, deque), _elements), (set, _set), ((tuple, frozenset), _fixed), ((bytearray, array), _bytes),
     (types.FunctionType, _function), ((types.MethodType, types.BuiltinMethodType), _method), (types.CellType, _cell),
     (functools.partial, _partial), (functools._lru_cache_wrapper, visit_cache), (ContextVar, visit_context_variable),
-    (threading.local, _threads_own), (ITERATORS, _iterator), (_WATCHED, _watched),
+    (threading.local, _threads_own), (ITERATORS, _iterator), (HASHES, _hash), (_WATCHED, _watched),
+    ((ctypes._SimpleCData, ctypes.Structure, ctypes.Union, ctypes.Array), _c_data),
+    (types.MappingProxyType, _read_only),
 )  # fmt: skip
+# By name: whoever has such an object has imported its package, and nobody else shall.
+_BY_NAME = {
+    "multiprocessing.sharedctypes": _shared_c_data, "pandas.core.frame": _frame, "pandas.core.series": _frame,
+    "torch.utils.tensorboard.writer": _event_writer,
+}  # fmt: skip
 _AFTER: tuple[tuple[Any, Visitor], ...] = (
     (Optimizer, _optimizer), (DataLoader, _loader), ((Dataset, Sampler), _data)
 )  # fmt: skip
@@ -272,6 +343,8 @@ def visitor_of(cls: type) -> Visitor | None:
             return visitor
     if cls.__name__.endswith("DataLoaderIter"):
         return _loader_iterator
+    if cls.__module__ in _BY_NAME:
+        return _BY_NAME[cls.__module__]
     if kinds.is_machinery(cls.__module__):
         return None
     for types_, visitor in _AFTER:

@@ -4,16 +4,22 @@ It is looked at before and after, and named if it isn't as it was.
 """
 
 import contextlib
+import csv
+import hashlib
 import io
 import itertools
+import queue
 import socket
 import sqlite3
 import subprocess
+import threading
 import types
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from multiprocessing.connection import _ConnectionBase
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -22,6 +28,12 @@ from lr_lightning.optim.snapshot.keeper import Keeper, StandIn, same
 OUTSIDE = (socket.socket, subprocess.Popen, BaseProcess, Executor, _ConnectionBase, Thread)
 """Objects that run with the world outside. What holds one of them goes by the world's clock: winding back its counters
 would set them apart from the other side's."""
+
+
+def runs_outside(value: Any) -> bool:
+    """Whether an object holds one that runs with the world outside."""
+    return any(isinstance(item, OUTSIDE) for item in getattr(value, "__dict__", {}).values())
+
 
 _BUILT_IN: tuple[Any, ...] = (
     [],
@@ -42,8 +54,14 @@ ITERATORS: tuple[type, ...] = (
     *{type(reversed(one)) for one in _BUILT_IN if hasattr(one, "__reversed__")},
     *(enumerate, map, filter, zip),
     *(kind for kind in vars(itertools).values() if isinstance(kind, type) and hasattr(kind, "__next__")),
+    type(iter(int, 1)),
 )
 
+HASHES: tuple[type, ...] = (
+    *{type(hashlib.new(name)) for name in ("sha256", "blake2b", "sha3_256")},
+    *(type(zlib.compressobj()), type(zlib.decompressobj())),
+)
+"""Objects that take in bytes, and can be copied."""
 
 _FRAMES = ("gi_frame", "cr_frame", "ag_frame")
 
@@ -57,7 +75,7 @@ def copy_iterator(iterator: Any) -> Any:
     if isinstance(iterator, types.GeneratorType):
         raise TypeError("a generator can't be copied")
     make, parts, *state = iterator.__reduce__()
-    made = make(*(_copied(part) for part in parts))
+    made = make(*(copy_iterator(part) if isinstance(part, Iterator) else part for part in parts))
     for one in state:
         made.__setstate__(tuple(_copied(part) for part in one) if isinstance(one, tuple) else one)
     return made
@@ -65,22 +83,39 @@ def copy_iterator(iterator: Any) -> Any:
 
 def _copied(part: Any) -> Any:
     if isinstance(part, list):
-        return part[:]  # itertools.cycle adds to it
+        return part[:]  # itertools.cycle adds to its own
     return copy_iterator(part) if isinstance(part, Iterator) else part
 
 
+def parts_of(iterator: Any) -> list[Any]:
+    """What an iterator goes over, and the functions that it calls; empty where Python doesn't tell."""
+    try:
+        return [part for part in iterator.__reduce__()[1] if not isinstance(part, Iterator)]
+    except TypeError:
+        return []
+
+
 class Position(StandIn):
-    """An iterator's position: its holders get a copy that is where it was."""
+    """Something that goes on and can be copied where it is, an iterator or a hash: its holders get a copy.
 
-    what = "an iterator"
+    Args:
+        original: The object.
+        copied: Copies it.
 
-    def __init__(self, iterator: Any) -> None:
-        self.iterator, self._saved = iterator, copy_iterator(iterator)
-        self._now: Any = iterator
+    Attributes:
+        original: The object.
+
+    Raises:
+        TypeError: If it can't be copied.
+    """
+
+    def __init__(self, original: Any, copied: Callable[[Any], Any] = copy_iterator) -> None:
+        self.original, self._copied, self._saved = original, copied, copied(original)
+        self._now: Any = original
 
     def restore(self) -> None:
         """See :class:`Keeper`."""
-        self._now = copy_iterator(self._saved)
+        self._now = self._copied(self._saved)
 
     def current(self) -> Any:
         """The same copy for all holders."""
@@ -163,7 +198,35 @@ def watch(value: Any) -> Keeper | None:
         return Watched(value, lambda connection: connection.total_changes, "a database")
     if isinstance(value, OUTSIDE):
         return Unseen(f"a {type(value).__name__}")
+    for kind, look in _LOOKS:
+        if isinstance(value, kind):
+            return Watched(value, look, f"a {type(value).__name__}")
     return None
+
+
+# Of these another thread may be waiting: they aren't put back behind its back.
+_LOOKS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (queue.SimpleQueue, lambda one: one.qsize()),
+    (threading.Event, lambda one: one.is_set()),
+    (threading.Semaphore, lambda one: one._value),
+    (type(csv.reader([])), lambda one: one.line_num),
+)
+LOOKED_AT = tuple(kind for kind, _ in _LOOKS)
+
+
+def watch_frame(value: Any) -> Keeper:
+    """A keeper of a pandas table or series, whose own state is its package's affair: its shape and a sample."""
+    return Watched(value, lambda frame: (frame.shape, frame.tail(100).to_json()), f"a {type(value).__name__}")
+
+
+def watch_writer(value: Any) -> Keeper:
+    """A keeper of a writer of event files, which come about in another thread: what it has on disk after flushing."""
+
+    def look(writer: Any) -> Any:
+        writer.flush()
+        return {path: path.stat().st_size for path in Path(writer.log_dir).glob("*tfevents*")}
+
+    return Watched(value, look, "a SummaryWriter")
 
 
 class _Same:

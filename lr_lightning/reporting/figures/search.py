@@ -89,7 +89,7 @@ def _layout(
         **style.layout(dark=dark, height=720, showlegend=True, hovermode="closest"),
         "xaxis": style.log_axis(dark, title="learning rate (log)", anchor="y2", range=span),
         "xaxis2": style.axis(dark, title="trial", anchor="y4", rangemode="tozero", nticks=12),
-        "yaxis": style.axis(dark, title=title, domain=[0.52, 0.95], **axis, **log),
+        "yaxis": style.axis(dark, title=title, domain=[0.52, 0.95], automargin="left", **axis, **log),
         "yaxis2": style.axis(dark, title="round", domain=[0.33, 0.48], tickmode="array", tickvals=ticks,
                              range=[len(rounds) - 0.4, first - 0.6]),
         "yaxis3": style.axis(dark, domain=[0.96, 1], range=[-1, 1], **quiet),

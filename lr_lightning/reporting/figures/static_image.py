@@ -34,10 +34,10 @@ def range_test_image(result: Any) -> Any:
     axes.plot(data["lrs"], data["losses"], color=style.COLORS[0], alpha=0.35, linewidth=1, label="loss")
     smoothed = data["smoothed"]
     axes.plot(data["lrs"][: len(smoothed)], smoothed, color=style.COLORS[0], linewidth=2.5, label="smoothed")
-    for zone, tint in (("flat", "#80868b"), ("descending", "#009E73"), ("diverging", "#D55E00")):
+    for zone, (name, tint) in style.ZONES.items():
         bounds = data["zones"].get(zone)
         if bounds:
-            axes.axvspan(*bounds, color=tint, alpha=0.13, linewidth=0, label=style.ZONES[zone][0])
+            axes.axvspan(*bounds, color=tint, alpha=0.13, linewidth=0, label=name)
     if data["suggestion"]:
         label = f"suggestion {data['suggestion']:.3g}"
         axes.axvline(data["suggestion"], color=style.COLORS[0], linestyle="--", label=label)

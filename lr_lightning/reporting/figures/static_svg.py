@@ -68,7 +68,7 @@ def _zone(place: _Place, zone: str, bounds: Sequence[float] | None) -> str:
     if not bounds:
         return ""
     x0, x1 = place.x(bounds[0]), place.x(bounds[1])
-    title, fill = style.ZONES[zone]
+    title, fill = style.ZONES[zone][0], style.tint(zone)
     box = f'<rect x="{x0:.1f}" y="{_TOP}" width="{x1 - x0:.1f}" height="{place.bottom - _TOP}" fill="{fill}"/>'
     room = x1 - x0 > 7 * len(title)
     return box + (_text(x0 + 4, place.bottom - 12, title, "#5f6368") if room else "")

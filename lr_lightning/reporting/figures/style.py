@@ -21,11 +21,11 @@ COLORS = (
 )  # fmt: skip
 ROUND_COLORS = ("#9BB8D3", "#E69F00", "#D55E00", "#B0338C", "#5B2A86", "#009E73", "#56B4E9")
 ZONES = {
-    "flat": ("too low: flat", "rgba(128,134,139,0.13)"),
-    "descending": ("descending", "rgba(0,158,115,0.14)"),
-    "diverging": ("too high: diverging", "rgba(213,94,0,0.13)"),
+    "flat": ("too low: flat", "#80868B"),
+    "descending": ("descending", "#009E73"),
+    "diverging": ("too high: diverging", "#D55E00"),
 }
-ZONE_INK = {"flat": "rgba(128,134,139,0.35)", "descending": "rgba(0,158,115,0.4)", "diverging": "rgba(213,94,0,0.35)"}
+"""What a zone is called and its colour; see :func:`tint`."""
 FONT = "Roboto, 'Helvetica Neue', Arial, sans-serif"
 _FURTHEST = 300.0
 HOVER_WIDTH = 42
@@ -52,6 +52,11 @@ def faded(hex_color: str, alpha: float) -> str:
     """``hex_color`` with an alpha."""
     red, green, blue = (int(hex_color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha:.2g})"
+
+
+def tint(zone: str, dark: bool = False, bold: bool = False) -> str:
+    """A zone's colour behind a curve, twice as strong on a dark page; ``bold``: where it stands for itself."""
+    return faded(ZONES[zone][1], 0.38 if bold else 0.27 if dark else 0.13)
 
 
 def literal(text: Any) -> str:

@@ -1,6 +1,7 @@
 """The training picture: a panel for the losses, one for each other kind of metric, one for the LR; events marked."""
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ MANY = 20
 DASHES = ("solid", "dash", "dot", "dashdot")
 PANEL_HEIGHT = 210
 GAP = 0.055
+LEGEND_ROW = 29
+"""Pixels of a row of the legend; on a narrow page it has three entries, and two rows have room anyway."""
 _UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
@@ -34,8 +37,11 @@ def draw(runs: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], colo
     layout |= {"xaxis": _x_axis(painter, dark, x, unit[0]), **_y_axes(painter, panels, dark)}
     figure: Spec = {"data": painter.traces, "layout": layout}
     layout["meta"] = {"clipped": painter.clipped(layout), "lost": painter.lost, **painter.without_log(layout)}
-    layout["showlegend"] = len(painter.named) > 1 or len(shown) > 1
+    # The axes' titles name a single run's lines where each panel has one.
+    alone = len(shown) == 1 and len(tags) == len(panels) and len(next(iter(shown.values())).get("lr") or ()) < 2
+    layout["showlegend"] = not alone
     if len(shown) == 1:
+        layout["height"] += LEGEND_ROW * max(0, math.ceil(len(painter.named) / 3) - 2)
         mark_events(figure, next(iter(shown.values())), painter.place)
     else:
         _explain_dashes(figure, panels, shown)
@@ -86,8 +92,9 @@ class _Painter:
         self.traces += event_trace(name, run, color, self.place, self.dark)
 
     def _other(self, color: str, index: int) -> str:
-        """A colour for a single run's further lines, from the first of the palette: they are the furthest apart."""
-        others = [other for other in (style.color(n, self.dark) for n in range(8)) if other != color]
+        """A colour for a single run's further lines, from the first of the palette on: they are the furthest apart."""
+        palette = [style.color(n, self.dark) for n in range(len(style.COLORS))]
+        others = [other for other in palette if other != color]
         return others[(index - 1) % len(others)]
 
     def _line(
@@ -252,7 +259,9 @@ def _y_axes(painter: _Painter, panels: Sequence[Panel], dark: bool) -> Spec:
         own = value_axis(lines, clip=bool(painter.options["clip"]), scale=panel.scale or painter.options["scale"])
         title, domain = style.literal(style.short(panel.title, 32)), [max(top - height, 0.0), top]
         log = style.log_ticks(own["range"], 6) if own["type"] == "log" else {}
-        found[f"yaxis{panel.axis[1:]}"] = style.axis(dark, title=title, domain=domain, **{"nticks": 6, **own, **log})
+        found[f"yaxis{panel.axis[1:]}"] = style.axis(
+            dark, title=title, domain=domain, **{"automargin": "left", "nticks": 6, **own, **log}
+        )
     lrs = [values for _, values in painter.values.get("y2", [])]
     reach = style.decades(np.concatenate([np.asarray(one, dtype=float) for one in lrs]) if lrs else (), 0.08)
     bounds = {} if reach is None else {"range": reach, **style.log_ticks(reach, 6)}

@@ -15,8 +15,8 @@ def mark(figure: Spec, run: Mapping[str, Any], color: str, dark: bool) -> None:
     shapes = []
     for zone, bounds in (run.get("zones") or {}).items():
         if bounds and zone in style.ZONES:
-            title, fill = style.ZONES[zone]
-            name = f"{title} ({style.span(bounds)})"
+            fill = style.tint(zone, dark)
+            name = f"{style.ZONES[zone][0]} ({style.span(bounds)})"
             shapes.append(_shape("rect", bounds, (0, 1), name=name, fillcolor=fill, line={"width": 0}, layer="below"))
     if run.get("interval"):
         name = f"interval {style.span(run['interval'])}"
@@ -28,7 +28,7 @@ def mark(figure: Spec, run: Mapping[str, Any], color: str, dark: bool) -> None:
                        "line": {"color": color, "dash": "dash", "width": 2}})  # fmt: skip
         _name_suggestion(figure, lr, color)
     elif run.get("status") not in ("running", None, ""):
-        text = f"<b>No suggestion.</b> {style.wrapped(run.get('reason') or run['status'], 70, 4)}"
+        text = f"<b>No suggestion.</b> {style.wrapped(run.get('reason') or run['status'], 44, 6)}"
         style.note(
             figure, text, x=0.5, y=0.97, yanchor="top", font={"size": 14}, bgcolor=style.paper(dark), borderpad=6
         )
@@ -66,7 +66,7 @@ def bars(
         for zone, bounds in (run.get("zones") or {}).items():
             if bounds and zone in style.ZONES:
                 text = f"{label}<br>{style.ZONES[zone][0]}: {style.span(bounds)}"
-                line = {"color": style.ZONE_INK[zone], "width": 9}
+                line = {"color": style.tint(zone, bold=True), "width": 9}
                 traces.append(
                     style.scatter(list(bounds), [row] * 2, mode="lines", line=line, hovertext=[text] * 2, **common)
                 )
@@ -87,7 +87,8 @@ def bars(
 
 def explain_bars(figure: Spec, top: float) -> None:
     """What the bars' colours mean, above them."""
-    zones = [f'<span style="color:{style.ZONE_INK[zone]}">■</span> {words}' for zone, (words, _) in style.ZONES.items()]
+    inks = {words: style.tint(zone, bold=True) for zone, (words, _) in style.ZONES.items()}
+    zones = [f'<span style="color:{ink}">■</span> {words}' for words, ink in inks.items()]
     text = "   ".join([*zones, "<b>–</b> interval", "◆ suggestion"])
     style.note(figure, text, x=0, y=top, xanchor="left", yanchor="bottom")
 

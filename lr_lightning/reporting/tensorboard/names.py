@@ -13,9 +13,10 @@ LONG = 32
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)")
 
 
-def natural(name: str) -> list[tuple[int, float | str]]:
+@functools.lru_cache(maxsize=4096)  # every picture sorts all names
+def natural(name: str) -> tuple[tuple[int, float | str], ...]:
     """Sort key that puts ``version_10`` after ``version_9``, and ``lr=0.1`` after ``lr=1e-3``."""
-    return [(0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part]
+    return tuple((0, float(part)) if at % 2 else (1, part) for at, part in enumerate(_NUMBER.split(name)) if part)
 
 
 @functools.lru_cache(maxsize=8)
@@ -94,13 +95,19 @@ def prefixes(tags: Iterable[str]) -> list[str]:
     return sorted({tag[: -len("epoch")] for tag in tags if tag.endswith("-epoch")}, key=len, reverse=True)
 
 
-def is_lr(tag: str) -> bool:
+def is_lr(tag: str, before: Iterable[str] = ()) -> bool:
     """Whether a scalar tag is an LR as ``LRCurves`` and ``LearningRateMonitor`` name it, a logger's prefix allowed.
+
+    Args:
+        tag: The tag.
+        before: The run's prefixes as far as they are known: one may say ``lr-`` itself.
 
     >>> [is_lr(tag) for tag in ("lr-SGD", "exp1-lr-SGD", "lr-SGD-momentum", "color-x")]
     [True, True, False, False]
+    >>> [is_lr(tag, ["lr-sweep-"]) for tag in ("lr-sweep-train_loss", "lr-sweep-lr-SGD")]
+    [False, True]
     """
-    return bool(re.match(r"(.*-)?lr-.", tag)) and not tag.endswith(("-momentum", "-weight_decay"))
+    return bool(re.match(r"(.*-)?lr-.", base(tag, before))) and not tag.endswith(("-momentum", "-weight_decay"))
 
 
 class ColorBook:

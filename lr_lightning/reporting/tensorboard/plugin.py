@@ -18,7 +18,9 @@ from lr_lightning.reporting.records import PLUGIN
 _log = logging.getLogger(__name__)
 _HERE = "lr_lightning.reporting.tensorboard"
 _STATIC = {
-    **dict.fromkeys(("index.js", "page.js", "plot.js", "sidebar.js", "state.js", "table.js"), "text/javascript"),
+    **dict.fromkeys(
+        ("index.js", "page.js", "plot.js", "preview.js", "sidebar.js", "state.js", "table.js"), "text/javascript"
+    ),
     "style.css": "text/css",
 }
 _PLOTLY = "plotly.min.js"

@@ -15,7 +15,7 @@ import numpy as np
 
 from lr_lightning.reporting import records
 from lr_lightning.reporting.tensorboard import check
-from lr_lightning.reporting.tensorboard.names import base, is_lr, prefixes
+from lr_lightning.reporting.tensorboard.names import base, is_lr, natural, prefixes
 from lr_lightning.reporting.tensorboard.read import BROKEN, body_of, kind_and_schema, read, said
 from lr_lightning.reporting.tensorboard.series import (
     Restart,
@@ -37,9 +37,9 @@ _CHECKS = {
 }
 MAX_POINTS = 1000
 """TensorBoard keeps this many points a scalar tag."""
-POINT_BUDGET = 60_000
-"""Points in one training picture, over all runs and tags."""
-SHARES = (MAX_POINTS, 500, 250, 100, 50)
+POINT_BUDGET = 30_000
+"""Points in one training picture, over all runs and tags: plotly.js draws so many in a fifth of a second."""
+SHARES = (MAX_POINTS, 500, 250, 150, 100, 50)
 """Points of one line: few different numbers, so that one run more or less doesn't read all of them anew."""
 CHOICE = 2
 """Points read for each that is drawn: the least and the greatest of a stretch are taken."""
@@ -69,9 +69,11 @@ class Store:
         self._scalars: Any = None
         self._specs: dict[str, dict[str, Any]] | None = None
         self._kept: dict[tuple[str, str], tuple[int, Series, list[Restart]]] = {}
+        self._thin: dict[tuple[str, str], tuple[int, int, Series]] = {}
         self._bodies: dict[tuple[str, str], tuple[dict[str, Any], float] | str] = {}
         self._views: dict[str, set[str]] | None = None
         self._begun: dict[str, float] | None = None
+        self._metrics: dict[str, int] | None = None
 
     def take_over(self, older: "Store") -> None:
         """Take what ``older`` has read of series that nothing was written to since."""
@@ -120,7 +122,8 @@ class Store:
             if kinds & {records.EVENT, records.CURVES}:
                 found[run].add("training")
         for run, tags in self.scalars().items():
-            if any(is_lr(tag) for tag in tags):
+            before = self.prefixes(run)
+            if any(is_lr(tag, before) for tag in tags):
                 found.setdefault(run, set()).add("training")
         self._views = found
         return found
@@ -131,6 +134,8 @@ class Store:
 
     def metrics(self) -> dict[str, int]:
         """Scalar tags that a user may want beside the LR, with the number of runs that have them."""
+        if self._metrics is not None:
+            return self._metrics
         known = {tag for spec in self.curves().values() for tag in spec["lr"]}
         counts = Counter(
             tag
@@ -139,7 +144,8 @@ class Store:
             for tag in series
             if tag not in known and _is_metric(base(tag, before))
         )
-        return dict(counts)
+        self._metrics = dict(counts)
+        return self._metrics
 
     def curves(self) -> dict[str, dict[str, Any]]:
         """What ``LRCurves`` says about its tags and the state of the run, by run."""
@@ -199,7 +205,9 @@ class Store:
 
     def _lr_tags(self, run: str, spec: dict[str, Any]) -> list[str]:
         listed = spec.get("lr") or ()
-        return sorted({tag for tag in self.scalars().get(run, {}) if is_lr(tag)} | {str(tag) for tag in listed})
+        before = self.prefixes(run)
+        tags = {tag for tag in self.scalars().get(run, {}) if is_lr(tag, before)} | {str(tag) for tag in listed}
+        return sorted(tags, key=natural)
 
     def _read_json(
         self, kind: str, runs: Collection[str] | None, suffix: str = ""
@@ -274,9 +282,17 @@ class Store:
             self._kept[run, tag] = (ask, *newest(data))
         found: dict[str, dict[str, tuple[Series, list[Restart]]]] = {}
         for run, own in wanted.items():
-            kept = {tag: self._kept[run, tag] for tag in own if (run, tag) in self._kept}
-            found[run] = {tag: (thin(series, points), restarts) for tag, (_, series, restarts) in kept.items()}
+            kept = [tag for tag in own if (run, tag) in self._kept]
+            found[run] = {tag: (self._thinned(run, tag, points), self._kept[run, tag][2]) for tag in kept}
         return found
+
+    def _thinned(self, run: str, tag: str, points: int) -> Series:
+        """At most ``points`` of a series; a picture with one run less has the others' as they were."""
+        read_points, series, _ = self._kept[run, tag]
+        had = self._thin.get((run, tag))
+        if had is None or had[:2] != (read_points, points):
+            had = self._thin[run, tag] = (read_points, points, thin(series, points))
+        return had[2]
 
     def _live(self, run: str, prefix: str) -> dict[str, Any]:
         tags = {name: f"{prefix}/{name}" for name in records.LIVE}

@@ -126,7 +126,7 @@ def _packed(value: Any) -> Any:
     if value.dtype == np.float64 and len(value) and np.all(np.isfinite(value)) and np.all(np.abs(value) < 2**31):
         whole: Any = value.astype(np.int32)
         value = whole if np.array_equal(whole, value) else value
-    kind = {"float64": "f8", "float32": "f4", "int32": "i4"}.get(str(value.dtype))
+    kind = {"d": "f8", "f": "f4", "i": "i4"}.get(value.dtype.char)  # its name takes as long as the packing
     if kind is None:
         return clean(value.tolist())
     return {"dtype": kind, "bdata": base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()}

@@ -1,7 +1,7 @@
 // The "Learning rate" tab. Figures come from Python (reporting/figures); this page picks runs and shows them.
 
 import {ask, at, el, host, isDark, load, say} from './page.js';
-import {draw} from './plot.js';
+import {draw, fetchLibrary} from './plot.js';
 import {filterBox, list, onChange, pick, resizer, sidebar} from './sidebar.js';
 import {VIEWS, adopt, form, restore, save, settle, state} from './state.js';
 import {copyTable, table} from './table.js';
@@ -12,7 +12,7 @@ const EMPTY = {
   search: ['No search in these runs', 'Run lr-lightning with the coarse-to-fine sweeper.'],
 };
 const POLL_MS = 4000;
-let turn = 0, timer = 0, drawn = '', seen = '', parts = null;
+let turn = 0, timer = 0, drawn = '', seen = '', look = null;
 
 // A reader's choice is answered from what the server has read; polls and TensorBoard's reloads read anew.
 async function refresh(anew = false) {
@@ -60,12 +60,12 @@ function schedule(again) {
 }
 
 async function show(figure, rest, count) {
-  await parts;
+  await look;
   at.empty.hidden = true;
   document.body.dataset.live = rest.live ? '1' : '0';
-  await draw(figure);
   at.answer.textContent = rest.answer || '';
   at.notes.replaceChildren(...rest.notes.map(note => el('p', {textContent: note})));
+  await draw(figure);
   table(rest.table, count === 1, goTo);
 }
 
@@ -155,9 +155,9 @@ export async function render() {
   build();
   onChange(refresh);
   document.body.classList.toggle('dark', isDark());
-  parts = Promise.all([load('link', {rel: 'stylesheet', href: './style.css'}), load('script', {src: './plotly.min.js'})])
-    .catch(error => { throw new Error(`The tab cannot start: ${error.message}.`); });
-  parts.catch(() => {});  // said as soon as there is something to draw
+  look = load('link', {rel: 'stylesheet', href: './style.css'});
+  look.catch(() => {});  // said as soon as there is something to draw
+  fetchLibrary();
   connect();
   await refresh(true);  // asks while plotly.js is on its way
 }

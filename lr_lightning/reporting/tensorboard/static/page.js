@@ -1,6 +1,7 @@
 // What the modules of the tab share: elements, requests, TensorBoard's own page.
 
 export const at = {};  // parts of the page by name
+const ARRAYS = {f8: Float64Array, f4: Float32Array, i4: Int32Array};
 
 // Names and reasons are set as text, never as markup.
 export function el(tag, props = {}, ...children) {
@@ -16,7 +17,7 @@ export function load(tag, props) {
   return new Promise((done, failed) => {
     const node = el(tag, props);
     node.onload = done;
-    node.onerror = () => failed(new Error(`${props.src || props.href} is missing`));
+    node.onerror = () => failed(new Error(`The tab cannot start: ${props.src || props.href} is missing.`));
     document.head.append(node);
   });
 }
@@ -59,4 +60,17 @@ export async function copy(text) {
     document.execCommand('copy');
     box.remove();
   }
+}
+
+function decoded(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);  // ten times as fast, in browsers since 2025
+  const signs = atob(text), bytes = new Uint8Array(signs.length);
+  for (let at = 0; at < signs.length; at++) bytes[at] = signs.charCodeAt(at);
+  return bytes;
+}
+
+// An array as Python packed it.
+export function numbers(given) {
+  if (!given?.bdata) return given || [];
+  return new ARRAYS[given.dtype](decoded(given.bdata).buffer);
 }

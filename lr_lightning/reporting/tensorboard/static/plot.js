@@ -1,26 +1,28 @@
 // Draws what Python drew: plotly.js with the page's size, many lines in few traces, and one run in front.
 
-import {at, isDark} from './page.js';
+import {at, isDark, load, numbers} from './page.js';
+import {preview} from './preview.js';
 
 const CONFIG = {
   displaylogo: false, responsive: true, showTips: false, showSendToCloud: false,
   modeBarButtonsToRemove: ['lasso2d', 'select2d', 'autoScale2d', 'sendDataToCloud', 'sendChartToCloud'],
 };
 const MANY = 160;  // traces from which those of one look become one trace: plotly takes a millisecond for each
-const ARRAYS = {f8: Float64Array, f4: Float32Array, i4: Int32Array};
+const LIBRARY = './plotly.min.js';
+let library = null;
 let drawn = null;  // the figure as Python sent it, and as it is shown
 let later = 0;
 
-function decoded(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);  // ten times as fast, in browsers since 2025
-  const signs = atob(text), bytes = new Uint8Array(signs.length);
-  for (let at = 0; at < signs.length; at++) bytes[at] = signs.charCodeAt(at);
-  return bytes;
+// A browser that has plotly.js compiled starts it at once; a fresh one needs a second for it, in which the page stands
+// still, so there the first picture comes before it.
+export async function fetchLibrary() {
+  await load('link', {rel: 'preload', as: 'script', href: LIBRARY}).catch(() => {});  // said by start()
+  const [entry] = performance.getEntriesByName(new URL(LIBRARY, document.baseURI).href);
+  if (entry?.transferSize === 0) start().catch(() => {});
 }
 
-function numbers(given) {
-  if (!given?.bdata) return given || [];
-  return new ARRAYS[given.dtype](decoded(given.bdata).buffer);
+function start() {
+  return library ??= load('script', {src: LIBRARY});
 }
 
 function grouped(data, key) {
@@ -78,6 +80,10 @@ function merged(data) {
   ];
 }
 
+function painted() {  // a page in the background paints nothing
+  return new Promise(done => (document.hidden ? done() : requestAnimationFrame(() => setTimeout(done, 0))));
+}
+
 export async function draw(figure) {
   clearTimeout(later);
   const {height, ...layout} = figure.layout;
@@ -89,6 +95,12 @@ export async function draw(figure) {
   if (layout.legend) layout.legend.y = -58 / Math.max(wanted - 150, 100);  // as style.legend_place
   const many = figure.data.length > MANY, data = many ? merged(figure.data) : figure.data;
   drawn = {given: figure.data, many, data, layout: {...layout, height: wanted, autosize: true}};
+  if (!window.Plotly) {
+    const sketch = preview(at.plot, data, drawn.layout);
+    await painted();
+    await start();
+    sketch.remove();
+  }
   await window.Plotly.react(at.plot, data, drawn.layout, CONFIG);
   document.body.dataset.drawMs = String(Math.round(performance.now() - started));
   document.body.dataset.traces = String(data.length);
