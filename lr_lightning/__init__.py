@@ -21,6 +21,7 @@ _PUBLIC = {
     "PlateauDecay": "lr_lightning.callbacks.plateau_decay",
     "PlateauLR": "lr_lightning.optim.plateau",
     "RangeTestResult": "lr_lightning.rules.range_test.result",
+    "TailAverage": "lr_lightning.optim.averaging",
     "TrialPruner": "lr_lightning.callbacks.trial_pruner",
     "isolated_trials": "lr_lightning.sweeper.isolated",
     "range_test": "lr_lightning.optim.range_test",

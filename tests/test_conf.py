@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.utils import get_class, instantiate
+from lightning.pytorch import callbacks as lightning_callbacks
 from omegaconf import OmegaConf
+
+from lr_lightning import TailAverage
 
 CONF = Path(str(resources.files("lr_lightning.conf")))
 SHARED = Path(str(resources.files("hydra_plugins.lr_lightning_plugins.conf")))
@@ -20,7 +23,11 @@ def composed(*overrides):
         return compose("config", overrides=list(overrides))
 
 
-@pytest.mark.parametrize("path", CALLBACKS, ids=lambda p: p.stem)
+AVERAGES = hasattr(lightning_callbacks, "WeightAveraging")  # from Lightning 2.6 on
+USABLE = [path for path in CALLBACKS if AVERAGES or path.stem != "lr_weight_averaging"]
+
+
+@pytest.mark.parametrize("path", USABLE, ids=lambda p: p.stem)
 def test_callback_configs_are_commented_and_match_the_signature(path):
     entry = OmegaConf.load(path)[path.stem]
     arguments = {k for k in entry if not str(k).startswith("_")}
@@ -42,7 +49,7 @@ def test_callback_configs_are_commented_and_match_the_signature(path):
 
 
 def test_a_callbacks_file_name_is_its_key_under_a_name_no_project_has():
-    assert len(CALLBACKS) == 6
+    assert len(CALLBACKS) == 7
     for path in CALLBACKS:
         assert path.stem.startswith("lr_")
         assert list(composed(f"callbacks={path.stem}").callbacks) == [path.stem]
@@ -58,6 +65,14 @@ def test_hands_off_is_the_three_that_together_choose_the_lr():
     assert list(together) == ["lr_range_test", "lr_plateau_decay", "lr_curves"]
     test, decay, _ = (instantiate(entry) for entry in together.values())
     assert (test.settings.budget, decay.monitor) == (0.03, "val_loss")
+
+
+def test_weights_are_averaged_by_lightning_s_callback():
+    entry = composed("callbacks=[default,lr_plateau_decay,lr_weight_averaging]").callbacks.lr_weight_averaging
+    assert instantiate(entry.multi_avg_fn) == TailAverage(0.1)
+    if AVERAGES:
+        built = instantiate(entry)
+        assert type(built) is lightning_callbacks.WeightAveraging
 
 
 def test_every_group_file_composes():

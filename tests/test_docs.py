@@ -37,7 +37,7 @@ INNER = {
     "lr_lightning.rules.range_test.smoothing": "noise_level",
     "lr_lightning.rules.plateau.decision": "PlateauState PlateauRule check_at",
     "lr_lightning.rules.plateau.patience": "PatienceState",
-    "lr_lightning.rules.plateau.stats": "halve newest means_of pool residuals spread lag_one jumped",
+    "lr_lightning.rules.plateau.stats": "halve newest means_of pool residuals spread lag_one",
     "lr_lightning.rules.plateau.trend": "Stage TrendState",
     "lr_lightning.rules.search.surrogate": "Posterior Squeezed squeeze posterior",
     "lr_lightning.reporting.events": "write_event log_scalars tensorboards add_summary guard",

@@ -2,10 +2,11 @@
 
 import argparse
 import html
+import os
 import sys
 import time
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,28 @@ def _store(logdir: str | Path) -> Any:
     from lr_lightning.reporting.tensorboard.store import MAX_POINTS, Store
 
     multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"scalars": MAX_POINTS, PLUGIN: 10})
-    multiplexer.AddRunsFromDirectory(str(logdir))
+    if is_url(logdir):
+        multiplexer.AddRunsFromDirectory(str(logdir))
+    for folder in [] if is_url(logdir) else _folders(str(logdir)):
+        multiplexer.AddRun(folder, os.path.relpath(folder, str(logdir)))
     multiplexer.Reload()
     return Store(data_provider.MultiplexerDataProvider(multiplexer, str(logdir)), context.RequestContext())
+
+
+def _folders(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Folders with event files; a link that leads back ends there, where TensorBoard's own walk goes round."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        inside = sorted(os.listdir(folder))
+    except OSError:  # no folder, or not ours to read: the others are shown
+        return
+    if any("tfevents" in name for name in inside):
+        yield folder
+    for name in inside:
+        if os.path.isdir(os.path.join(folder, name)):
+            yield from _folders(os.path.join(folder, name), (*above, real))
 
 
 def _section(title: str, result: dict[str, Any], runs: Sequence[Mapping[str, str]] = ()) -> str:

@@ -174,7 +174,7 @@ class PlateauLR(ReduceLROnPlateau):
         Raises:
             ValueError: If it comes from another rule, or isn't what ``state_dict`` gives.
         """
-        saved = Saved("PlateauLR", state_dict)
+        saved = Saved("PlateauLR", state_dict, later={"min_lrs": self.min_lrs})
         if saved["rule"] != self.rule.name:
             raise ValueError(f"the state is of rule {shown(saved['rule'])}, this is {self.rule.name!r}")
         state = self.rule.load(saved["state"])

@@ -18,19 +18,24 @@ class Saved:
         owner: Whose it is, for messages.
         state: What was found in the checkpoint.
         keys: Keys that it must have.
+        later: What keys that came later stand for where an older checkpoint lacks them. Only what is safe to assume.
 
     Raises:
         ValueError: If it is no mapping or lacks one of ``keys``; so do all methods if a value isn't what was saved.
 
     >>> Saved("LRFormula", {"step": 3}).count("step")
     3
+    >>> Saved("PlateauLR", {}, later={"min_lrs": [0.0]}).floats("min_lrs")
+    [0.0]
     """
 
-    def __init__(self, owner: str, state: object, keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self, owner: str, state: object, keys: Iterable[str] = (), later: Mapping[str, Any] | None = None
+    ) -> None:
         self.owner = owner
         if not isinstance(state, Mapping):
             raise ValueError(f"{owner}: the saved state must be a mapping, got {shown(state)}")
-        self.state = state
+        self.state: Mapping[Any, Any] = {**later, **state} if later else state
         for key in keys:
             self[key]
 

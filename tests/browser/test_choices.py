@@ -149,6 +149,15 @@ def test_choices_survive_a_reload(tab):
     assert tab.severe() == []
 
 
+def test_an_address_that_says_nonsense_is_the_page_as_it_begins(tab):
+    odd = '{"view": "training", "x": "</script>", "sort": {"training": {"column": -1}}, "on": 5, "metrics": 7}'
+    for kept in ("null", "{", '{"view": "__proto__"}', '{"view": "training", "smooth": 1e999, "width": -1e9}', odd):
+        tab.again(kept=kept)
+        assert tab.data()["ready"] == "1", kept
+        assert tab.wider() <= 0
+    assert tab.severe() == []
+
+
 def test_the_sidebar_is_dragged_and_its_width_kept(tab):
     wide = "return [document.querySelector('aside').offsetWidth, document.querySelector('#plot .main-svg').clientWidth]"
     before = tab.driver.execute_script(wide)

@@ -91,6 +91,14 @@ def test_a_range_test_without_an_answer_says_why_in_the_picture(tab):
         tab.only(run)
         words = " ".join(tab.texts("#plot .annotation-text"))
         assert "No suggestion" in words
+        inside = (
+            "const box = document.querySelector('#plot .annotation').getBoundingClientRect(),"
+            " plot = document.querySelector('#plot').getBoundingClientRect();"
+            " return [box.left - plot.left, plot.right - box.right]"
+        )
+        left, right = tab.driver.execute_script(inside)
+        assert left > 64, "on the axis' labels"
+        assert right > 24, "cut off"
         assert tab.rows()[0][-1], "the table has the reason as well"
     assert any("NaN or infinite" in text for text in tab.texts("#plot .legendtext"))
     assert tab.overlaps("[class$=tick] text") == []

@@ -16,7 +16,7 @@ import sys
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.demos.boring_classes import BoringModel
-from lr_lightning import LRRangeTest, PlateauDecay
+from lr_lightning import LRRangeTest, LRSearch, PlateauDecay
 
 class Net(BoringModel):
     def validation_step(self, batch, batch_idx):
@@ -30,17 +30,21 @@ for bar in (TQDMProgressBar, RichProgressBar):
         trainer = L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
                             callbacks=callbacks, enable_model_summary=False)
         trainer.fit(Net())
+    search = LRSearch(num_steps=8, budget=5)
+    L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[search, bar()],
+              enable_model_summary=False, limit_train_batches=4).fit(Net())
 """
 
 
 def test_what_is_said_stands_on_lines_of_its_own():
     lines = shown([sys.executable, "-W", "ignore", "-c", PROGRAM])
     seen = "\n".join(lines)
-    for begin, times in (("LRRangeTest: ", 4), ("PlateauDecay(a_metric", 4)):
+    for begin, times in (("LRRangeTest: ", 4), ("PlateauDecay(a_metric", 4), ("LRSearch: ", 4)):
         assert sum(line.startswith(begin) for line in lines) == times, seen
         assert seen.count(begin) == times, seen
     assert seen.count("every LR is at min_lr=1") == 2, seen
-    assert not any("LR range test:" in line for line in lines), "its own bar is gone"
+    for own in ("LR range test:", "LR search:"):
+        assert not any(own in line for line in lines), "its own bar is gone"
     assert not any(line.startswith("Epoch 0") for line in lines), "no line is left of a bar that goes on"
 
 

@@ -117,3 +117,14 @@ def test_help(flag, capsys):
     with pytest.raises(SystemExit):
         review.review_command([flag])
     assert "--export" in capsys.readouterr().out
+
+
+def test_the_page_names_its_runs_and_links_that_lead_back_end(tmp_path):
+    for name in ("first", "second"):
+        logs.write_training(logs.board(tmp_path / "logs", name))
+    (tmp_path / "logs/first/up").symlink_to("..")
+    (tmp_path / "logs/second/up").symlink_to("..")
+    page = review.page(tmp_path / "logs")
+    listed = re.search(r'<ul class="runs">(.*?)</ul>', page)[1]
+    assert re.findall(r"</span>(.*?)</li>", listed) == ["first", "second"]
+    assert "up" not in re.findall(r"<td>.*?</span>(.*?)</td>", page)

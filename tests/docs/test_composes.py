@@ -6,6 +6,7 @@ import shlex
 import pytest
 from hydra import compose, initialize_config_module
 
+import lr_lightning
 from lr_lightning.cli.command_line import readable
 from tests.helpers import printed
 
@@ -46,3 +47,9 @@ def test_every_printed_command_composes(words):
             for part in key.split("."):
                 node = node[part]
             assert str(node) == value or float(node) == float(value)
+
+
+def test_the_reference_has_every_public_name():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (printed.ROOT / "recipes/docs/api").glob("*.md"))
+    shown = set(re.findall(r"auto(?:class|function|exception):: lr_lightning\.(\w+)", pages))
+    assert shown == set(lr_lightning.__all__) - {"__version__"}

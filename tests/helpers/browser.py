@@ -98,9 +98,12 @@ class Tab:
         self.wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, IFRAME))
         self.driver.switch_to.frame(self.driver.find_element(By.CSS_SELECTOR, IFRAME))
 
-    def again(self, view="range_test"):
-        """The tab anew with nothing chosen but the view; TensorBoard's own page, which takes longer, stays."""
-        kept = urllib.parse.quote(json.dumps({"view": view}))
+    def again(self, view="range_test", kept=None):
+        """The tab anew with nothing chosen but the view; TensorBoard's own page, which takes longer, stays.
+
+        ``kept`` is what the address says instead.
+        """
+        kept = urllib.parse.quote(json.dumps({"view": view}) if kept is None else kept)
         self.driver.switch_to.default_content()
         self.driver.execute_script(
             "history.replaceState(history.state, '', arguments[0])", f"#lr_lightning&p.lr_lightning.s={kept}"

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lr_lightning.cli import review
 from lr_lightning.reporting import events, records
@@ -178,3 +179,20 @@ def test_default_metrics_are_what_most_runs_have(tmp_path):
         logger.experiment.flush()
     assert views.default_metrics(store(tmp_path)) == ["train_loss", "val_loss"]
     assert views.overview(store(tmp_path))["metrics"] == ["other_loss", "train_loss", "val_loss"]
+
+
+def test_a_logger_prefix_that_says_lr_itself(tmp_path):
+    logger = TensorBoardLogger(str(tmp_path), name="", version="a", prefix="lr-sweep", default_hp_metric=False)
+    events.log_scalars(logs.rank_zero(logger), {"lr-SGD": 0.1, "train_loss": 1.0, "epoch": 0}, 0)
+    logger.experiment.flush()
+    run = store(tmp_path).trainings(["a"], ["lr-sweep-train_loss"]).runs["a"]
+    assert set(run["lr"]) == {"lr-sweep-lr-SGD"}
+    assert store(tmp_path).metrics() == {"lr-sweep-train_loss": 1}
+
+
+def test_param_groups_are_in_the_order_of_their_numbers(tmp_path):
+    logger = logs.board(tmp_path, "a")
+    tags = [f"lr-AdamW/pg{number}" for number in range(1, 12)]
+    events.log_scalars(logs.rank_zero(logger), dict.fromkeys(tags, 0.1), 0)
+    logger.experiment.flush()
+    assert [*store(tmp_path).trainings(["a"], []).runs["a"]["lr"]] == tags

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -32,10 +33,16 @@ class BestWeights:
         """Refuse what can't be restored, at fit start.
 
         Raises:
-            MisconfigurationException: If weights are sharded over ranks, or no ``ModelCheckpoint`` watches the metric.
+            MisconfigurationException: If weights are sharded over ranks, the metric is of averaged weights that memory
+                doesn't keep, or no ``ModelCheckpoint`` watches the metric.
         """
         if trainer.strategy.__class__.__name__ in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy"):
             raise MisconfigurationException(f"restore_best needs whole weights; {trainer.strategy!r} shards them")
+        if self.source == "memory" and _averages(trainer):
+            raise MisconfigurationException(
+                "restore_best='memory' keeps the weights that are trained, but WeightAveraging validates their "
+                "average: take restore_best='checkpoint'"
+            )
         if self.source == "checkpoint" and self._checkpoint(trainer) is None:
             raise MisconfigurationException(
                 f"restore_best='checkpoint' needs a ModelCheckpoint(monitor={self.monitor!r}, mode={self.mode!r})"
@@ -93,3 +100,9 @@ class BestWeights:
         keeper = BestWeights(self.mode, self.source, self.monitor)
         keeper.value, keeper.weights = saved.optional("value", saved.number), dict(weights)
         return keeper
+
+
+def _averages(trainer: Any) -> bool:
+    """Whether other weights are validated than those that are trained."""
+    kind = getattr(lightning_callbacks, "WeightAveraging", None)  # from Lightning 2.6 on
+    return kind is not None and any(isinstance(callback, kind) for callback in trainer.callbacks)

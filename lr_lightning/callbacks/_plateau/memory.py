@@ -56,7 +56,7 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     Raises:
         ValueError: If anything in the state isn't what ``state_dict`` gives.
     """
-    saved = Saved("PlateauDecay", state)
+    saved = Saved("PlateauDecay", state, later={"validated_at": None})
     theirs, their_factor, their_eps = _asked(saved)
     rule, factor, eps = _chosen(callback, theirs, their_factor, their_eps)
     found: dict[str, Any] = {
@@ -69,13 +69,15 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
-        "_validated_at": saved.count("validated_at"),
         "_window": LossWindow.from_state(saved.child("window")),
         "_begun": saved.flag("begun"),
         "_pending": saved.optional("pending", saved.value),
         "_warned": set(saved.texts("warned")),
         "_told": tuple(saved.texts("told")),
     }
+    # Where nobody noted it, none is missed.
+    validated = saved.optional("validated_at", saved.count)
+    found["_validated_at"] = found["_batches"] if validated is None else validated
     if not found["factor_so_far"] > 0:
         raise saved.refuse("factor_so_far", "above 0", found["factor_so_far"])
     found["_plan"] = Plan(callback.feed.horizon, callback.warmup)

@@ -62,11 +62,17 @@ def missing(trainer: Trainer, names: Sequence[str] = SANDBOX) -> list[str]:
 
 
 def require(trainer: Trainer, owner: str, names: Sequence[str] = SANDBOX) -> None:
-    """Refuse a release of Lightning that lacks one of ``names``, at fit start.
+    """Refuse a release of Lightning that lacks one of ``names``, at fit start, and the twin package.
 
     Raises:
         RuntimeError: The message names what is missing, and the versions.
     """
+    if not isinstance(trainer, Trainer):  # its loops, loggers and callbacks are classes of their own
+        package = type(trainer).__module__.partition(".")[0]
+        raise RuntimeError(
+            f"{owner} works with the package lightning, this Trainer is of {package}: write 'import lightning.pytorch "
+            "as pl' in place of 'import pytorch_lightning as pl'"
+        )
     if gone := missing(trainer, names):
         raise RuntimeError(
             f"{owner} needs {', '.join(gone)}, which lightning {lightning.__version__} lacks. "

@@ -78,6 +78,16 @@ def _line(bar: Any) -> Any:
     return None if line is None or getattr(line, "disable", True) else line
 
 
+def say_above(words: str) -> None:
+    """A line of the log, on a line of its own above this module's bar where one is shown."""
+    bar = ProgressBar.drawn
+    if bar is not None:
+        bar.clear()
+    rank_zero_info(words)
+    if bar is not None:
+        bar.refresh()
+
+
 class ProgressBar:
     """Shown on rank 0 where the trainer shows a bar; notebooks get a widget.
 
@@ -86,7 +96,12 @@ class ProgressBar:
         total: Steps in all.
         wanted: False never shows it.
         label: What it says.
+
+    Attributes:
+        drawn: tqdm's bar of the one that is under way, or None.
     """
+
+    drawn: Any = None
 
     def __init__(self, trainer: Trainer, total: int, wanted: bool = True, label: str = "LR range test") -> None:
         bars = [c for c in trainer.callbacks if isinstance(c, TrainersBar)]
@@ -102,6 +117,7 @@ class ProgressBar:
 
         # Position 0: on the line that the trainer's bar has left.
         self._bar = tqdm(total=self._total, desc=self._label, leave=False, disable=not self._shown, position=0)
+        ProgressBar.drawn = self._bar
         return self
 
     def update(self, steps: int, lr: float, loss: float) -> None:
@@ -110,4 +126,5 @@ class ProgressBar:
         self._bar.update(steps)
 
     def __exit__(self, *_: Any) -> None:
+        ProgressBar.drawn = None
         self._bar.close()

@@ -46,7 +46,11 @@ def draw(
     layout = style.layout(dark=dark, height=520, hovermode="x" if single else "closest", showlegend=True)
     layout |= {
         "xaxis": style.log_axis(dark, title="learning rate (log)", range=span, anchor="y2" if with_bars else "y"),
-        "yaxis": {**loss_axis, **({} if shown is None else {"range": shown})},
+        # Without a finite loss there are crosses alone, at no height.
+        "yaxis": {
+            **loss_axis,
+            **({"range": [0, 1.05], "showticklabels": False} if shown is None else {"range": shown}),
+        },
     }
     figure: Spec = {"data": traces, "layout": layout}
     if single:
@@ -228,7 +232,8 @@ def loss_range(runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
     if not lows:
         return None
     low, top = min(lows), max(tops)
-    height = max(top - low, 1e-3 * max(abs(top), abs(low)), 1e-12)
+    level = max(abs(top), abs(low))
+    height = max(top - low, (1e-3 if top > low else 0.1) * level, 1e-12)
     return [low - 0.08 * height, top + 0.35 * height]
 
 

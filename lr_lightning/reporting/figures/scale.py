@@ -91,9 +91,9 @@ def value_axis(series: Sequence[Any], *, clip: bool, scale: str) -> dict[str, An
         bottom, top = _decades(series, clip) if low > 0 else (math.log10(positive), math.log10(max(high, positive)))
         margin = max(0.04 * (top - bottom), 0.03)
         return {"type": "log", "range": [bottom - margin, top + margin]}
-    # A line that stands still has room for its level, one that stands still at 0 any at all.
+    # A line that stands still has room for its level, and short labels; one that stands still at 0 any at all.
     level = max(abs(high), abs(low))
-    margin = max(0.05 * (high - low), 1e-3 * level) if level else 1.0
+    margin = max(0.05 * (high - low), (1e-3 if high > low else 0.05) * level) if level else 1.0
     return {"type": "linear", "range": [low - margin, high + margin]}
 
 

@@ -28,7 +28,7 @@ def mark(figure: Spec, run: Mapping[str, Any], color: str, dark: bool) -> None:
                        "line": {"color": color, "dash": "dash", "width": 2}})  # fmt: skip
         _name_suggestion(figure, lr, color)
     elif run.get("status") not in ("running", None, ""):
-        text = f"<b>No suggestion.</b> {style.wrapped(run.get('reason') or run['status'], 70, 4)}"
+        text = f"<b>No suggestion.</b> {style.wrapped(run.get('reason') or run['status'], 44, 6)}"
         style.note(
             figure, text, x=0.5, y=0.97, yanchor="top", font={"size": 14}, bgcolor=style.paper(dark), borderpad=6
         )

@@ -95,13 +95,19 @@ def prefixes(tags: Iterable[str]) -> list[str]:
     return sorted({tag[: -len("epoch")] for tag in tags if tag.endswith("-epoch")}, key=len, reverse=True)
 
 
-def is_lr(tag: str) -> bool:
+def is_lr(tag: str, before: Iterable[str] = ()) -> bool:
     """Whether a scalar tag is an LR as ``LRCurves`` and ``LearningRateMonitor`` name it, a logger's prefix allowed.
+
+    Args:
+        tag: The tag.
+        before: The run's prefixes as far as they are known: one may say ``lr-`` itself.
 
     >>> [is_lr(tag) for tag in ("lr-SGD", "exp1-lr-SGD", "lr-SGD-momentum", "color-x")]
     [True, True, False, False]
+    >>> [is_lr(tag, ["lr-sweep-"]) for tag in ("lr-sweep-train_loss", "lr-sweep-lr-SGD")]
+    [False, True]
     """
-    return bool(re.match(r"(.*-)?lr-.", tag)) and not tag.endswith(("-momentum", "-weight_decay"))
+    return bool(re.match(r"(.*-)?lr-.", base(tag, before))) and not tag.endswith(("-momentum", "-weight_decay"))
 
 
 class ColorBook:

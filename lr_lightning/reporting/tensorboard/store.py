@@ -122,7 +122,8 @@ class Store:
             if kinds & {records.EVENT, records.CURVES}:
                 found[run].add("training")
         for run, tags in self.scalars().items():
-            if any(is_lr(tag) for tag in tags):
+            before = self.prefixes(run)
+            if any(is_lr(tag, before) for tag in tags):
                 found.setdefault(run, set()).add("training")
         self._views = found
         return found
@@ -204,7 +205,8 @@ class Store:
 
     def _lr_tags(self, run: str, spec: dict[str, Any]) -> list[str]:
         listed = spec.get("lr") or ()
-        tags = {tag for tag in self.scalars().get(run, {}) if is_lr(tag)} | {str(tag) for tag in listed}
+        before = self.prefixes(run)
+        tags = {tag for tag in self.scalars().get(run, {}) if is_lr(tag, before)} | {str(tag) for tag in listed}
         return sorted(tags, key=natural)
 
     def _read_json(

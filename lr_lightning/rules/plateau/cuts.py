@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from lr_lightning.rules.checks import check_number
-from lr_lightning.rules.plateau.motion import Drift
 
 OF_TORCH = 1e-8
 """ReduceLROnPlateau's ``eps``."""
@@ -55,33 +54,6 @@ def most_cuts(done: float, factor: float) -> int:
     """
     left = max(1.0 - done, FLOOR)
     return math.floor(0.5 + AHEAD * math.log(left) / math.log(factor))
-
-
-def begins(endgame: float, held: float) -> float:
-    """Where the endgame's curve begins, as a share of the run.
-
-    Args:
-        endgame: The largest share of the run that it takes.
-        held: The last share of the run at which the weights were seen to move on; 0: never.
-
-    >>> begins(0.5, 0.0), begins(0.5, 0.6), begins(0.5, 0.9)
-    (0.5, 0.6, 0.75)
-    """
-    return min(max(held, 1.0 - endgame), 1.0 - 0.5 * endgame)
-
-
-def waits(endgame: float, done: float, drift: Drift | None) -> bool:
-    """Whether the endgame's first cut is to wait.
-
-    While the weights move on, a high LR still pays: the endgame waits, until half of its time is left. Where they
-    bounce it needn't. Without that evidence nothing is cut in the first half of the run.
-
-    >>> waits(0.65, 0.4, Drift(0.8)), waits(0.65, 0.4, None), waits(0.65, 0.6, None), waits(0.65, 0.6, Drift(1.5))
-    (False, True, False, True)
-    """
-    if drift is not None and drift.travels:
-        return done < 1.0 - 0.5 * endgame
-    return done <= 0.5 and (drift is None or drift.verdict != "bouncing")
 
 
 def least_change(rule: str, eps: float | None = None) -> float:

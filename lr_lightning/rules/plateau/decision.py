@@ -36,11 +36,11 @@ class Decision:
         action: ``"keep"``, ``"decay"``, ``"kick"`` (raise LR or momentum for a while) or ``"unkick"`` (take that back).
         reason: The evidence in words, ready for a log line.
         cause: What kind of decision: ``"progress"``, ``"waiting"``, ``"plateau"``, ``"flat"``, ``"endgame"``,
-            ``"restart"``, ``"kick"``, ``"cooldown"``, ``"non-finite"``.
+            ``"kick"``, ``"cooldown"``, ``"non-finite"``.
         evidence: The numbers behind it (p-value, window, noise, ...), plain floats.
         cuts: By how many cuts at once the LR is to fall, where the action is to decay.
-        waits: What a cut of a plateau is put off for: ``"window"`` (a longer one), ``"samples"`` (of the weights),
-            ``"weights"`` (they move on), ``"endgame"``; empty where none is.
+        waits: What a cut of a plateau is put off for: ``"samples"`` (of the weights), ``"weights"``
+            (they move on), ``"endgame"``; empty where none is.
 
     >>> Decision("decay", "no trend over 12 observations", cause="plateau").decays
     True

@@ -98,6 +98,6 @@ def told(before: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
     """
     sure = decision.cause == "progress" and decision.evidence.get("p", 1.0) < SURE
     changed = decision.action != "keep" and decision.cause != "endgame"
-    if changed or sure or decision.cause in ("restart", "kick"):
+    if changed or sure or decision.cause == "kick":
         return ()
     return (*before, decision.waits) if decision.waits and decision.waits not in before else before

@@ -2,7 +2,7 @@
 
 A kick begins where the trend rule finds flat ground, once between two cuts. Then it is on trial: a downward trend
 (p below .02) in the values since, at a better level than before, and it stays until the next cut. It is taken back
-as soon as a window shows no trend, the metric jumps upwards or isn't finite, in any case after two windows, and before
+as soon as a window shows no trend or the metric isn't finite, in any case after two windows, and before
 the half of a planned run that has an endgame. Where that begins earlier, its first cut ends the kick.
 """
 
@@ -79,7 +79,7 @@ def begun(stage: Stage, at: float, seen: int, level: float) -> Stage:
     >>> begun(Stage(depth=1), 5.0, 5, 1.0).depth
     0
     """
-    fresh = replace(stage, blocks=(), begin=at, width=1, depth=stage.depth - 1)
+    fresh = replace(stage.anew(at), depth=stage.depth - 1)
     return replace(fresh, kicked=TRIAL, kick_at=at, kick_seen=seen, kick_level=level)
 
 
@@ -89,7 +89,7 @@ def taken_back(stage: Stage, at: float) -> Stage:
     >>> taken_back(begun(Stage(depth=1), 5.0, 5, 1.0), 9.0).depth
     1
     """
-    return replace(stage, blocks=(), begin=at, width=1, depth=stage.depth + 1, kicked=OVER)
+    return replace(stage.anew(at), depth=stage.depth + 1, kicked=OVER)
 
 
 def settled(state: TrendState) -> TrendState:

@@ -24,8 +24,6 @@ A_RUN = 50
 """Samples a planned run has at most, 0.4 ms each. A choice."""
 BORDER = 1.0
 """A random walk's drift (Pesme et al.)."""
-CLEAR = 1.1
-"""Above a random walk by more than chance (walks of 400 weights stay below 1.12, test_drift.py)."""
 MOVING = 1.25
 """Drift above which the weights surely move on; a noise floor shows 1 and a little more while it settles."""
 
@@ -54,11 +52,6 @@ class Drift:
     def holds(self) -> bool:
         """Whether a cut is to wait: the weights move on, or it is too early to tell. Broken weights hold nothing up."""
         return self.ratio is None or self.ratio > BORDER
-
-    @property
-    def travels(self) -> bool:
-        """Whether the weights move on beyond doubt: a high LR still pays."""
-        return self.ratio is not None and self.ratio > CLEAR
 
     @property
     def words(self) -> str:

@@ -1,4 +1,4 @@
-"""What block means tell: trend, spread, jumps, the correlation of their noise, the gain that going on would bring."""
+"""What block means tell: trend, spread, the correlation of their noise, the gain that going on would bring."""
 
 from __future__ import annotations
 
@@ -137,16 +137,6 @@ def lag_one(values: Sequence[float]) -> float:
     raw = sum(a * b for a, b in pairwise(rest)) / power
     # A line takes two degrees of freedom: white noise shows about -2/n; AR(1) is shrunk by about (1 - 4/n).
     return max(-1.0, min(1.0, (raw + 2.0 / n) / max(1.0 - 4.0 / n, 0.2)))
-
-
-def jumped(blocks: Sequence[Block]) -> bool:
-    """Whether the newest 3 blocks stand together well above all others: a level shift, not a slow rise."""
-    if len(blocks) < 8:
-        return False
-    new = [block[0] for block in blocks[-3:]]
-    old = [block[0] for block in blocks[:-3]]
-    gap = min(new) - max(old)
-    return gap > 0 and gap > 3 * (max(new) - min(new)) and gap > 6 * spread(old[-8:])
 
 
 def swing(swings: Swings, blocks: Sequence[Block], mean: float) -> Swings:

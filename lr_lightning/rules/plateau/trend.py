@@ -3,19 +3,18 @@
 What is asked at each observation, in this order. Numbers without a source were chosen on the halves ``choose`` and
 ``report`` of ``recipes.benchmarks.plateau``; ``check`` is for its figures.
 
-1. Is the endgame due? In the last ``endgame`` of a planned run, once the weights don't move on (:mod:`.motion`), the LR
-   follows (1 - u) ** 2 down to a thousandth (:mod:`.cuts`; Hägele et al., arXiv 2405.18392).
+1. Is the endgame due? In the last ``endgame`` of a planned run the LR follows (1 - u) ** 2 down to a thousandth
+   (:mod:`.cuts`; Hägele et al., arXiv 2405.18392).
 2. Is a kick on trial over? After two windows at most (:mod:`.kick`).
 3. Is the value evidence? Not if it isn't finite, nor in a cooldown. The others are averaged into blocks.
-4. Has the level jumped up? Then the stage starts again with the blocks since.
-5. Could the newest window have seen a trend (:mod:`.window`)? It is stretched until the error of its change, times
+4. Could the newest window have seen a trend (:mod:`.window`)? It is stretched until the error of its change, times
    ``resolution`` and widened for AR(1) noise, is below what the slowest power law that fits the stage would have gained
-   (:mod:`.stats`): 1.5 times that in the first half of a planned run, where nothing is cut without it, .7 times later.
-6. Is there a trend? Mann-Kendall's S below 0 (Mann, Econometrica 13, 1945), and in the second half a fall by a fifth of
+   (:mod:`.stats`). In the first half of a planned run nothing is cut without that certainty.
+5. Is there a trend? Mann-Kendall's S below 0 (Mann, Econometrica 13, 1945), and in the second half a fall by a fifth of
    that gain. Then the LR stays. Otherwise it is a plateau:
-7. Is the ground flat? The last cut brought nothing, or there was no progress since the start. A kick may begin.
-8. Can the cut wait? For the endgame, if plateaus are more than half a cut ahead of (time left) ** 1.5 or the last cut
-   was useless; for a longer window after a useless cut; for weights that move on. If not, the LR is cut.
+6. Is the ground flat? The last cut brought nothing, or there was no progress since the start. A kick may begin.
+7. Can the cut wait? For the endgame, if plateaus are more than half a cut ahead of (time left) ** 1.5 or the last cut
+   was useless; for weights that move on. If not, the LR is cut.
 """
 
 from __future__ import annotations
@@ -29,16 +28,15 @@ from typing import Any, ClassVar
 from lr_lightning.rules.checks import check_choice, check_count, check_flag, check_number
 from lr_lightning.rules.plateau import kick as kicks
 from lr_lightning.rules.plateau import stats
-from lr_lightning.rules.plateau.cuts import begins, due_cuts, most_cuts, waits
+from lr_lightning.rules.plateau.cuts import due_cuts, most_cuts
 from lr_lightning.rules.plateau.decision import Decision, check_at, check_factor, check_mode
+from lr_lightning.rules.plateau.evidence import evidence_of, of_plateau, words_of
 from lr_lightning.rules.plateau.motion import Drift, moving_on
-from lr_lightning.rules.plateau.stats import Block
 from lr_lightning.rules.plateau.trend_state import Stage, TrendState, state_of
 from lr_lightning.rules.plateau.window import Moment, Windows
 
 ON_FLAT: tuple[str, ...] = ("keep", "kick", "decay")
-_MOST_BACKOFF, _OPEN_BACKOFF = 4.0, 2.0  # of the window after useless cuts; the end is known or not: the benchmark
-_STALLED, _STALLED_LATE = 0.0, 0.2  # a fall of less than this share of what going on would have brought is none
+_STALLED = 0.2  # from half a planned run on, a fall of less than this share of what going on would have brought is none
 _BAR = 1.7  # standard errors of a difference of two window means, for a cut to have brought something; the benchmark
 _WAIT = Decision("keep", "the window fills", "waiting")
 
@@ -59,11 +57,10 @@ class TrendRule:
         resolution: How many standard errors of the window's change a slow decay must amount to; 0: don't ask. Not
             asked where the window is a share of a run whose end isn't known.
         cooldown: Observations after a decay that are ignored.
-        endgame: Largest share of a planned run over which the LR goes down anyway, to a thousandth: half of it while
-            the weights move on, and in the first half of the run only if they are seen to bounce. 0: none.
+        endgame: Last share of a planned run over which the LR goes down anyway, to a thousandth. 0: none.
         factor: The multiplier of a cut, for the number of cuts in the endgame.
-        on_flat_region: What to do on flat ground: ``"keep"`` waits for the stretched windows, ``"decay"`` doesn't,
-            ``"kick"`` raises LR and momentum once and takes that back if it brings no progress (:mod:`.kick`).
+        on_flat_region: What to do on flat ground: ``"keep"`` waits for certainty, ``"decay"`` doesn't, ``"kick"``
+            raises LR and momentum once and takes that back if it brings no progress (:mod:`.kick`).
         gate: Whether whoever feeds the rule is to follow the weights and hand ``drift`` in, so that a cut waits while
             they move on. None: where the end of the run is planned, unless ``on_flat_region="decay"``.
 
@@ -117,8 +114,7 @@ class TrendRule:
 
     def restart(self, state: TrendState) -> TrendState:
         """Forget the values of this stage: the LR was changed by something else."""
-        stage = replace(state.stage, blocks=(), begin=state.at, width=1, level=None, backoff=1.0, waited=False)
-        return replace(state, total=0.0, count=0, stage=stage)
+        return replace(state, total=0.0, count=0, stage=replace(state.stage.anew(state.at), level=None))
 
     @cached_property
     def _windows(self) -> Windows:
@@ -136,8 +132,7 @@ class TrendRule:
         """Take one value in; where ``drift`` says that the weights move on, a plateau isn't cut."""
         seen = state.seen + 1
         now = Moment(seen, check_at(at, seen, state.at), horizon, drift)
-        state, cuts = self._due(state, now)
-        if cuts > 0:
+        if (cuts := self._due(state, now)) > 0:
             return self._force(kicks.settled(state), value, now, cuts)
         length, least = self._windows.span(state.stage.kick_at, horizon)
         if why := kicks.why_over(state, value, now.at, length, least, self._last_kick(horizon)):
@@ -146,17 +141,13 @@ class TrendRule:
 
     # 1. Is the endgame due?
 
-    def _due(self, state: TrendState, now: Moment) -> tuple[TrendState, int]:
+    def _due(self, state: TrendState, now: Moment) -> int:
         """How many cuts the endgame asks for now."""
         if now.horizon is None or not now.horizon * (1.0 - self.endgame) < now.at < now.horizon:
-            return state, 0  # nothing is trained after the end
-        stage, done = state.stage, now.at / now.horizon
-        if not stage.end_cuts and waits(self.endgame, done, now.drift):
-            travels = now.drift is not None and now.drift.travels
-            return replace(state, stage=replace(stage, held=done)) if travels else state, 0
-        length = 1.0 - begins(self.endgame, stage.held)
-        step = (now.at - state.at) / now.horizon / length
-        return state, due_cuts(1.0 - (1.0 - done) / length, step, self.factor) - stage.depth
+            return 0  # nothing is trained after the end
+        length = now.horizon * self.endgame
+        done, step = 1.0 - (now.horizon - now.at) / length, (now.at - state.at) / length
+        return due_cuts(done, step, self.factor) - state.stage.depth
 
     def _force(self, state: TrendState, value: float, now: Moment, cuts: int) -> tuple[TrendState, Decision]:
         assert now.horizon is not None
@@ -191,8 +182,7 @@ class TrendRule:
         return TrendState(state.seen, state.at, 0.0, 0, state.nonfinite_row + 1 if lost else 0, stage), decision
 
     def _unkick(self, stage: Stage, at: float, why: str, evidence: dict[str, float]) -> tuple[Stage, Decision]:
-        words = f"the raised LR is taken back: {why}"
-        return kicks.taken_back(stage, at), Decision("unkick", words, "flat", evidence)
+        return kicks.taken_back(stage, at), Decision("unkick", f"the raised LR is taken back: {why}", "flat", evidence)
 
     # 3. Is the value evidence?
 
@@ -206,7 +196,7 @@ class TrendRule:
             stage = replace(stage, cooldown=stage.cooldown - 1, begin=now.at)
             reason = f"cooling down, {stage.cooldown} more observations"
             return TrendState(now.seen, now.at, 0.0, 0, 0, stage), Decision("keep", reason, "cooldown")
-        signed = self._signed(value)
+        signed = self._sign * value
         total, count = state.total + signed, state.count + 1
         if stage.top_count < 3:
             top = (stage.top * stage.top_count + signed) / (stage.top_count + 1)
@@ -218,52 +208,31 @@ class TrendRule:
         stage, decision = self._judge(self._windows.bounded(stage, now), now)
         return TrendState(now.seen, now.at, 0.0, 0, 0, stage), decision
 
-    def _signed(self, value: float) -> float:
-        return value if self.mode == "min" else -value
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.mode == "min" else -1.0
 
-    # 4. Has the level jumped up? 5. Could a window have seen a trend? 6. Is there one?
+    # 4. Could a window have seen a trend? 5. Is there one?
 
     def _judge(self, stage: Stage, now: Moment) -> tuple[Stage, Decision]:
-        if stats.jumped(stage.blocks):
-            if stage.kicked == kicks.TRIAL:
-                return self._unkick(stage, now.at, "a sustained jump upwards", {})
-            restarted = replace(stage, blocks=stage.blocks[-3:], begin=stage.blocks[-4][2])
-            return restarted, Decision("keep", "a sustained jump upwards: the stage starts again", "restart")
         window, missed = self._windows.that_sees(stage, now)
         if window is None:
             return stage, _WAIT
         means = stats.means_of(window)
         s, p = stats.mann_kendall(means)
-        evidence = self._evidence(stage, window, means, p)
-        if s < 0 and stats.fall(means) >= (_STALLED if now.early else _STALLED_LATE) * missed:
+        evidence = evidence_of(stage, window, p, self._sign)
+        if s < 0 and stats.fall(means) >= (0.0 if now.early else _STALLED * missed):
             return self._progress(stage, evidence, p)
-        evidence["swing"] = stats.lag_one([block[0] for block in window])
-        late = means[len(means) // 2 :]
-        evidence["p_late"], evidence["rise"] = stats.mann_kendall(late)[1], stats.rise(late)
-        if now.drift is not None and now.drift.ratio is not None:
-            evidence["drift"] = now.drift.ratio
+        evidence |= of_plateau(window, now.drift)
         return self._plateau(stage, now, means, evidence)
 
-    def _evidence(self, stage: Stage, window: Sequence[Block], means: Sequence[float], p: float) -> dict[str, float]:
-        level = sum(means) / len(means)
-        return {
-            "p": p,
-            "observations": float(sum(block[1] for block in window)),
-            "blocks": float(len(window)),
-            "level": self._signed(level),
-            "noise": stats.spread(means),
-            "drop": stage.top - level,
-            # A bent decline looks like correlated noise.
-            "correlation": stats.lasting(stage.swings, stage.blocks, window) if p >= 0.05 else 0.0,
-        }
-
     def _progress(self, stage: Stage, evidence: dict[str, float], p: float) -> tuple[Stage, Decision]:
-        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._signed(evidence["level"]) < stage.kick_level:
+        if stage.kicked == kicks.TRIAL and p < kicks.HELPS and self._sign * evidence["level"] < stage.kick_level:
             words = f"the raised LR brings progress (p = {p:.2g}): it stays"
             return replace(stage, kicked=kicks.OVER), Decision("keep", words, "kick", evidence)
         return stage, Decision("keep", f"a downward trend (p = {p:.2g})", "progress", evidence)
 
-    # 7. Is the ground flat?
+    # 6. Is the ground flat?
 
     def _plateau(
         self, stage: Stage, now: Moment, means: Sequence[float], evidence: dict[str, float]
@@ -272,13 +241,15 @@ class TrendRule:
         bar = _BAR * max(noise, stage.noise) * math.sqrt(2 / len(means))
         useless = stage.level is not None and level > stage.level - bar
         flat = useless or evidence["drop"] <= noise
-        words = self._words(evidence, useless, flat)
+        words = words_of(evidence, self.mode, useless, flat)
         if stage.kicked == kicks.TRIAL:
             return self._unkick(stage, now.at, "no progress", evidence)
         if self._kicks(stage, now, evidence, flat):
             return kicks.begun(stage, now.at, now.seen, level), Decision("kick", words, "flat", evidence)
         cut = Decision("decay", words, "flat" if flat else "plateau", evidence)
-        return self._put_off(stage, now, cut, useless) or (self._after_cut(stage, now, level, noise, useless), cut)
+        if (held := self._put_off(stage, now, cut, useless)) is not None:
+            return stage, held
+        return self._after_cut(stage, now, level, noise), cut
 
     def _kicks(self, stage: Stage, now: Moment, evidence: dict[str, float], flat: bool) -> bool:
         """Whether a kick begins: once between two cuts, where the weights move on, or the metric alone looks flat."""
@@ -291,33 +262,18 @@ class TrendRule:
         length, least = self._windows.span(now.at, now.horizon)
         return kicks.fits(now.at, now.seen, length, least, self._last_kick(now.horizon))
 
-    def _words(self, evidence: dict[str, float], useless: bool, flat: bool) -> str:
-        count, way = int(evidence["observations"]), "downward" if self.mode == "min" else "upward"
-        text = f"no {way} trend over the last {count} observations"
-        text += f" (p = {evidence['p']:.2g}), noise ±{evidence['noise']:.2g}"
-        if useless:
-            return text + "; the last cut brought nothing"
-        return text + ("; no progress since the start" if flat else "")
+    # 7. Can the cut wait?
 
-    # 8. Can the cut wait?
-
-    def _put_off(self, stage: Stage, now: Moment, cut: Decision, useless: bool) -> tuple[Stage, Decision] | None:
-        """What to wait for, if for anything: the endgame, a longer window, or weights that still move on."""
+    def _put_off(self, stage: Stage, now: Moment, cut: Decision, useless: bool) -> Decision | None:
+        """What to wait for, if for anything: the endgame, or weights that still move on."""
         if now.horizon is not None and self._can_wait(stage, now.at / now.horizon, useless):
             # Once the endgame has begun, waiting for it is no news.
-            what, more = (
-                ("", "") if stage.end_cuts or now.at >= now.horizon else ("endgame", "; can wait for the endgame")
-            )
-            return stage, Decision("keep", cut.reason + more, cut.cause, cut.evidence, waits=what)
-        words, backoff = cut.reason, self._backoff(stage, now, useless)
-        if backoff > stage.backoff and not stage.waited and self.on_flat_region == "keep":
-            words += f"; first a window {backoff:g} times as long"
-            longer = replace(stage, backoff=backoff, waited=True)
-            return longer, Decision("keep", words, "flat", cut.evidence, waits="window")
+            news = not stage.end_cuts and now.at < now.horizon
+            words = cut.reason + ("; can wait for the endgame" if news else "")
+            return Decision("keep", words, cut.cause, cut.evidence, waits="endgame" if news else "")
         if now.drift is not None and now.drift.holds:
             what = "samples" if now.drift.ratio is None else "weights"
-            held = Decision("keep", f"{words}; {now.drift.words}", "flat", cut.evidence, waits=what)
-            return replace(stage, waited=True), held
+            return Decision("keep", f"{cut.reason}; {now.drift.words}", "flat", cut.evidence, waits=what)
         return None
 
     def _can_wait(self, stage: Stage, done: float, useless: bool) -> bool:
@@ -328,23 +284,6 @@ class TrendRule:
             return True  # nothing is trained after the end
         return useless or stage.depth >= most_cuts(done, self.factor)
 
-    def _backoff(self, stage: Stage, now: Moment, useless: bool) -> float:
-        """The window's stretch after this cut: twice as long after each useless one."""
-        most = _OPEN_BACKOFF if now.horizon is None else _MOST_BACKOFF
-        return min(most, 2.0 * stage.backoff) if useless else 1.0
-
-    def _after_cut(self, stage: Stage, now: Moment, level: float, noise: float, useless: bool) -> Stage:
-        return replace(
-            stage,
-            blocks=(),
-            begin=now.at,
-            width=1,
-            level=level,
-            noise=noise,
-            backoff=self._backoff(stage, now, useless),
-            waited=False,
-            kicked=kicks.NONE,
-            cooldown=self.cooldown,
-            cuts=stage.cuts + 1,
-            depth=stage.depth + 1,
-        )
+    def _after_cut(self, stage: Stage, now: Moment, level: float, noise: float) -> Stage:
+        stage = replace(stage.anew(now.at), cuts=stage.cuts + 1, depth=stage.depth + 1, kicked=kicks.NONE)
+        return replace(stage, level=level, noise=noise, cooldown=self.cooldown)

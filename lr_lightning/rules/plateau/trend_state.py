@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lr_lightning.rules.plateau.stats import STILL, Block, Swings
@@ -25,8 +25,6 @@ class Stage:
         top: Mean of the run's first 3 values, over ``top_count`` of them.
         level: Mean over the window at the last cut (``None``: no cut yet), with its noise.
         noise: Standard deviation of the block means there.
-        backoff: The window's stretch after cuts that brought nothing.
-        waited: Whether a cut was put off because of the backoff or a flat region in this stage.
         kicked: 0 no kick, 1 one is on trial, 2 one was kept or taken back in this stage.
         kick_at: Position where it began.
         kick_seen: Observations up to there.
@@ -34,7 +32,6 @@ class Stage:
         cooldown: Observations still to be ignored.
         cuts: Decays so far.
         end_cuts: Those that the endgame made.
-        held: Last share of the planned run at which the endgame waited for weights that move on; 0: never.
         depth: Cuts that are in force: without the one that a raised LR takes back.
         nonfinite: Non-finite observations so far.
         swings: How neighbouring block means differ: tells how correlated the noise is; outlives the stage.
@@ -50,8 +47,6 @@ class Stage:
     top_count: int = 0
     level: float | None = None
     noise: float = 0.0
-    backoff: float = 1.0
-    waited: bool = False
     kicked: int = 0
     kick_at: float = 0.0
     kick_seen: int = 0
@@ -59,10 +54,13 @@ class Stage:
     cooldown: int = 0
     cuts: int = 0
     end_cuts: int = 0
-    held: float = 0.0
     depth: int = 0
     nonfinite: int = 0
     swings: Swings = STILL
+
+    def anew(self, at: float) -> Stage:
+        """Without the values up to here: those that come are of another LR."""
+        return replace(self, blocks=(), begin=at, width=1)
 
 
 @dataclass(frozen=True)

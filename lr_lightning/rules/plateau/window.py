@@ -16,7 +16,6 @@ from lr_lightning.rules.plateau.trend_state import MOST_BLOCKS, Stage
 _LEAST_BLOCKS = 8  # in a window, before blocks are dropped rather than merged: fewer show no trend; a choice
 _MOST_STRETCH, _STRETCH_STEP = 4.5, 1.3  # of a window, on the benchmark; the step saves work, a choice
 _RAMP = 30  # observations from which full certainty is asked for: runs of 25 validations can't wait for it; a choice
-_EARLY, _LATE = 1.5, 0.7  # of the resolution, in a planned run's first half (on signals: alarms 4 % -> 0) and later
 
 
 class Moment(NamedTuple):
@@ -79,10 +78,9 @@ class Windows:
 
     def that_sees(self, stage: Stage, now: Moment) -> tuple[Sequence[Block] | None, float]:
         """The newest blocks that could have seen a slow decay, and its gain over them; None while there are too few."""
-        stretch = stage.backoff if self.on_flat_region == "keep" else 1.0
         if not self._patient(stage, now):
-            return stats.newest(stage.blocks, stage.begin, *self.span(now.at, now.horizon, stretch)), 0.0
-        most = stretch * _MOST_STRETCH
+            return stats.newest(stage.blocks, stage.begin, *self.span(now.at, now.horizon)), 0.0
+        stretch = 1.0
         promised = stats.promise(stage.blocks, stage.begin) if stage.level is None else None
         sure = self.resolution * stats.inflation(stats.correlation(stage.swings)) * self._certainty(now)
         while True:
@@ -92,9 +90,9 @@ class Windows:
             gain = _gain_of_going_on(stage, window, now.seen, promised)
             if stats.change_error(window) * sure <= gain:
                 return window, gain
-            if stretch >= most:
+            if stretch >= _MOST_STRETCH:
                 return (None if now.early else window), 0.0
-            stretch = min(most, stretch * _STRETCH_STEP)
+            stretch = min(_MOST_STRETCH, stretch * _STRETCH_STEP)
 
     def _patient(self, stage: Stage, now: Moment) -> bool:
         """Whether to wait for certainty. Where the end isn't known, a cut too late costs more than one too early."""
@@ -104,12 +102,10 @@ class Windows:
 
     def _certainty(self, now: Moment) -> float:
         """Share of the resolution that is asked for: a run of 25 validations can't wait for all of it."""
-        ramp = now.seen / _RAMP
-        if now.horizon is None or not now.early:
-            return _LATE * min(1.0, ramp)
-        if self.on_flat_region == "kick":  # a kick that comes late is none, and one too many is taken back
-            return min(1.0, ramp)
-        return min(_EARLY, ramp * now.horizon / now.at) if now.at > 0 else _EARLY
+        count = float(now.seen)
+        if now.early and now.horizon and now.at > 0 and self.on_flat_region != "kick":  # a kick that comes late is none
+            count *= now.horizon / now.at  # those of the whole run
+        return min(1.0, count / _RAMP)
 
 
 def _gain_of_going_on(stage: Stage, window: Sequence[Block], seen: int, promised: float | None) -> float:

@@ -169,8 +169,7 @@ class RangeTestResult:
             ValueError: If a value is missing or isn't what :meth:`to_dict` gives; the message names it.
         """
         newer = {item.name: item.default for item in fields(cls) if item.default is not MISSING}
-        saved = Saved("RangeTestResult", data)
-        saved = Saved("RangeTestResult", {**newer, "schedules": {}, **saved.state})
+        saved = Saved("RangeTestResult", data, later={**newer, "schedules": {}})
         zones, coverage = saved.child("zones"), saved.child("coverage")
         bounds = {name: zones.optional(name, partial(_pair, zones)) for name in ("flat", "descending", "diverging")}
         values: dict[str, Any] = {name: tuple(_floats(saved, name)) for name in ("lrs", "losses", "smoothed")}

@@ -56,6 +56,7 @@ RULES: dict[str, Callable[[str], Observe]] = {
     "length known, gate=False": ruled(rule={"gate": False}),
     "PlateauDecay, endgame=0": ruled(rule={"endgame": 0.0}),
     "PlateauDecay, length unknown": ruled(known=False),
+    "length unknown, TailAverage()": ruled(known=False),
     "length unknown, gated": ruled(known=False, rule={"gate": True}),
     "torch patience 10, x0.1": ruled(0.1, patience=10),
     "torch patience 10, x0.5": ruled(0.5, patience=10),
@@ -63,10 +64,14 @@ RULES: dict[str, Callable[[str], Observe]] = {
     "Keras patience 10, x0.1": ruled(0.1, patience=9, threshold=1e-4, threshold_mode="abs"),
     "dlib N/10, x0.5": ruled(0.5, rule=DlibRule(window=0.1)),
 }
+# As TailAverage() has it: the share of the newest weights.
+AVERAGES: dict[str, Callable[[int], float]] = {"length unknown, TailAverage()": lambda step: 10.0 / (step + 10.0)}
 SCHEDULES = {"cosine": cosine, "step decay 50/75 %": steps, "constant": None}
 
 
 def arms() -> list[Arm]:
     """One row for each schedule, and for each rule and cadence."""
     rows = [Arm(name, schedule=schedule) for name, schedule in SCHEDULES.items()]
-    return rows + [Arm(name, cadence, observe=make(cadence)) for name, make in RULES.items() for cadence in CADENCES]
+    for name, make in RULES.items():
+        rows += [Arm(name, cadence, observe=make(cadence), average=AVERAGES.get(name)) for cadence in CADENCES]
+    return rows

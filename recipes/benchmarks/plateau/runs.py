@@ -27,13 +27,15 @@ class Arm:
     """One row: an LR rule with its cadence.
 
     ``observe(value, progress, weights)`` returns the factor for the LR, where ``weights()`` gives the row's weights in
-    one dimension; ``schedule(progress)`` the LR over its start.
+    one dimension; ``schedule(progress)`` the LR over its start; ``average(step)`` the share of the newest weights in an
+    average of them, which is then what is validated, also for the rule.
     """
 
     name: str
     cadence: str = "225"
     observe: Observe | None = None
     schedule: Callable[[float], float] | None = None
+    average: Callable[[int], float] | None = None
     factor: float = 1.0
 
 
@@ -61,6 +63,12 @@ def _update(params: dict, grads: dict, memory: dict, lr: Tensor, step: int, adam
         p.sub_(rate * bias * m / (v.sqrt() + 1e-8 * math.sqrt(1 - 0.999 ** (step + 1))))
 
 
+def _average(averaged: dict[str, Tensor], params: dict[str, Tensor], shares: list[float]) -> None:
+    """Move each row's average towards its weights; a share of 1 copies them."""
+    for key, p in params.items():
+        averaged[key].lerp_(p, torch.tensor(shares).view(-1, *[1] * (p.dim() - 2)).expand_as(p))
+
+
 def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Sequence[Arm]], steps: int) -> Result:
     """Train all arms; ``arms[seed][row]``, ``lrs[row]`` the starting LR of a row."""
     seeds, rows = len(arms), len(arms[0])
@@ -72,6 +80,7 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
     gradient = torch.vmap(torch.vmap(grad_and_value(task.loss), (0, None)), (0, 0))
     evaluate = torch.vmap(torch.vmap(task.loss, (0, None)), (0, None))
     memory: dict[str, Any] = {}
+    validated = {key: p.clone() for key, p in params.items()} if any(arm.average for arm in arms[0]) else params
     base = torch.tensor(list(lrs)).expand(seeds, rows)
     every = steps // VALIDATIONS
     final, factors, curves = {}, {}, {}
@@ -82,11 +91,13 @@ def train(task: Task, optimizer: str, lrs: Sequence[float], arms: Sequence[Seque
         batch = (torch.stack([b[0] for b in batches]), torch.stack([b[1] for b in batches]))
         grads, losses = gradient(params, batch)
         _update(params, grads, memory, base * torch.tensor(scale), step, optimizer == "adam")
+        if validated is not params:
+            _average(validated, params, [arm.average(step) if arm.average else 1.0 for arm in arms[0]])
         done = (step + 1) / steps
         _observe(arms, losses.tolist(), done, {"step"}, params)
         if (step + 1) % every == 0:
             number = (step + 1) // every
-            values = evaluate(params, task.validation).tolist()
+            values = evaluate(validated, task.validation).tolist()
             due = {name for name, n in CADENCES.items() if n and number % n == 0}
             _observe(arms, values, done, due, params)
             for s, seed in enumerate(arms):

@@ -94,16 +94,6 @@ def test_what_breaks_the_metric_is_taken_back_at_once(value):
     assert after.stage.depth == state.stage.depth + 1
 
 
-def test_a_jump_upwards_takes_it_back():
-    rule, state = in_trial()
-    decision = None
-    for value in [1.0 + 0.01 * i % 0.03 for i in range(6)] + [9.0, 9.1, 9.0]:
-        state, decision = rule.observe(state, value)
-        if decision.action != "keep":
-            break
-    assert decision.reason == "the raised LR is taken back: a sustained jump upwards"
-
-
 def test_unclear_progress_is_taken_back_after_two_windows():
     """Two values in turn, each a little better than the one before: a trend, but none that is sure."""
     rule, state = in_trial()

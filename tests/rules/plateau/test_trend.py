@@ -103,18 +103,6 @@ def test_nan_and_inf_are_no_evidence():
     assert decision.cause == "non-finite"
 
 
-def test_a_jump_restarts_the_stage():
-    """New data raise the level: what follows is compared with itself."""
-    values = np.concatenate([np.linspace(1, 0.9, 40), np.linspace(3, 2, 60)]) + noise(0, 100, 1e-4)
-    rule, causes = no_end(), []
-    state = rule.start()
-    for i, value in enumerate(values):
-        state, decision = rule.observe(state, value, i + 1, 100)
-        causes.append(decision.cause)
-        assert not decision.decays
-    assert causes.count("restart") == 1
-
-
 def test_a_rise_is_no_progress():
     values = np.concatenate([np.linspace(1, 0.2, 40), np.linspace(0.2, 0.5, 60)]) + noise(3, 100)
     assert run(no_end(), values, 100)
@@ -146,21 +134,11 @@ def test_endgame_reaches_low_lrs_at_any_cadence_and_turns_off():
             state, decision = rule.observe(state, 1 - i / count, i + 1, count)
             if decision.decays:
                 assert decision.cause == "endgame"
-                assert 0.5 * count < i + 1 < count, (
-                    "the first half needs evidence, and nothing is trained after the end"
-                )
+                assert 0.35 * count < i + 1 < count, "nothing is trained after the end"
                 cuts += decision.cuts
         assert 7 <= cuts <= 10
     assert run(no_end(), 1 - time(100), 100) == []
     assert run(make_rule("trend"), 1 - time(100), None) == [], "no endgame without a planned end"
-
-
-def test_cuts_that_bring_nothing_become_rare():
-    """On a flat region each useless cut doubles the wait for the next."""
-    values = np.concatenate([np.linspace(2, 1, 40), np.full(960, 1.0)]) + noise(5, 1000, 0.01)
-    waiting = [i for i, _, _ in run(no_end(window=20), values, 1000)]
-    hasty = [i for i, _, _ in run(no_end(window=20, on_flat_region="decay"), values, 1000)]
-    assert len(waiting) < len(hasty) / 2
 
 
 def test_kick_is_taken_back_when_it_does_not_help_and_kept_when_it_does():

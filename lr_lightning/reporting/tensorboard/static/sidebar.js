@@ -109,7 +109,7 @@ function rows() {
   at.rows.style.height = `${all.length * ROW}px`;
   at.rows.style.paddingTop = `${first * ROW}px`;
   at.rows.replaceChildren(...(all.length ? shown.map(run => row(run, single, on.has(run)))
-    : [el('p', {className: 'none', textContent: 'No run matches the filter.'})]));
+    : relevant().map(() => el('p', {className: 'none', textContent: 'No run matches the filter.'})).slice(0, 1)));
   if (focused) [...at.rows.children].find(one => one.title === focused)?.querySelector('input').focus({preventScroll: true});
 }
 

@@ -89,8 +89,9 @@ export function restore() {
   if (!part) return;
   let kept;
   try { kept = JSON.parse(decodeURIComponent(part.slice(KEY.length + 1))); } catch { return; }
+  if (!kept || typeof kept !== 'object') return;
   for (const key of KEPT) if (typeof kept[key] === typeof state[key] && kept[key] !== null) state[key] = kept[key];
-  if (!VIEWS[state.view]) state.view = 'range_test';
+  if (!Object.hasOwn(VIEWS, state.view)) state.view = 'range_test';
   state.settled = 'view' in kept;
   if (Array.isArray(kept.metrics)) state.shown = new Set(kept.metrics.map(String));
   waiting = {on: typeof kept.on === 'string' ? new Set(kept.on.split('.')) : null,

@@ -61,7 +61,7 @@ function paint() {
   const {given, single, goTo} = shown, kept = columns(given, single);
   const labels = new Map(state.runs.map(run => [run.name, run.label || run.name]));
   const sort = state.sort[state.view], head = given.head;
-  const rows = sort && sort.column < head.length ? sorted(given.rows, sort.column, sort.down) : given.rows;
+  const rows = sort && Object.hasOwn(head, sort.column) ? sorted(given.rows, sort.column, sort.down) : given.rows;
   pinned = null;
   at.copy.hidden = !rows.length;
   at.table.replaceChildren(...(rows.length ? [
