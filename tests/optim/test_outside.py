@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,17 @@ def test_what_is_only_read_or_comes_and_goes_is_no_trace(folder, act):
     with noted.noting():
         act(folder)
     assert noted.left() == []
+
+
+def test_what_a_compiler_writes_for_itself_is_none(folder):
+    locked = types.FunctionType(append.__code__, {"__name__": "filelock", "csv": csv})
+    call = (lambda function, folder: function(folder)).__code__
+    noted = Outside()
+    with noted.noting():
+        types.FunctionType(call, {"__name__": "torch._inductor.codecache"})(locked, folder)
+        (folder / "notes.csv").unlink()  # by the user, who didn't make it
+        locked(folder)
+    assert [one.rpartition("in ")[2] for one in noted.left()] == ["test_what_a_compiler_writes_for_itself_is_none)"]
 
 
 def test_processes_and_connections_are_named():

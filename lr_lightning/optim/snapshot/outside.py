@@ -55,10 +55,10 @@ _ACTS: tuple[tuple[Any, str, tuple[int, str] | None], ...] = (
 )
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-# Code that writes for itself, whoever calls it: compilers' caches, imports, a loader's workers, this package's records.
+# Code that writes for itself, whoever calls it: compilers' caches, imports, a loader's workers.
 _FOR_THEMSELVES = (
     "torch._inductor", "torch._dynamo", "torch._functorch", "torch.utils.cpp_extension", "torch.utils.data",
-    "triton", "numba", "importlib", "_frozen_importlib", "matplotlib.font_manager", "lr_lightning",
+    "triton", "numba", "importlib", "_frozen_importlib", "matplotlib.font_manager",
 )  # fmt: skip
 _NO_FILES = ("/dev/", "/proc/", "/sys/")  # nothing that lasts
 
@@ -211,13 +211,18 @@ def _look(path: str) -> Any:
 
 
 def _by() -> str | None:
-    """Who does it: the nearest function that is the user's, or else an installed package's; None: nobody's."""
+    """Who does it: the nearest function that is the user's, or else an installed package's; None: nobody's.
+
+    The stack ends for this at the sweep, which is this package's, and so do its own records.
+    """
     frame, package = sys._getframe(1), None
     while frame is not None:
         name = frame.f_globals.get("__name__") or ""
         if kinds.is_users(name):
             return name_of(frame)
-        if name.startswith(_FOR_THEMSELVES) and name != __name__:
+        if name.startswith(_FOR_THEMSELVES):  # also with an installed package's help, such as a lock
+            return None
+        if name.startswith("lr_lightning.") and name != __name__:
             return package
         if package is None and not _is_library(name):
             package = name_of(frame)
