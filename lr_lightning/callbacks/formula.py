@@ -101,7 +101,7 @@ class LRFormula(Callback):
         self._per_step = self.interval == "step"
         self._metric_names = sorted({name for formula in self.formulas.values() for name in formula.metrics})
         self._schedules: dict[str, Schedule] = {}
-        self._fits = Fits()
+        self._fits = Fits("LRFormula")
         self._reset()
 
     def _reset(self) -> None:
@@ -151,7 +151,7 @@ class LRFormula(Callback):
             raise FormulaError(
                 f"optimizer={self.optimizer}: the module has {len(trainer.optimizers)} optimizers (from 0)"
             )
-        self._fits.begin()
+        self._fits.begin(trainer)
         step = logging_step(trainer)
         self._take_optimizers(trainer)
         check_has_lr("LRFormula", [optimizer for _, optimizer in self._optimizers], error=FormulaError)

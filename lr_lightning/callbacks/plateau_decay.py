@@ -116,7 +116,7 @@ class PlateauDecay(Callback):
         self._restore = settings.checked_restore(restore_best, interval)
         key = {"monitor": monitor, "mode": mode, "interval": interval, "optimizer": self.optimizer}
         self._state_key = self._generate_state_key(**key)
-        self._fits = Fits()
+        self._fits = Fits("PlateauDecay")
         self._begin()
 
     def _begin(self) -> None:
@@ -180,7 +180,7 @@ class PlateauDecay(Callback):
         groups = settings.check_live(trainer, self.optimizer, self.min_lr, self._group_counts)
         if self._best:
             self._best.check(trainer)
-        given = self._fits.begin()
+        given = self._fits.begin(trainer)
         open_end = self._plan.why_open(trainer)
         settings.check_warmup_has_an_end(self.warmup, open_end)
         before, now = self._plan.end, self._plan.look(trainer, self._batches)

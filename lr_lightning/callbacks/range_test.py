@@ -170,7 +170,7 @@ class LRRangeTest(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether this fit gets tests."""
         self._fresh_wrapper, self._may_run = True, not trainer.fast_dev_run
-        self._resumed, at_start = self._fits.begin(), trainer.global_step == 0
+        self._resumed, at_start = self._fits.begin(trainer), trainer.global_step == 0
         follow_again(trainer)
         # A fit that goes on in the middle of an epoch has no on_train_epoch_start to say so.
         due = 0 in self.settings.at_epochs and 0 not in self._done

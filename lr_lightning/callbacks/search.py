@@ -162,7 +162,7 @@ class LRSearch(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only a fit that starts anew is searched."""
         follow_again(trainer)
-        self._resumed = self._fits.begin() and bool(self.trials)
+        self._resumed = self._fits.begin(trainer) and bool(self.trials)
         if trainer.fast_dev_run or self._resumed or trainer.global_step > 0:
             self._pending = False
             rank_zero_info("LRSearch: skipped (resumed, or fast_dev_run)")

@@ -78,7 +78,7 @@ class TrialPruner(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Metrics of a checkpoint were for this fit alone."""
-        self._fits.begin()
+        self._fits.begin(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """The metrics so far: a resumed trial is judged at the rungs that remain."""

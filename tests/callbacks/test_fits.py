@@ -8,6 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import BatchSizeFinder, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, LRSearch, PlateauDecay, TrialPruner
@@ -93,6 +94,27 @@ def test_a_second_fold_is_the_first_one_again(name):
     fold(used, fail_at=11)
     assert fold(used) == first
     assert fold(copy.deepcopy(used)) == fold(pickle.loads(pickle.dumps(used))) == first  # noqa: S301
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_trainer_that_goes_on_after_another_had_the_callback(name):
+    """Its factor and history would be the other's; what only acts at the start of a training does no harm."""
+    used, net = MADE[name](), Net()
+    first = L.Trainer(accelerator="cpu", max_epochs=2, callbacks=[used], **OFF)
+    first.fit(net)
+    first.fit_loop.max_epochs = 3
+    first.fit(net)
+    assert len(net.lrs) == 24
+    fold(used)
+    first.fit_loop.max_epochs = 4
+    if name in ("range test", "search"):
+        first.fit(net)
+        assert net.lrs[-8:] == net.lrs[-16:-8]
+    else:
+        words = "has been in another Trainer's fit since this one's, which goes on at step 24: give each Trainer"
+        with pytest.raises(MisconfigurationException, match=words):
+            first.fit(net)
+        assert len(net.lrs) == 24
 
 
 @pytest.mark.parametrize("name", ["patience", "trend on steps", "formula"])
