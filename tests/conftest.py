@@ -1,5 +1,6 @@
 """Shared set-up: one thread, so that two cores serve two processes and floating-point sums keep their order."""
 
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,3 +30,9 @@ def warm() -> Iterator["Warm"]:
 
     with Warm() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def lightnings_words_reach_caplog() -> None:
+    """Where the root logger had no handler when Lightning was imported, it keeps its words to itself."""
+    logging.getLogger("lightning.pytorch").propagate = True

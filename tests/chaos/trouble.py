@@ -202,16 +202,17 @@ def healthy(kind: str) -> dict[str, Any]:
 class Poisoned(fits.Net):
     """Its losses are not finite from a training step on; validation, from an epoch on."""
 
-    taken = ctypes.c_long(0)  # C's: a module's own attributes and its class's come back after each trial
+    # All that a module or its class holds by itself comes back after each trial.
+    taken = memoryview(bytearray(8)).cast("q")
 
     def __init__(self, value: float, step: int = 10**9, epoch: int = 10**9, **options: Any) -> None:
         super().__init__(**options)
         self.value, self.from_step, self.from_epoch = value, step, epoch
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        self.taken.value += 1
+        self.taken[0] += 1
         loss = super().training_step(batch, batch_idx)
-        return loss * self.value if self.taken.value > self.from_step else loss
+        return loss * self.value if self.taken[0] > self.from_step else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         bad = self.current_epoch >= self.from_epoch

@@ -5,7 +5,6 @@ look-out for strays.
 """
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -26,8 +25,9 @@ LIMIT = 120.0
 """Seconds a job may take; many times what any takes."""
 
 _pipe = -1
-# A range test puts back the global variables that a training step's functions mention; not C's.
-_seen, _calls = ctypes.c_long(0), ctypes.c_long(0)
+# Marks seen, calls counted. A range test puts back what a training step's functions mention, but not this.
+_counts = memoryview(bytearray(16)).cast("q")
+_SEEN, _CALLS = 0, 1
 _fatal: dict[str, Any] = {}
 
 
@@ -36,22 +36,22 @@ def mark(name: str) -> None:
     if _pipe < 0:
         return
     sys.setprofile(None)
-    os.write(_pipe, f"{name} {_calls.value}\n".encode())
+    os.write(_pipe, f"{name} {_counts[_CALLS]}\n".encode())
     if _fatal.get("count"):
-        _calls.value = 0
+        _counts[_CALLS] = 0
         sys.setprofile(_count)
-    elif "calls" in _fatal and _seen.value >= _fatal["mark"]:
-        _calls.value = -_fatal["calls"] if _seen.value == _fatal["mark"] else _calls.value
+    elif "calls" in _fatal and _counts[_SEEN] >= _fatal["mark"]:
+        _counts[_CALLS] = -_fatal["calls"] if _counts[_SEEN] == _fatal["mark"] else _counts[_CALLS]
         sys.setprofile(_count)
-    elif "functions" in _fatal and _seen.value >= _fatal["mark"]:
+    elif "functions" in _fatal and _counts[_SEEN] >= _fatal["mark"]:
         sys.setprofile(_die_in)
-    _seen.value += 1
+    _counts[_SEEN] += 1
 
 
 def _count(*_: Any) -> None:
     """Called at each call and return, of Python and C functions; a count from below dies at 0."""
-    _calls.value += 1
-    if _calls.value == 0:
+    _counts[_CALLS] += 1
+    if _counts[_CALLS] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
