@@ -71,7 +71,8 @@ class Loop:
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.accumulate, self.stepper = accumulate, Stepper(model, optimizer, loss_of_batch(loss_fn), **step)
         loaders = {"loader": loader} if val_loader is None else {"loader": loader, "val_loader": val_loader}
-        self.data, self.states = Kept(loaders, data=True), {protocol.START: self._state()}
+        start = self._state()
+        self.states, self.data = {protocol.START: start}, Kept(loaders, data=True, beside=start.snapshot)
         self.outside = Outside()
         # Peak over peak: what a scheduler has made of the LRs before the test doesn't matter.
         reference = reference_lr([optimizer])

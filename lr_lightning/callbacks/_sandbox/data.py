@@ -11,7 +11,7 @@ from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim.snapshot import Kept
 
 
-def state_of_data(train: Any, val: Any = None, others: Mapping[str, Any] | None = None) -> Kept:
+def state_of_data(train: Any, val: Any, others: Mapping[str, Any], beside: Kept) -> Kept:
     """The state of combined loaders, of their samplers, generators, collate functions and datasets, and of others."""
     roots = {"train_dataloader": train.flattened}
     if val is not None:
@@ -21,7 +21,7 @@ def state_of_data(train: Any, val: Any = None, others: Mapping[str, Any] | None 
         for name, loaders in roots.items()
         for index, loader in enumerate(loaders)
     }
-    return Kept({**named, **(others or {})}, machinery=MACHINERY, data=True)
+    return Kept({**named, **others}, machinery=MACHINERY, data=True, beside=beside)
 
 
 def twin(loader: Any, isolate_data: bool) -> Any:

@@ -62,6 +62,7 @@ class Sandbox:
         fits_own: Any,
         loader: Any,
         val_loader: Any,
+        start: Snapshot,
         take_snapshot: Callable[[], Snapshot],
         fresh_wrapper: bool = True,
     ) -> None:
@@ -72,9 +73,7 @@ class Sandbox:
         self._kept: list[Any] = []
         self._fresh_wrapper, self._broken_off = fresh_wrapper, False
         self._first, self._count, self._position, self._taken = 0, 0, 0, 0
-        # Before the first fetch: an iterable may train the model, or play with it.
-        self.start = take_snapshot()
-        self._process = process_state()
+        self.start, self._process = start, process_state()
         self._fetcher = _select_data_fetcher(trainer, RunningStage.TRAINING)
         self._fetcher.setup(loader)
         iter(self._fetcher)
@@ -264,12 +263,13 @@ def sandbox(
         fits_own, combined = trainer.fit_loop.epoch_loop, trainer.fit_loop._combined_loader
         val_loader = fits_own.val_loop._combined_loader
         kept = how.kept(trainer.callbacks)
-        data = state_of_data(combined, val_loader, belongings(trainer, kept))
+        start = take_snapshot()  # before the first fetch: an iterable may train the model, or play with it
+        data = state_of_data(combined, val_loader, belongings(trainer, kept), start)
         loader = _twin_loader(combined, how.isolate_data)
         undo.callback(attributes_back(trainer))  # callbacks, loggers, profiler, should_stop, and users' own
         undo.push(_restore_ddp(trainer, fresh_wrapper))
         _swap(undo, trainer, probe, kept)
-        running = Sandbox(trainer, fits_own, loader, val_loader, take_snapshot, fresh_wrapper)
+        running = Sandbox(trainer, fits_own, loader, val_loader, start, take_snapshot, fresh_wrapper)
         running.on_put_back = getattr(probe, "begin", running.on_put_back)
         undo.callback(warn_of_traces, running.start, data, running.outside)
         undo.callback(data.restore)

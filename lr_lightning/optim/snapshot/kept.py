@@ -1,6 +1,7 @@
 """All that is reachable from some objects, kept, and what is said of things that can't be put back."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,11 @@ class Kept:
         machinery: Types whose objects aren't followed (a trainer, its strategy, loggers and callbacks).
         data: Whether the roots are loaders and data sets: of them less is copied and more only watched.
         tensors: Whether tensors and arrays are kept as well.
+        beside: Of the same moment, and restored just before this one: what both come to and others take the place of
+            (an iterator that two hold) is its alone, so that both get the same.
+
+    Attributes:
+        stand_ins: What others take the place of, by id.
     """
 
     def __init__(
@@ -41,20 +47,25 @@ class Kept:
         machinery: tuple[type, ...] = (),
         data: bool = False,
         tensors: bool = True,
+        beside: "Kept | None" = None,
     ) -> None:
         walk = Walk(visitor_of, machinery)
         walk.run(roots, DATA if data else 0, default=visit_object)
         if not tensors:
             walk.tensors.clear()
-        self._take(walk, device)
+        self._take(walk, device, beside.stand_ins if beside else {})
 
-    def _take(self, walk: Walk, device: torch.device | str | None) -> None:
+    def _take(
+        self, walk: Walk, device: torch.device | str | None, given: Mapping[int, StandIn] = MappingProxyType({})
+    ) -> None:
         self._device, self._nbytes = device, 0
         self._failed: dict[str, str] = {path(place): why for place, why in walk.failed}
         self._allowance = {0: STATE_BYTES, DATA: DATA_BYTES}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
         self._keepers: list[Keeper] = []
-        weak: dict[int, StandIn] = {id(k.original): k for k in walk.keepers if isinstance(k, (Position, Fixed))}
+        replaced = {id(k.original): k for k in walk.keepers if isinstance(k, (Position, Fixed))}
+        self.stand_ins: dict[int, StandIn] = {key: given.get(key, own) for key, own in replaced.items()}
+        weak = dict(self.stand_ins)
         for value, place, mode in walk.tensors.values():
             try:
                 keeper = self._tensor(value, mode)
@@ -68,7 +79,8 @@ class Kept:
             self._keepers.append(keeper)
             if mode & WEAK and isinstance(keeper, Tensors):
                 weak[id(value)] = keeper
-        self._keepers += walk.keepers
+        elsewhere = {id(own) for key, own in replaced.items() if key in given}
+        self._keepers += [keeper for keeper in walk.keepers if id(keeper) not in elsewhere]
         self._copies.clear()
         if weak:
             for keeper in self._keepers:
