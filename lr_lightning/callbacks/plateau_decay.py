@@ -132,6 +132,7 @@ class PlateauDecay(Callback):
         self._writer = DecisionWriter(self.factor)
         self._batches = self._validated_at = 0
         self._group_counts: list[int] = []
+        self._marks: list[list[dict[str, float]]] = []
         self._window = source.LossWindow(self.feed.read_every or 1)
         self._presence = Presence(self.monitor, self.interval)
         self._begun = False
@@ -187,6 +188,7 @@ class PlateauDecay(Callback):
         if given and self._begun:
             left_out = self._batches != self._validated_at and horizon.validation_due(trainer, self._batches)
             log.tell_of_resume(trainer, self.monitor, before, now, left_out)
+        decisions.put_marks_back(self._optimizers(trainer), self._marks)
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True
@@ -251,17 +253,19 @@ class PlateauDecay(Callback):
         self._late(trainer, pl_module, last=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Average a half-filled window over ranks, keep a value that is logged and not yet taken.
+        """Average a window over ranks; keep a value that is logged and not yet taken, and the groups' marks.
 
         The checkpoint is rank 0's, but every rank resumes from it.
         """
+        saved = checkpoint["callbacks"][self.state_key]
+        if trainer.optimizers:
+            saved["marks"] = decisions.marks(self._optimizers(trainer))
         waiting = self._value.waiting(trainer) if self.interval == "epoch" else None
         if waiting is not None and not trainer.sanity_checking:
-            checkpoint["callbacks"][self.state_key]["pending"] = source.reduced(trainer, waiting)
+            saved["pending"] = source.reduced(trainer, waiting)
         if trainer.world_size > 1 and self.interval == "step":
-            means = self._window.means(trainer.strategy)
-            saved = checkpoint["callbacks"][self.state_key]["window"]
-            saved["sums"] = [mean * count for mean, count in zip(means, saved["counts"], strict=True)]
+            means, window = self._window.means(trainer.strategy), saved["window"]
+            window["sums"] = [mean * count for mean, count in zip(means, window["counts"], strict=True)]
 
     # Values
 

@@ -171,6 +171,37 @@ def mark(optimizers: Sequence[Any]) -> None:
             group.setdefault(param_groups.LR_FACTOR, 1.0)
 
 
+def marks(optimizers: Sequence[Any]) -> list[list[dict[str, float]]]:
+    """What is kept in the param groups, each optimizer's, with their LR; for a checkpoint.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> mark([optimizer])
+    >>> marks([optimizer])
+    [[{'lr': 0.1, 'lr_factor': 1.0}]]
+    """
+    names = ("lr", *param_groups.MARKS)
+    return [[{key: float(group[key]) for key in names if key in group} for group in o.param_groups] for o in optimizers]
+
+
+def put_marks_back(optimizers: Sequence[Any], saved: Sequence[Sequence[dict[str, float]]]) -> None:
+    """After a resume: put into the groups what a checkpoint's optimizer has lost on its way.
+
+    FSDP2's optimizer states are loaded into the keys that a new optimizer's groups have, and no others. Groups with
+    another LR than then aren't those.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> put_marks_back([optimizer], [[{"lr": 0.1, "lr_factor": 0.5}]])
+    >>> optimizer.param_groups[0]["lr_factor"]
+    0.5
+    """
+    for optimizer, groups in zip(optimizers, saved, strict=False):
+        for group, kept in zip(optimizer.param_groups, groups, strict=False):
+            if param_groups.LR_FACTOR not in group and param_groups.get_lr(group) == kept.get("lr"):
+                group.update({name: value for name, value in kept.items() if name != "lr"})
+
+
 def join(
     optimizers: Sequence[Any],
     schedulers: Callable[[], Sequence[Any]],

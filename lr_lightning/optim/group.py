@@ -11,6 +11,7 @@ LR_FACTOR = "lr_factor"
 # Of groups whose schedulers aren't known: what their LRs are multiplied by, beside the plateau factor, and the last LR
 # that they set themselves.
 LR_MULTIPLIER, SCHEDULER_LR = "lr_multiplier", "scheduler_lr"
+MARKS = (BASE_LR, LR_FACTOR, LR_MULTIPLIER, SCHEDULER_LR)
 
 
 def get_lr(group: dict[str, Any]) -> float:

@@ -25,6 +25,7 @@ from lr_lightning.optim.group import (
     BASE_LR,
     LR_FACTOR,
     LR_MULTIPLIER,
+    MARKS,
     SCHEDULER_LR,
     base_lr,
     coarseness,
@@ -53,6 +54,7 @@ _GROUP_KEYS = ("initial_lr", "max_lr", "min_lr", "swa_lr")
 __all__ = [
     "BASE_LR",
     "LR_FACTOR",
+    "MARKS",
     "LRChange",
     "apply_factor",
     "base_lr",

@@ -21,6 +21,7 @@ from lr_lightning import (
     LRSearch,
     PlateauDecay,
     PlateauLR,
+    TailAverage,
     TrialPruner,
     range_test,
 )
@@ -152,6 +153,7 @@ TARGETS = {
         "min_lr": either(real(0), Kind(lambda v: len(v) == 1 and FLOORS(v))),
         "schedulers": Kind(lambda v: type(v) in (list, tuple, range) and len(v) == 0),
     }),
+    TailAverage: ({}, {"share": real(0, 1, open_low=True)}),
     configure: ({}, PLATEAU),
     make_rule: ({}, {"name": choice("trend", "patience")}),
     TrendRule: ({}, {

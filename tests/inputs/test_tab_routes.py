@@ -62,7 +62,7 @@ def answered(request, words):
 
 
 def test_the_routes_are_a_fixed_list(apps):
-    scripts = {f"/{name}.js" for name in ("index", "page", "plot", "sidebar", "state", "table")}
+    scripts = {f"/{name}.js" for name in ("index", "page", "plot", "preview", "sidebar", "state", "table")}
     assert set(apps) == {*scripts, "/style.css", "/plotly.min.js", "/overview", "/view"}
 
 

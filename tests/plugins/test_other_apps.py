@@ -17,7 +17,7 @@ heavy = sorted({m.partition(".")[0] for m in sys.modules} & {"torch", "lightning
 assert not heavy, heavy
 """
 
-NAMES = ("curves", "formula", "plateau_decay", "range_test", "search", "trial_pruner")
+NAMES = ("curves", "formula", "plateau_decay", "range_test", "search", "trial_pruner", "weight_averaging")
 SEEN = """
 from hydra import initialize
 from hydra.core.global_hydra import GlobalHydra

@@ -35,6 +35,7 @@ def of(callback: Any) -> dict[str, Any]:
         "history": [dict(entry) for entry in callback.history],
         "batches": callback._batches,
         "group_counts": list(callback._group_counts),
+        "marks": [[dict(group) for group in groups] for groups in callback._marks],
         "schedule_lr": callback._plan.schedule_lr,
         "validated_at": callback._validated_at,
         "window": callback._window.state_dict(),
@@ -56,7 +57,7 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     Raises:
         ValueError: If anything in the state isn't what ``state_dict`` gives.
     """
-    saved = Saved("PlateauDecay", state, later={"validated_at": None})
+    saved = Saved("PlateauDecay", state, later={"validated_at": None, "marks": []})
     theirs, their_factor, their_eps = _asked(saved)
     rule, factor, eps = _chosen(callback, theirs, their_factor, their_eps)
     found: dict[str, Any] = {
@@ -69,6 +70,7 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
+        "_marks": _marks(saved),
         "_window": LossWindow.from_state(saved.child("window")),
         "_begun": saved.flag("begun"),
         "_pending": saved.optional("pending", saved.value),
@@ -92,6 +94,16 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)
+    return found
+
+
+def _marks(saved: Saved) -> list[list[dict[str, float]]]:
+    """What the param groups held, each optimizer's."""
+    found: list[list[dict[str, float]]] = []
+    for groups in saved.items("marks"):
+        if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
+            raise saved.refuse("marks", "numbers of each optimizer's param groups", groups)
+        found.append([Saved(saved.owner, {"marks": group}).named_floats("marks") for group in groups])
     return found
 
 
