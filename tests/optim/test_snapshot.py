@@ -395,3 +395,13 @@ def test_what_two_come_to_is_one_for_both(name):
         assert module.one is loader.two
         assert look(module.one) == look(make())
         assert first.left() == second.left() == []
+
+
+def test_a_tensor_whose_storage_a_strategy_has_taken_away_is_left_alone():
+    """FSDP2 frees gathered parameters so; writing to one, or reading it, may end the process."""
+    gathered = torch.ones(1000, 1000)
+    kept = Kept({"holder": SimpleNamespace(gathered=gathered)})
+    gathered.untyped_storage().resize_(0)
+    kept.restore()
+    assert kept.left() == []
+    assert gathered.untyped_storage().nbytes() == 0

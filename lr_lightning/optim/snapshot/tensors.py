@@ -89,6 +89,8 @@ class Tensors(StandIn):
         own = local(tensor)
         if self._alias is not None and not _same_memory(own, self._alias) and not is_freed(self._alias):
             tensor.data = own = self._alias
+        if is_freed(own):
+            return  # a strategy has taken the storage away since: the content is elsewhere
         if own.shape != saved.shape:
             if hasattr(tensor, "ds_id"):  # ZeRO-3 gathers and frees parameters itself; their content is elsewhere
                 if saved.numel() == 0:  # small ones stay gathered from the first use on: those are the sweep's weights
@@ -130,6 +132,8 @@ class Tensors(StandIn):
         if tensor is None or self._saved is None:
             return None
         own = local(tensor)
+        if is_freed(own):
+            return None
         if own.shape != self._saved.shape:
             return None if hasattr(tensor, "ds_id") else "its shape didn't come back"
         if own.device != self._saved.device or own.layout is not torch.strided or _bits_equal(own, self._saved):
