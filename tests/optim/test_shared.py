@@ -1,6 +1,7 @@
-"""Class attributes and global variables that a user's code changes come back, or are named."""
+"""Class attributes, global variables, and what two objects come to alike: all come back, or are named."""
 
 import functools
+import hashlib
 import itertools
 import os
 import sys
@@ -8,6 +9,7 @@ import threading
 import types
 from collections import deque
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -191,3 +193,28 @@ def test_a_class_of_an_installed_package_is_left_alone(monkeypatch):
     start.restore()
     assert kind.count == 1
     assert "pytest" in sys.modules
+
+
+COMMON = {  # make, go on, look
+    "an iterator": (itertools.count, next, repr),
+    "a tuple with one": (lambda: (itertools.count(), "x"), lambda one: next(one[0]), repr),
+    "a hash": (hashlib.sha256, lambda one: one.update(b"some"), lambda one: one.hexdigest()),
+}
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_what_two_come_to_is_one_for_both(name):
+    """A collate function and a module that count with the same iterator go on doing so."""
+    make, go_on, look = COMMON[name]
+    shared = make()
+    module, loader = SimpleNamespace(one=shared), SimpleNamespace(two=shared)
+    first = Kept({"module": module})
+    second = Kept({"loader": loader}, data=True, beside=first)
+    for _ in range(2):
+        go_on(module.one)
+        assert look(loader.two) != look(make())
+        first.restore()
+        second.restore()
+        assert module.one is loader.two
+        assert look(module.one) == look(make())
+        assert first.left() == second.left() == []

@@ -372,31 +372,6 @@ def test_no_copy_without_memory_for_all_of_it(name):
         Snapshot(module, [optimizer])
 
 
-SHARED = {  # make, go on, look
-    "an iterator": (itertools.count, next, repr),
-    "a tuple with one": (lambda: (itertools.count(), "x"), lambda one: next(one[0]), repr),
-    "a hash": (hashlib.sha256, lambda one: one.update(b"some"), lambda one: one.hexdigest()),
-}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_what_two_come_to_is_one_for_both(name):
-    """A collate function and a module that count with the same iterator go on doing so."""
-    make, go_on, look = SHARED[name]
-    shared = make()
-    module, loader = SimpleNamespace(one=shared), SimpleNamespace(two=shared)
-    first = Kept({"module": module})
-    second = Kept({"loader": loader}, data=True, beside=first)
-    for _ in range(2):
-        go_on(module.one)
-        assert look(loader.two) != look(make())
-        first.restore()
-        second.restore()
-        assert module.one is loader.two
-        assert look(module.one) == look(make())
-        assert first.left() == second.left() == []
-
-
 def test_a_tensor_whose_storage_a_strategy_has_taken_away_is_left_alone():
     """FSDP2 frees gathered parameters so; writing to one, or reading it, may end the process."""
     gathered = torch.ones(1000, 1000)
