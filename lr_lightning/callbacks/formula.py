@@ -12,6 +12,7 @@ from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refu
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
+from lr_lightning.optim.decisions import marks, put_marks_back
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
 from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
@@ -117,6 +118,7 @@ class LRFormula(Callback):
         self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
         self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
+        self._marks: list[list[dict[str, float]]] = []  # what all groups held at the checkpoint
 
     @property
     def title(self) -> str:
@@ -154,6 +156,7 @@ class LRFormula(Callback):
         self._fits.begin(trainer)
         step = logging_step(trainer)
         self._take_optimizers(trainer)
+        put_marks_back([unwrap(optimizer) for optimizer in trainer.optimizers], self._marks)
         check_has_lr("LRFormula", [optimizer for _, optimizer in self._optimizers], error=FormulaError)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
@@ -314,15 +317,20 @@ class LRFormula(Callback):
             "metrics": dict(self._metrics),
             "next_metrics": dict(self._next_metrics),
             "next_due": self._read or self._next_due,
+            "marks": [[dict(group) for group in groups] for groups in self._marks],
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what has been logged and is not yet read: a resumed run has no logged metrics. Every rank comes here."""
-        if self._metric_names and self.state_key in checkpoint.get("callbacks", {}):
-            checkpoint["callbacks"][self.state_key]["next_metrics"] = {
-                **self._next_metrics,
-                **read_metrics(trainer, self._metric_names),
-            }
+        """Keep the groups' marks, and what has been logged and is not yet read: a resumed run has no logged metrics.
+
+        Every rank comes here.
+        """
+        saved = checkpoint.get("callbacks", {}).get(self.state_key)
+        if saved is None:
+            return
+        saved["marks"] = marks([unwrap(optimizer) for optimizer in trainer.optimizers])
+        if self._metric_names:
+            saved["next_metrics"] = {**self._next_metrics, **read_metrics(trainer, self._metric_names)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the values in force when the checkpoint was written.
@@ -330,7 +338,7 @@ class LRFormula(Callback):
         Raises:
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
-        saved = Saved("LRFormula", state_dict)
+        saved = Saved("LRFormula", state_dict, later={"marks": []})
         found, formulas = restored(saved), saved.child("formulas").state
         vars(self).update(found)
         self._fits.give()

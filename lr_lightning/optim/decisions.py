@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -181,7 +181,24 @@ def marks(optimizers: Sequence[Any]) -> list[list[dict[str, float]]]:
     [[{'lr': 0.1, 'lr_factor': 1.0}]]
     """
     names = ("lr", *param_groups.MARKS)
-    return [[{key: float(group[key]) for key in names if key in group} for group in o.param_groups] for o in optimizers]
+    return [
+        [{key: float(group[key]) for key in names if group.get(key) is not None} for group in optimizer.param_groups]
+        for optimizer in optimizers
+    ]
+
+
+def saved_marks(saved: Saved) -> list[list[dict[str, float]]]:
+    """:func:`marks` from a checkpoint.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    found: list[list[dict[str, float]]] = []
+    for groups in saved.items("marks"):
+        if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
+            raise saved.refuse("marks", "numbers of each optimizer's param groups", groups)
+        found.append([Saved(saved.owner, {"marks": group}).named_floats("marks") for group in groups])
+    return found
 
 
 def put_marks_back(optimizers: Sequence[Any], saved: Sequence[Sequence[dict[str, float]]]) -> None:
@@ -198,8 +215,8 @@ def put_marks_back(optimizers: Sequence[Any], saved: Sequence[Sequence[dict[str,
     """
     for optimizer, groups in zip(optimizers, saved, strict=False):
         for group, kept in zip(optimizer.param_groups, groups, strict=False):
-            if param_groups.LR_FACTOR not in group and param_groups.get_lr(group) == kept.get("lr"):
-                group.update({name: value for name, value in kept.items() if name != "lr"})
+            if "lr" in kept and group.get("lr") is not None and param_groups.get_lr(group) == kept["lr"]:
+                group.update({name: value for name, value in kept.items() if name not in group})
 
 
 def join(

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning import PlateauDecay
+from lr_lightning import LRFormula, PlateauDecay
 from tests.chaos.fits import QUIET
 from tests.distributed.cases import deepspeed, fsdp1
 
@@ -95,3 +95,15 @@ def paired(resume: str | None = None) -> dict[str, Any]:
     net, rows = Disagreeing(), data(32)
     trainer.fit(net, DataLoader(rows, batch_size=4), DataLoader(rows, batch_size=32), ckpt_path=resume)
     return {"lrs": net.lrs, "history": [c.history for c in pair], "state": [c._state.to_dict() for c in pair]}
+
+
+def formula(kind: str, text: str, resume: str | None = None) -> list[float]:
+    """The LRs of a formula; a checkpoint from within the run."""
+    saver = ModelCheckpoint(".", filename="half", every_n_train_steps=26)
+    trainer = L.Trainer(
+        **QUIET, devices=2, strategy=STRATEGIES[kind](), max_epochs=10, callbacks=[LRFormula(text), saver],
+        logger=False,
+    )  # fmt: skip
+    net, rows = Net(sharded=kind == "fsdp2"), data(16)
+    trainer.fit(net, DataLoader(rows, batch_size=4), DataLoader(rows, batch_size=4), ckpt_path=resume)
+    return net.lrs

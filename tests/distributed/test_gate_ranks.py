@@ -47,6 +47,16 @@ def test_copied_and_sharded_weights_say_the_same(warm, tmp_path):
         assert again["drift"] == pytest.approx(one["drift"], rel=5e-3)
 
 
+@pytest.mark.parametrize(("text", "ahead"), [("base_lr * 0.9 ** epoch", 0), ("lr * 0.9", 1)])
+def test_a_formula_goes_on_from_its_base_lr(warm, tmp_path, text, ahead):
+    """FSDP2 loads an optimizer's groups without what others have put into them."""
+    job = {"job": "tests.distributed.decays:formula", "ranks": 2, "ok": True, "kind": "fsdp2", "text": text}
+    whole = warm.run(**job, folder=tmp_path).report
+    assert whole == pytest.approx([0.1 * 0.9 ** (step // 4 + ahead) for step in range(40)])
+    resumed = warm.run(**job, folder=tmp_path, resume=str(tmp_path / "half.ckpt")).report
+    assert resumed == whole[26:]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None and "CI" not in os.environ, reason="deepspeed is an extra"

@@ -11,7 +11,7 @@ from lr_lightning.callbacks._plateau.horizon import Plan
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._plateau.source import LossWindow, TrainLosses
-from lr_lightning.optim.decisions import DecisionWriter
+from lr_lightning.optim.decisions import DecisionWriter, saved_marks
 from lr_lightning.optim.motion import WeightPath
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau.configure import Rule
@@ -70,7 +70,7 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
-        "_marks": _marks(saved),
+        "_marks": saved_marks(saved),
         "_window": LossWindow.from_state(saved.child("window")),
         "_begun": saved.flag("begun"),
         "_pending": saved.optional("pending", saved.value),
@@ -94,16 +94,6 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     best = saved.child("best") if saved["best"] is not None else None
     if callback._best is not None and best is not None:
         found["_best"] = callback._best.with_state(best)
-    return found
-
-
-def _marks(saved: Saved) -> list[list[dict[str, float]]]:
-    """What the param groups held, each optimizer's."""
-    found: list[list[dict[str, float]]] = []
-    for groups in saved.items("marks"):
-        if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
-            raise saved.refuse("marks", "numbers of each optimizer's param groups", groups)
-        found.append([Saved(saved.owner, {"marks": group}).named_floats("marks") for group in groups])
     return found
 
 
