@@ -157,6 +157,7 @@ class LRFormula(Callback):
         step = logging_step(trainer)
         self._take_optimizers(trainer)
         put_marks_back([unwrap(optimizer) for optimizer in trainer.optimizers], self._marks)
+        self._marks = []  # from here on the groups have them
         check_has_lr("LRFormula", [optimizer for _, optimizer in self._optimizers], error=FormulaError)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
@@ -317,7 +318,7 @@ class LRFormula(Callback):
             "metrics": dict(self._metrics),
             "next_metrics": dict(self._next_metrics),
             "next_due": self._read or self._next_due,
-            "marks": [[dict(group) for group in groups] for groups in self._marks],
+            "marks": [],  # a trainer's checkpoint has them
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

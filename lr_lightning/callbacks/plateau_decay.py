@@ -189,6 +189,7 @@ class PlateauDecay(Callback):
             left_out = self._batches != self._validated_at and horizon.validation_due(trainer, self._batches)
             log.tell_of_resume(trainer, self.monitor, before, now, left_out)
         decisions.put_marks_back(self._optimizers(trainer), self._marks)
+        self._marks = []  # from here on the groups have them
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True

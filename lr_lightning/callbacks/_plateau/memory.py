@@ -35,7 +35,7 @@ def of(callback: Any) -> dict[str, Any]:
         "history": [dict(entry) for entry in callback.history],
         "batches": callback._batches,
         "group_counts": list(callback._group_counts),
-        "marks": [[dict(group) for group in groups] for groups in callback._marks],
+        "marks": [],  # a trainer's checkpoint has them
         "schedule_lr": callback._plan.schedule_lr,
         "validated_at": callback._validated_at,
         "window": callback._window.state_dict(),
