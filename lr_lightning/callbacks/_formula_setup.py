@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
-from lr_lightning.optim.decisions import saved_marks
 from lr_lightning.optim.param_groups import unwrap
 from lr_lightning.rules.formula.formula import Formula
 from lr_lightning.rules.formula.schedule import Counters, Horizon
@@ -130,7 +129,6 @@ def restored(saved: Saved) -> dict[str, Any]:
         "_metrics": saved.named_floats("metrics"),
         "_next_metrics": saved.named_floats("next_metrics"),
         "_next_due": saved.flag("next_due"),
-        "_marks": saved_marks(saved),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lr_lightning.callbacks._marks import put_back
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim import foreign
 from lr_lightning.optim.foreign import is_scheduler
@@ -69,7 +70,8 @@ def ends_told(owner: str, schedulers: Sequence[Any]) -> Iterator[None]:
 
 
 def follow_again(trainer: Trainer) -> None:
-    """In a resumed fit, go on with what was done to schedulers that aren't known."""
+    """In a resumed fit, go on with what was done to param groups, and to schedulers that aren't known."""
+    put_back(trainer)
     if trainer.global_step > 0:
         foreign.follow_again(trainer.optimizers, all_schedulers(trainer))
 

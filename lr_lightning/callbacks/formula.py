@@ -4,15 +4,15 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._fits import Fits
 from lr_lightning.callbacks._formula_setup import horizon_of, read_metrics, refuse_rivals, restored
+from lr_lightning.callbacks._marks import KeepsMarks, put_back
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
-from lr_lightning.optim.decisions import marks, put_marks_back
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
 from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
@@ -28,7 +28,7 @@ _MOST_CHECKS = 16
 Expression = str | Callable[..., float]
 
 
-class LRFormula(Callback):
+class LRFormula(KeepsMarks):
     """Sets the LR of every param group to ``formula × lr_factor``, where ``lr_factor`` is the plateau decays' product.
 
     A closed formula (of ``base_lr`` and the counters) may be resumed anywhere, also with another length of the run; a
@@ -118,7 +118,6 @@ class LRFormula(Callback):
         self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
         self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
-        self._marks: list[list[dict[str, float]]] = []  # what all groups held at the checkpoint
 
     @property
     def title(self) -> str:
@@ -156,8 +155,7 @@ class LRFormula(Callback):
         self._fits.begin(trainer)
         step = logging_step(trainer)
         self._take_optimizers(trainer)
-        put_marks_back([unwrap(optimizer) for optimizer in trainer.optimizers], self._marks)
-        self._marks = []  # from here on the groups have them
+        put_back(trainer)
         check_has_lr("LRFormula", [optimizer for _, optimizer in self._optimizers], error=FormulaError)
         horizon = horizon_of(trainer)
         self._schedules = {key: Schedule(formula, horizon) for key, formula in self.formulas.items()}
@@ -318,20 +316,16 @@ class LRFormula(Callback):
             "metrics": dict(self._metrics),
             "next_metrics": dict(self._next_metrics),
             "next_due": self._read or self._next_due,
-            "marks": [],  # a trainer's checkpoint has them
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the groups' marks, and what has been logged and is not yet read: a resumed run has no logged metrics.
-
-        Every rank comes here.
-        """
-        saved = checkpoint.get("callbacks", {}).get(self.state_key)
-        if saved is None:
-            return
-        saved["marks"] = marks([unwrap(optimizer) for optimizer in trainer.optimizers])
-        if self._metric_names:
-            saved["next_metrics"] = {**self._next_metrics, **read_metrics(trainer, self._metric_names)}
+        """Keep what has been logged and is not yet read: a resumed run has no logged metrics. Every rank comes here."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._metric_names and self.state_key in checkpoint.get("callbacks", {}):
+            checkpoint["callbacks"][self.state_key]["next_metrics"] = {
+                **self._next_metrics,
+                **read_metrics(trainer, self._metric_names),
+            }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the values in force when the checkpoint was written.
@@ -339,7 +333,7 @@ class LRFormula(Callback):
         Raises:
             ValueError: If it isn't what ``state_dict`` gives; the callback stays as it is then.
         """
-        saved = Saved("LRFormula", state_dict, later={"marks": []})
+        saved = Saved("LRFormula", state_dict)
         found, formulas = restored(saved), saved.child("formulas").state
         vars(self).update(found)
         self._fits.give()

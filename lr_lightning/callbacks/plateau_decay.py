@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._marks import KeepsMarks
 from lr_lightning.callbacks._plateau import company, horizon, log, settings, source
 from lr_lightning.callbacks._plateau import memory as _plateau_state
 from lr_lightning.callbacks._plateau.best_weights import BestWeights
@@ -27,7 +28,7 @@ from lr_lightning.rules.plateau.cuts import least_change
 from lr_lightning.rules.plateau.decision import Decision
 
 
-class PlateauDecay(Callback):
+class PlateauDecay(KeepsMarks):
     """Lowers the LR when, and only when, a metric shows no progress any more.
 
     The plateau factor multiplies whatever sets the LR: a torch scheduler, a formula, a range test. Every decision is in
@@ -132,7 +133,6 @@ class PlateauDecay(Callback):
         self._writer = DecisionWriter(self.factor)
         self._batches = self._validated_at = 0
         self._group_counts: list[int] = []
-        self._marks: list[list[dict[str, float]]] = []
         self._window = source.LossWindow(self.feed.read_every or 1)
         self._presence = Presence(self.monitor, self.interval)
         self._begun = False
@@ -188,8 +188,6 @@ class PlateauDecay(Callback):
         if given and self._begun:
             left_out = self._batches != self._validated_at and horizon.validation_due(trainer, self._batches)
             log.tell_of_resume(trainer, self.monitor, before, now, left_out)
-        decisions.put_marks_back(self._optimizers(trainer), self._marks)
-        self._marks = []  # from here on the groups have them
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True
@@ -254,13 +252,12 @@ class PlateauDecay(Callback):
         self._late(trainer, pl_module, last=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Average a window over ranks; keep a value that is logged and not yet taken, and the groups' marks.
+        """Average a half-filled window over ranks, keep a value that is logged and not yet taken.
 
         The checkpoint is rank 0's, but every rank resumes from it.
         """
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
         saved = checkpoint["callbacks"][self.state_key]
-        if trainer.optimizers:
-            saved["marks"] = decisions.marks(self._optimizers(trainer))
         waiting = self._value.waiting(trainer) if self.interval == "epoch" else None
         if waiting is not None and not trainer.sanity_checking:
             saved["pending"] = source.reduced(trainer, waiting)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._marks import KeepsMarks
 from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
@@ -44,7 +45,7 @@ from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.saved import Saved
 
 
-class LRRangeTest(Callback):
+class LRRangeTest(KeepsMarks):
     """LR range test inside of a fit (Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3).
 
     On the first training batch it raises the LR step by step over the ladder, reads the loss curve, puts weights,

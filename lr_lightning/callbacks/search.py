@@ -7,10 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lr_lightning.callbacks._fits import Fits
+from lr_lightning.callbacks._marks import KeepsMarks
 from lr_lightning.callbacks._own_lr import note_lr_in_module
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
@@ -37,7 +38,7 @@ from lr_lightning.sweeper.results import write_results
 _SANDBOX = {"num_batches": None, "isolate_data": False, "snapshot_device": None}
 
 
-class LRSearch(Callback):
+class LRSearch(KeepsMarks):
     """Searches the LR at the start of a fit, coarse to fine, and trains on with the winner.
 
     On the first training batch it runs short trials at constant LRs, all from the same weights, batches and random

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.browser import Tab
+from tests.helpers.browser import Tab, tensorboard
 
 LOOKS = [(1440, "light"), (900, "light"), (1440, "dark"), (900, "dark")]
 
@@ -12,6 +12,13 @@ def browser(tmp_path_factory):
     tab = Tab(tmp_path_factory.mktemp("profile"))
     yield tab
     tab.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    """TensorBoard over the module's own ``folder``."""
+    with tensorboard(folder, "--load_fast=true") as url:
+        yield url
 
 
 @pytest.fixture(scope="module", params=LOOKS, ids=[f"{width}-{mode}" for width, mode in LOOKS])

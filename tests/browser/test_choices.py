@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 from lr_lightning.reporting import events
 from tests.helpers import logs
-from tests.helpers.browser import get, tensorboard, until
+from tests.helpers.browser import get, until
 
 NAMES = [f"mnist/model=cnn,optimizer.lr={lr},seed={seed}" for lr in (0.01, 0.1, 0.3) for seed in range(4)]
 WILD = "mnist/model=cnn,optimizer.lr=9,seed=0"
@@ -42,12 +42,6 @@ def folder(tmp_path_factory):
     logs.write_search(folder / "sweep")
     write(folder, "sweep/3")
     return folder
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    with tensorboard(folder, "--load_fast=true") as url:
-        yield url
 
 
 @pytest.fixture

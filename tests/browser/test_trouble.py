@@ -9,7 +9,7 @@ from lr_lightning.reporting import events, records
 from lr_lightning.reporting.range_test_writer import RangeTestWriter
 from lr_lightning.rules.range_test.analyze import analyze
 from tests.helpers import logs
-from tests.helpers.browser import tensorboard, until
+from tests.helpers.browser import until
 
 LOSSES = {
     "silent": [2.3] * len(logs.LRS),
@@ -72,12 +72,6 @@ def folder(tmp_path_factory):
         events.add_summary(writer, done, 0)
         writer.flush()
     return folder
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    with tensorboard(folder, "--load_fast=true") as url:
-        yield url
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_the_state_is_plain(run):
     formula, folder, _, _ = run
     state = torch.load(folder / "step=9.ckpt", weights_only=True)["callbacks"]
     key = formula().state_key
-    assert set(state[key]) == {"formulas", "at", "values", "bases", "metrics", "next_metrics", "next_due", "marks"}
+    assert set(state[key]) == {"formulas", "at", "values", "bases", "metrics", "next_metrics", "next_due"}
     assert state[key]["at"] == [2, 8, 0]
 
 

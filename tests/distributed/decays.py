@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning import LRFormula, PlateauDecay
+from lr_lightning import LRFormula, LRRangeTest, PlateauDecay
 from tests.chaos.fits import QUIET
 from tests.distributed.cases import deepspeed, fsdp1
 
@@ -97,13 +97,42 @@ def paired(resume: str | None = None) -> dict[str, Any]:
     return {"lrs": net.lrs, "history": [c.history for c in pair], "state": [c._state.to_dict() for c in pair]}
 
 
-def formula(kind: str, text: str, resume: str | None = None) -> list[float]:
-    """The LRs of a formula; a checkpoint from within the run."""
+class Peaked(torch.optim.lr_scheduler.LRScheduler):
+    """A scheduler of a user's, whose fields nobody knows."""
+
+    def __init__(self, optimizer: Any, peak: float) -> None:
+        self.peak = peak
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        return [self.peak * 0.9**self.last_epoch for _ in self.optimizer.param_groups]
+
+
+class Scheduled(Net):
+    """With such a scheduler, by epoch."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [Peaked(optimizer, 0.1)]
+
+
+KEEPERS = {
+    "base_lr": lambda: LRFormula("base_lr * 0.9 ** epoch"),
+    "recursive": lambda: LRFormula("lr * 0.9"),
+    "range test": lambda: LRRangeTest(num_steps=40, progress_bar=False),
+    "decay": lambda: PlateauDecay(patience=0, threshold=10.0),
+}
+
+
+def kept(kind: str, name: str, resume: str | None = None) -> list[float]:
+    """The LRs of a fit with a callback that keeps something in the param groups; a checkpoint from within the run."""
     saver = ModelCheckpoint(".", filename="half", every_n_train_steps=26)
     trainer = L.Trainer(
-        **QUIET, devices=2, strategy=STRATEGIES[kind](), max_epochs=10, callbacks=[LRFormula(text), saver],
+        **QUIET, devices=2, strategy=STRATEGIES[kind](), max_epochs=10, callbacks=[KEEPERS[name](), saver],
         logger=False,
     )  # fmt: skip
-    net, rows = Net(sharded=kind == "fsdp2"), data(16)
+    own, rows = (Scheduled if name in ("range test", "decay") else Net), data(16)
+    net = own(sharded=kind == "fsdp2")
     trainer.fit(net, DataLoader(rows, batch_size=4), DataLoader(rows, batch_size=4), ckpt_path=resume)
-    return net.lrs
+    # The sweep's own steps, where there are some, come first.
+    return net.lrs[-40:]

@@ -87,8 +87,8 @@ def test_everything_that_is_saved_loads_without_pickle(saved, tmp_path):
         assert torch.load(tmp_path / "state.pt", weights_only=True) == state
     for callback, state in pairs(saved):
         callback.load_state_dict(copy.deepcopy(state))
-        # LRFormula reads the metrics anew after a resume, and says so; marks are the param groups'.
-        names = set(state) - {"metrics", "next_metrics", "next_due", "marks"}
+        # LRFormula reads the metrics anew after a resume, and says so.
+        names = set(state) - {"metrics", "next_metrics", "next_due"}
         assert repr({n: callback.state_dict()[n] for n in names}) == repr({n: state[n] for n in names})
 
 
@@ -154,7 +154,7 @@ def test_each_value_replaced_by_junk_and_each_key_left_out(saved):
                 optional = {"evidence", "schedules", "formulas"} & set(path[:-1])
                 late = path[-1] in ("schedules", "steps", "cycle", "spacing", "batch_size", "momentum")
                 late = late or (path[:1] == ("result",) and path[1:] in LATE)
-                late = late or path[:1] == ("marks",) or path == (LATER.get(type(holder).__name__),)
+                late = late or path == (LATER.get(type(holder).__name__),)
                 assert refused_or_taken(holder, without(state, path)) or optional or late, path
 
 
@@ -164,7 +164,7 @@ def test_a_state_from_before_a_key_goes_on_as_one_with_it(saved):
     for holder, state in held:
         if key := LATER.get(type(holder).__name__):
             holder.load_state_dict(without(state, (key,)))
-            assert repr(holder.state_dict()) == repr({**state, **({"marks": []} if "marks" in state else {})})
+            assert repr(holder.state_dict()) == repr(state)
 
 
 def test_states_of_other_callbacks_are_refused(saved):
@@ -195,6 +195,15 @@ def test_a_wrong_state_ends_the_resumed_fit_before_its_first_step(saved, tmp_pat
     with pytest.raises(ValueError, match="PlateauDecay: the saved factor_so_far must be a finite number, got 'half'"):
         again.fit(module, ckpt_path=folder / "hostile.ckpt")
     assert module.seen == []
+    checkpoint["callbacks"][key]["factor_so_far"] = 1.0
+    for junk in ("x", [["x"]], [[{"lr": "x"}]], [[{1: 0.1}]]):
+        checkpoint["lr_lightning"] = {"marks": junk}
+        torch.save(checkpoint, folder / "hostile.ckpt")
+        with pytest.raises(ValueError, match="lr_lightning: the saved marks must be"):
+            L.Trainer(max_epochs=2, limit_train_batches=2, callbacks=[PlateauDecay()], **quiet).fit(
+                module, ckpt_path=folder / "hostile.ckpt"
+            )
+        assert module.seen == []
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,7 +11,7 @@ from lr_lightning.callbacks._plateau.horizon import Plan
 from lr_lightning.callbacks._plateau.motion import Gate
 from lr_lightning.callbacks._plateau.presence import Presence
 from lr_lightning.callbacks._plateau.source import LossWindow, TrainLosses
-from lr_lightning.optim.decisions import DecisionWriter, saved_marks
+from lr_lightning.optim.decisions import DecisionWriter
 from lr_lightning.optim.motion import WeightPath
 from lr_lightning.rules.plateau import configure as plateau
 from lr_lightning.rules.plateau.configure import Rule
@@ -35,7 +35,6 @@ def of(callback: Any) -> dict[str, Any]:
         "history": [dict(entry) for entry in callback.history],
         "batches": callback._batches,
         "group_counts": list(callback._group_counts),
-        "marks": [],  # a trainer's checkpoint has them
         "schedule_lr": callback._plan.schedule_lr,
         "validated_at": callback._validated_at,
         "window": callback._window.state_dict(),
@@ -57,7 +56,7 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
     Raises:
         ValueError: If anything in the state isn't what ``state_dict`` gives.
     """
-    saved = Saved("PlateauDecay", state, later={"validated_at": None, "marks": []})
+    saved = Saved("PlateauDecay", state, later={"validated_at": None})
     theirs, their_factor, their_eps = _asked(saved)
     rule, factor, eps = _chosen(callback, theirs, their_factor, their_eps)
     found: dict[str, Any] = {
@@ -70,7 +69,6 @@ def attributes(callback: Any, state: object) -> dict[str, Any]:
         "history": [_entry(saved, entry) for entry in saved.items("history")],
         "_batches": saved.count("batches"),
         "_group_counts": saved.counts("group_counts"),
-        "_marks": saved_marks(saved),
         "_window": LossWindow.from_state(saved.child("window")),
         "_begun": saved.flag("begun"),
         "_pending": saved.optional("pending", saved.value),
