@@ -13,6 +13,7 @@ from lr_lightning.callbacks._marks import KeepsMarks, put_back
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
+from lr_lightning.optim.left import LRsLeft
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
 from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
@@ -114,7 +115,7 @@ class LRFormula(KeepsMarks):
         self._next_due = False
         self._due = self._warming = self._read = self._warned = False
         self._announced = True
-        self._doubted = False
+        self._doubted = self._rival = False
         self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
         self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
@@ -163,12 +164,12 @@ class LRFormula(KeepsMarks):
         self._check(
             step if self._per_step else trainer.current_epoch, change=not getattr(trainer, "fast_dev_run", False)
         )
-        self._due, self._read, self._announced = True, True, False
+        self._due, self._read, self._announced, self._rival = True, True, False, False
         self._groups = []
 
     def _take_optimizers(self, trainer: Trainer) -> None:
         """Note which optimizers there are, at the start and after a strategy has made new ones in mid-fit."""
-        self._given = list(trainer.optimizers)
+        self._given, self._left = list(trainer.optimizers), LRsLeft()
         everyone = [(index, unwrap(optimizer)) for index, optimizer in enumerate(self._given)]
         self._optimizers = [pair for pair in everyone if self.optimizer in (None, pair[0])]
         refuse_rivals(self, trainer, self._optimizers)
@@ -199,6 +200,13 @@ class LRFormula(KeepsMarks):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new value is due, at the epoch's first batch: after a range test there."""
         self._due = self._read = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notice an LR that something else has set in the epoch."""
+        for index, optimizer in self._optimizers:
+            for number, group in enumerate(optimizer.param_groups):
+                if BASE_LR in group:
+                    self._look_for_rivals((index, number), group)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """There may be new metrics."""
@@ -255,7 +263,20 @@ class LRFormula(KeepsMarks):
         else:
             return
         self._keep(place, base, value)
+        if not new:
+            self._look_for_rivals(place, group)
         set_lr(group, value * schedule.ramp(now) * lr_factor(group))
+        self._left.note(place, group)
+
+    def _look_for_rivals(self, place: tuple[int, int], group: dict[str, Any]) -> None:
+        moved = None if self._rival else self._left.moved(place, group)
+        if moved is not None:
+            self._rival = True
+            rank_zero_warn(
+                f"LRFormula had set the learning rate to {moved[0]:.4g}, and something else has set it to "
+                f"{moved[1]:.4g} since: the formula sets it anew at each {self.interval}, whatever it is. Keep one of "
+                "them; a warm-up is warmup_steps=…"
+            )
 
     def _warn_of_factor(self, schedule: Schedule, base: float, value: float) -> None:
         """A function shows what it gives only now."""
