@@ -67,6 +67,9 @@ class ByHand(Net):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = 0.001
 
+    def on_train_start(self):
+        self._write("on_train_start")
+
     def on_train_epoch_start(self):
         self._write("on_train_epoch_start")
 
@@ -77,11 +80,12 @@ class ByHand(Net):
         self._write("on_train_batch_end")
 
 
-@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_batch_start", "on_train_batch_end"])
+@pytest.mark.parametrize(
+    "hook", ["on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end"]
+)
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_an_lr_that_something_else_sets_is_told_once(hook, interval):
-    # At an epoch's start it comes before the formula, which has its way until then: the next epoch shows it.
-    said = r"LRFormula had set the learning rate to 0\.\d+, and something else has set it to 0.001 since"
+    said = r"LRFormula left the learning rate at 0\.\d+, and something else has set it to 0.001 since"
     with pytest.warns(UserWarning, match=said) as caught:
         fit([LRFormula("base_lr * 0.9 ** epoch", interval=interval)], ByHand(hook), max_epochs=2)
     assert sum("something else" in str(one.message) for one in caught) == 1
