@@ -55,6 +55,9 @@ def test_one_event_at_the_start(tmp_path, formula, reason):
     assert (found[0]["old_lr"], found[0]["new_lr"], found[0]["step"]) == (0.1, 0.05, 0)
 
 
+HOOKS = ("on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end")
+
+
 class ByHand(Net):
     """Sets its LR itself, as in the recipes for a warm-up: at a hook, and from an epoch on."""
 
