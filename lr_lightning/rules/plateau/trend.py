@@ -147,7 +147,8 @@ class TrendRule:
             return 0  # nothing is trained after the end
         length = now.horizon * self.endgame
         done, step = 1.0 - (now.horizon - now.at) / length, (now.at - state.at) / length
-        return due_cuts(done, step, self.factor) - state.stage.depth
+        due = due_cuts(done, step, self.factor)
+        return due - state.stage.depth if due else 0  # before its first cut it takes no kick back
 
     def _force(self, state: TrendState, value: float, now: Moment, cuts: int) -> tuple[TrendState, Decision]:
         assert now.horizon is not None
