@@ -84,6 +84,9 @@ def next_factors(trials: Mapping[Factors, Sequence[float]], groups: int) -> Fact
 def conclude(trials: Mapping[Factors, Sequence[float]]) -> GroupTrials:
     """The best trial's factors, each moved to the vertex of the parabola through it and its group's neighbours.
 
+    Where all of them are above 1 they are divided by the least: the sweep has found how high the group goes that bears
+    least, and short trials would raise that one too.
+
     >>> found = {(1.0, 1.0): [2.0] * 25, (4.0, 1.0): [1.0] * 25, (16.0, 1.0): [2.0] * 25}
     >>> conclude(found).factors
     (4.0, 1.0)
@@ -93,7 +96,8 @@ def conclude(trials: Mapping[Factors, Sequence[float]]) -> GroupTrials:
     for group, factor in enumerate(best):
         around = [_score(trials, there) for there in (_stepped(best, group, 1 / FACTOR), best, _stepped(best, group))]
         moved.append(factor * FACTOR ** vertex(*around))
-    return GroupTrials(tuple(moved), trials)
+    level = max(1.0, min(moved))
+    return GroupTrials(tuple(factor / level for factor in moved), trials)
 
 
 def with_factors(result: RangeTestResult, found: GroupTrials) -> RangeTestResult:

@@ -54,8 +54,8 @@ def test_nine_tenths_of_the_gap_to_the_best_of_a_grid_are_closed_in_three_hundre
     driver, result, rates = found(curvatures, (1.0, 1.0))
     grid = np.geomspace(1e-3, 4, 60)
     best = min(reached((a, b)) for a in grid for b in grid)
-    kept = min(reached((a, a * ratio)) for a in np.geomspace(1e-4, 4, 200))
-    assert reached(rates) <= best + 0.1 * (kept - best)
+    swept = found(curvatures, (1.0, 1.0), SweepSettings(min_lr=1e-6, max_lr=1e3, budget=0))[2]
+    assert reached(rates) <= best + 0.1 * (reached(swept) - best)
     assert result.steps == sum(len(steps.lrs) for steps in driver.asked) <= 300
     assert math.log(result.group_factors[1] * ratio, 10) == pytest.approx(0, abs=0.6)
     assert result.group_factors[0] == 1
@@ -106,6 +106,17 @@ def test_upwards_first_then_downwards_until_no_group_gets_better():
     assert asked[: len(up)] == up
     assert set(asked[len(up) :]) == {*down, (16, 1 / 4), (1, 1 / 4), (1, 1 / 1)} - {(1, 1)}
     assert conclude(trials).factors == (FACTOR, 1 / FACTOR)
+
+
+def test_the_sweeps_level_stays_where_every_group_would_be_raised():
+    """Short trials want more of everything; what the group bears that bears least, the sweep has seen."""
+    best = (FACTOR**2, FACTOR)
+    trials = {}
+    while (factors := next_factors(trials, 2)) is not None:
+        off = [math.log(factor / there, FACTOR) for factor, there in zip(factors, best, strict=True)]
+        trials[factors] = [1 + sum(x * x for x in off)] * LENGTH
+    assert min(trials, key=lambda factors: trials[factors][-1]) == best
+    assert conclude(trials).factors == (FACTOR, 1.0)
 
 
 def test_a_diverging_trial_is_no_better_one():
