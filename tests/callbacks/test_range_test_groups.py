@@ -1,13 +1,16 @@
 """Ratios between param groups, searched in a fit: applied to groups, optimizers and schedulers, and no other trace."""
 
+import math
+
 import lightning as L
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning import LRRangeTest, PlateauDecay
+from lr_lightning import LRCurves, LRRangeTest, PlateauDecay
 from tests.callbacks.test_range_test import trainer
+from tests.helpers import logs
 
 SEARCH = {"num_steps": 40, "max_lr": 1e3, "rule": {"groups": "search"}}
 Matrices = getattr(torch.optim, "Muon", torch.optim.SGD)  # torch before 2.9 has no Muon
@@ -124,3 +127,39 @@ def test_ratios_come_back_with_a_checkpoint(tmp_path):
     trainer([again], max_epochs=2).fit(resumed, ckpt_path=tmp_path / "x.ckpt")
     assert resumed.seen[-1] == module.seen[-1]
     assert again.result == test.result
+
+
+class Scheduled(TwoOptimizers):
+    """Each of the two optimizers with a schedule of its own."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        for schedule in self.lr_schedulers():
+            schedule.step()
+        return loss
+
+    def configure_optimizers(self):
+        first, second = super().configure_optimizers()
+        schedules = torch.optim.lr_scheduler.CosineAnnealingLR(first, 30), torch.optim.lr_scheduler.StepLR(second, 7)
+        return [first, second], list(schedules)
+
+
+@pytest.mark.parametrize("kind", [Halves, Scheduled])
+def test_tensorboard_shows_each_groups_schedule_from_the_lr_found(tmp_path, kind):
+    test, board = LRRangeTest(**SEARCH), logs.board(tmp_path, "run")
+    curves = LRCurves(every_n_steps=1)
+    module = kind()
+    trainer([test, curves], max_steps=20, max_epochs=-1, logger=board, log_every_n_steps=1).fit(module)
+    lr, factors = test.result.suggestion, test.result.group_factors
+    found = logs.read(tmp_path / "run")
+    tags = [tag for tag in found.Tags()["scalars"] if tag.startswith("lr-")]
+    assert len(tags) == 2
+    peaks = lr, 100 * lr * factors[1]
+    batches = range(len(module.seen))  # Lightning counts the steps of both optimizers
+    assert len(batches) == (10 if kind is Scheduled else 20)
+    shapes = [[(1 + math.cos(math.pi * i / 30)) / 2 for i in batches]] * 2
+    if kind is Scheduled:
+        shapes[1] = [0.1 ** (i // 7) for i in batches]
+    for tag, peak, shape in zip(tags, peaks, shapes, strict=True):
+        values = [event.value for event in found.Scalars(tag)][-len(batches) :]
+        assert values == pytest.approx([peak * part for part in shape], rel=1e-5)
