@@ -30,6 +30,7 @@ from lr_lightning.rules.range_test.groups import with_factors
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.shallow import below_rise
 from lr_lightning.rules.range_test.trials import (
     LEAST_TRIALS,
     LENGTH,
@@ -243,6 +244,7 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
+    result = below_rise(result, training.adaptive)
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
     alive = result.second_fall is None
     if rule.groups == "search" and alive and training.groups > 1:
@@ -252,7 +254,8 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
         result = replace(result, reason=f"{result.reason}; no ratios between groups were looked for: {why}")
     apt = rule.schedule != "constant" and alive
     found = (yield from _trials(settings, training, result)) if apt else None
-    return result if found is None else with_trials(result, found)
+    # Trials are as short as the sweep: what leaves the plateau within them may still be too much.
+    return result if found is None else below_rise(with_trials(result, found), training.adaptive)
 
 
 def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTestResult:
