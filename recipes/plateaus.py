@@ -11,7 +11,7 @@ noise floor: a CNN on the digits at an LR that is good at first and too high at 
 Flat region: the step, not the loss, tells the optimizers apart. Adam walks at its LR whatever the slope (there in 19
 steps), momentum is six times as fast as SGD (78 and 475). The batches' noise is larger than the slope: patience 10
 takes that for a plateau, cuts within 20 steps, and neither SGD nor momentum ever arrives. PlateauDecay waits. It
-can't help either (that takes ``on_flat_region="kick"``): its endgame begins at 35 % of the planned run.
+can't help either (that takes ``on_flat_region="kick"``): its endgame's first cut comes halfway through the run.
 
 Local minimum: SGD stays at every LR tried, momentum jumps the barrier from LR 0.5 on, Adam sometimes from 1. No decay
 helps here, and no rule can know: to the loss it is a floor like any other, and all rules cut.

@@ -64,7 +64,7 @@ def test_hands_off_is_the_three_that_together_choose_the_lr():
     together = composed("callbacks=hands_off").callbacks
     assert list(together) == ["lr_range_test", "lr_plateau_decay", "lr_curves"]
     test, decay, _ = (instantiate(entry) for entry in together.values())
-    assert (test.settings.budget, decay.monitor) == (0.03, "val_loss")
+    assert (test.settings.budget, decay.monitor) == (0.1, "val_loss")
 
 
 def test_weights_are_averaged_by_lightning_s_callback():

@@ -12,7 +12,7 @@ from lr_lightning.callbacks._marks import put_back
 from lr_lightning.callbacks._traces import MACHINERY
 from lr_lightning.optim import foreign
 from lr_lightning.optim.foreign import is_scheduler
-from lr_lightning.optim.group import readable_lrs
+from lr_lightning.optim.left import LRsLeft
 from lr_lightning.optim.schedulers import absolute_ends, flat, schedulers_of
 from lr_lightning.optim.snapshot import reachable
 
@@ -92,7 +92,7 @@ class Applied:
     """The LRs that a range test has set, while nothing that is known of writes them."""
 
     def __init__(self) -> None:
-        self._set: list[tuple[Any, list[float]]] = []
+        self._left, self._optimizers = LRsLeft(), list[Any]()
 
     def note(self, trainer: Trainer, optimizers: Sequence[Any], decays: bool) -> None:
         """Take the LRs as they are now.
@@ -103,17 +103,19 @@ class Applied:
             decays: Whether a scheduler, formula or plateau decay will write them: nothing is taken then.
         """
         known = decays or bool(all_schedulers(trainer))
-        self._set = [] if known else [(optimizer, readable_lrs(optimizer.param_groups)) for optimizer in optimizers]
+        self._optimizers = [] if known else list(optimizers)
+        self._left.note_all(self._optimizers)
 
     def warn_if_lost(self, trainer: Trainer) -> None:
         """Say once that somebody has written an LR since, where that may have taken away what was found."""
-        for optimizer, lrs in self._set if not trainer.lr_scheduler_configs else ():
-            now = readable_lrs(optimizer.param_groups)
-            if any(abs(one - was) > 1e-6 * was for one, was in zip(now, lrs, strict=False)):
-                rank_zero_warn(
-                    f"LRRangeTest set the learning rate to {lrs[0]:.4g}, and something else has set it to {now[0]:.4g} "
-                    "since: unless that is computed from the LR in the param groups, the LR found is lost. A scheduler "
-                    "or an LRFormula keeps it"
-                )
-                self._set = []
-                return
+        for index, optimizer in enumerate(self._optimizers if not trainer.lr_scheduler_configs else ()):
+            for number, group in enumerate(optimizer.param_groups):
+                moved = self._left.moved((index, number), group)
+                if moved is not None:
+                    rank_zero_warn(
+                        f"LRRangeTest set the learning rate to {moved[0]:.4g}, and something else has set it to "
+                        f"{moved[1]:.4g} since: unless that is computed from the LR in the param groups, the LR found "
+                        "is lost. A scheduler or an LRFormula keeps it"
+                    )
+                    self._optimizers = []
+                    return

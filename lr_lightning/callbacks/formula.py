@@ -13,6 +13,7 @@ from lr_lightning.callbacks._marks import KeepsMarks, put_back
 from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import logging_step
+from lr_lightning.optim.left import LRsLeft
 from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor, record_base_lr, set_lr
 from lr_lightning.optim.schedulers import check_has_lr, unwrap
 from lr_lightning.reporting.events import LREvent, write_event
@@ -114,7 +115,7 @@ class LRFormula(KeepsMarks):
         self._next_due = False
         self._due = self._warming = self._read = self._warned = False
         self._announced = True
-        self._doubted = False
+        self._doubted = self._rival = False
         self._given: list[Any] = []  # the trainer's optimizers
         self._optimizers: list[tuple[int, Any]] = []
         self._groups: list[dict[str, Any]] = []  # of all optimizers that it acts on
@@ -163,12 +164,23 @@ class LRFormula(KeepsMarks):
         self._check(
             step if self._per_step else trainer.current_epoch, change=not getattr(trainer, "fast_dev_run", False)
         )
-        self._due, self._read, self._announced = True, True, False
+        self._due, self._read, self._announced, self._rival = True, True, False, False
         self._groups = []
+        for place, group in self._owned():
+            self._left.note(place, group)
+
+    def _owned(self) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+        """The groups that it acts on, by place."""
+        return [
+            ((index, number), group)
+            for index, optimizer in self._optimizers
+            for number, group in enumerate(optimizer.param_groups)
+            if self._key(group) is not None
+        ]
 
     def _take_optimizers(self, trainer: Trainer) -> None:
         """Note which optimizers there are, at the start and after a strategy has made new ones in mid-fit."""
-        self._given = list(trainer.optimizers)
+        self._given, self._left = list(trainer.optimizers), LRsLeft()
         everyone = [(index, unwrap(optimizer)) for index, optimizer in enumerate(self._given)]
         self._optimizers = [pair for pair in everyone if self.optimizer in (None, pair[0])]
         refuse_rivals(self, trainer, self._optimizers)
@@ -200,6 +212,12 @@ class LRFormula(KeepsMarks):
         """A new value is due, at the epoch's first batch: after a range test there."""
         self._due = self._read = True
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notice an LR that something else has set in the epoch."""
+        for place, group in self._owned():
+            if BASE_LR in group:
+                self._look_for_rivals(place, group)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """There may be new metrics."""
         self._read = True
@@ -223,11 +241,8 @@ class LRFormula(KeepsMarks):
             self._read_metrics(trainer, now)
         if fresh:
             self._at = now
-        for index, optimizer in self._optimizers:
-            for number, group in enumerate(optimizer.param_groups):
-                key = self._key(group)
-                if key is not None:
-                    self._set(self._schedules[key], group, (index, number), now, fresh)
+        for place, group in self._owned():
+            self._set(self._schedules[self._key(group) or ""], group, place, now, fresh)
         self._due = self._read = self._next_due = False
         self._groups = groups
         if self._warming:
@@ -255,7 +270,20 @@ class LRFormula(KeepsMarks):
         else:
             return
         self._keep(place, base, value)
+        if not new:
+            self._look_for_rivals(place, group)
         set_lr(group, value * schedule.ramp(now) * lr_factor(group))
+        self._left.note(place, group)
+
+    def _look_for_rivals(self, place: tuple[int, int], group: dict[str, Any]) -> None:
+        moved = None if self._rival else self._left.moved(place, group)
+        if moved is not None:
+            self._rival = True
+            rank_zero_warn(
+                f"LRFormula left the learning rate at {moved[0]:.4g}, and something else has set it to {moved[1]:.4g} "
+                f"since: the formula sets it anew at each {self.interval}, whatever it is. Keep one of them; a warm-up "
+                "is warmup_steps=…"
+            )
 
     def _warn_of_factor(self, schedule: Schedule, base: float, value: float) -> None:
         """A function shows what it gives only now."""
@@ -295,16 +323,13 @@ class LRFormula(KeepsMarks):
 
     def _announce(self, trainer: Trainer, now: Counters) -> None:
         self._announced = True
-        for index, optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                if self.owns(index, group):
-                    lr, base = get_lr(group), record_base_lr(group)
-                    formula = self.formulas[self._key(group) or ""]
-                    named = f"preset {formula.preset}: " if formula.preset else ""
-                    reason = f"{named}LR = {formula} per {self.interval}"
-                    write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
-                    say(trainer, f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
-                    return
+        for _, group in self._owned()[:1]:
+            lr, base = get_lr(group), record_base_lr(group)
+            formula = self.formulas[self._key(group) or ""]
+            named = f"preset {formula.preset}: " if formula.preset else ""
+            reason = f"{named}LR = {formula} per {self.interval}"
+            write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
+            say(trainer, f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
 
     def state_dict(self) -> dict[str, Any]:
         """The values in force, as plain types: where they were computed, from which base LRs and metrics."""

@@ -139,6 +139,7 @@ class PlateauDecay(KeepsMarks):
         self._pending: float | None = None
         self._warned: set[str] = set()
         self._told: tuple[str, ...] = ()
+        self._undone = company.Undone()
         self._value = source.Value(self.monitor)
 
     @property
@@ -178,6 +179,7 @@ class PlateauDecay(KeepsMarks):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what only a live trainer can tell."""
         follow_again(trainer)
+        self._presence.check(trainer)
         groups = settings.check_live(trainer, self.optimizer, self.min_lr, self._group_counts)
         if self._best:
             self._best.check(trainer)
@@ -191,6 +193,7 @@ class PlateauDecay(KeepsMarks):
         if not self._begun:
             self._start(trainer, groups)
         self._begun = True
+        self._undone.note(self._optimizers(trainer))
         log.tell_of_open_end(trainer, self.monitor, self._rule, open_end, self._warned)
         if self._pending is not None:
             value, self._pending = self._pending, None
@@ -215,7 +218,8 @@ class PlateauDecay(KeepsMarks):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups and optimizers that are new since the last batch the factor so far."""
         factor, floors = company.factor_of(trainer, PlateauDecay), partial(self._floors, trainer)
-        decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors)
+        if decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors):
+            self._undone.note(self._optimizers(trainer))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -269,6 +273,7 @@ class PlateauDecay(KeepsMarks):
 
     def _take(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = self._value.of_epoch(trainer) if self.interval == "epoch" else None
+        self._undone.look(trainer, self.monitor, self._optimizers(trainer))
         if value is not None:
             self._presence.seen = True
             self._observe(trainer, pl_module, source.reduced(trainer, value), self._batches)
@@ -292,6 +297,7 @@ class PlateauDecay(KeepsMarks):
     def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = self._window.means(trainer.strategy)
         self._window.clear()
+        self._undone.look(trainer, self.monitor, self._optimizers(trainer))
         parts = trainer.accumulate_grad_batches
         for place, value in enumerate(values):
             at = max(self._batches - (len(values) - 1 - place) * parts, self._state.at)
@@ -338,6 +344,7 @@ class PlateauDecay(KeepsMarks):
         eps = least_change(self._rule.name, self.eps)
         chosen, schedulers = self._optimizers(trainer), all_schedulers(trainer)
         written = self._writer.apply(decision, chosen, schedulers, self._floors(trainer), eps)
+        self._undone.note(chosen)
         if not written:
             if "min_lr" not in self._warned:
                 log.say(trainer, self.monitor, f"{decision.reason}, but {log.why_unchanged(self.min_lr, eps)}")

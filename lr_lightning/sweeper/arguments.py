@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,16 +28,32 @@ def settings_from(options: Mapping[str, Any]) -> SearchSettings:
     if options["param"] is None:
         raise ValueError("hydra.sweeper.param must be the key of the learning rate, as model.lr; it is not given")
     first = Axis(options["param"], options["low"], options["high"], widen=options["widen"])
-    params = {} if options["params"] is None else options["params"]
-    more: Any = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
-    if not isinstance(more, dict):
-        raise ValueError(f"params must map keys to {{low, high}} or {{choices}}, got {shown(more)}")
     _check_rest(options)
     try:
-        axes = [axis_from(str(name), item) for name, item in more.items()]
+        given = _params(options).items()
+        axes = [axis_from(name, item) for name, item in given if not isinstance(item, str)]
     except ValueError as error:
         raise ValueError(f"params: {error}") from None
     return SearchSettings((first, *axes), **{name: options[name] for name in _RULE})
+
+
+def lines_of(options: Mapping[str, Any]) -> list[str]:
+    """The overrides among ``params``, written as other sweepers of Hydra have them: ``model.width: choice(8, 16)``.
+
+    >>> lines_of({"params": {"model.width": "choice(8, 16)", "model.dropout": {"low": 0.0, "high": 0.5}}})
+    ['model.width=choice(8, 16)']
+    """
+    return [f"{name}={item}" for name, item in _params(options).items() if isinstance(item, str)]
+
+
+def _params(options: Mapping[str, Any]) -> dict[str, Any]:
+    params = {} if options["params"] is None else options["params"]
+    more: Any = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
+    if not isinstance(more, dict):
+        raise ValueError(
+            f"params must map keys to {{low, high}}, {{choices}} or overrides such as choice(8, 16), got {shown(more)}"
+        )
+    return {str(name): item for name, item in more.items()}
 
 
 def _check_rest(options: Mapping[str, Any]) -> None:
@@ -54,13 +70,16 @@ def _check_rest(options: Mapping[str, Any]) -> None:
         raise ValueError(f"range_test_overrides must be a list of overrides, got {shown(given)}")
 
 
-def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[SearchSettings, list[list[str]]]:
+def split(
+    loader: Any, settings: SearchSettings, arguments: list[str], lines: Sequence[str] = ()
+) -> tuple[SearchSettings, list[list[str]]]:
     """The overrides beside the search: ``interval(…)`` and ``choice(…)`` become axes, other sweeps repeats.
 
     Args:
         loader: Hydra's config loader.
         settings: With the axes of the sweeper's own config.
         arguments: The overrides of the command line.
+        lines: The overrides of the sweeper's own config.
 
     Returns:
         The settings with all axes; the repeats, all combinations of sweeps such as ``seed=0,1,2``, whose scores are
@@ -70,14 +89,21 @@ def split(loader: Any, settings: SearchSettings, arguments: list[str]) -> tuple[
         SearchRefused: If a searched parameter has a value on the command line, or an axis makes no sense.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
 
+    try:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *arguments])
+    except OverrideParseException as error:  # Hydra has parsed the command line before
+        raise SearchRefused(f"params: {error}") from None
     searched = {axis.name.lstrip("+") for axis in settings.axes}
     extra: list[Axis] = []
     choices: list[list[str]] = []
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
+    for number, override in enumerate(parsed):
         key, line = override.get_key_element(), str(override.input_line)
         if key.lstrip("+~") in searched:
             raise SearchRefused(f"{key} is chosen by the search: drop {line!r} from the command line")
+        if number < len(lines):
+            searched.add(key.lstrip("+~"))
         try:
             axis = _axis(key, override)
         except ValueError as error:

@@ -11,7 +11,7 @@ from lr_lightning.reporting.files import naming
 from lr_lightning.rules.search.axes import Value
 from lr_lightning.rules.search.records import Plan, SearchSettings
 from lr_lightning.sweeper.adapt import bracket_first, conflicts, pruner
-from lr_lightning.sweeper.arguments import settings_from, split, text
+from lr_lightning.sweeper.arguments import lines_of, settings_from, split, text
 from lr_lightning.sweeper.engine import Job, run_search
 from lr_lightning.sweeper.errors import TrialRefused
 from lr_lightning.sweeper.files import read_json, write_json
@@ -63,7 +63,7 @@ class Sweep:
         self.folder.mkdir(parents=True, exist_ok=True)
         with naming(self.folder / "multirun.yaml") as path:
             OmegaConf.save(self.config, path)
-        settings, repeats = split(self.context.config_loader, self.settings, arguments)
+        settings, repeats = split(self.context.config_loader, self.settings, arguments, lines_of(self.options))
         self.always = conflicts(self.config)
         self.try_out(check, settings, repeats)
         if not self.journal.lines:

@@ -202,3 +202,34 @@ def test_the_best_checkpoint_is_gone(tmp_path):
     saver = ModelCheckpoint(tmp_path, monitor="val_loss")
     fit(Scripted([3.0, 1.0, 2.0, 2.0, 2.0, 2.0]), Gone(), decay, saver, max_epochs=6, enable_checkpointing=True)
     assert "no best checkpoint is left at" in decay.history[0]["reason"]
+
+
+class ByHand(Scripted):
+    """Sets its LR itself: as a number of its own, or as a share of what the group has."""
+
+    def __init__(self, relative):
+        super().__init__(FLAT)
+        self.relative = relative
+
+    def on_train_epoch_start(self):
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["lr"] * 0.9 if self.relative else 0.1 * 0.9**self.current_epoch
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_an_lr_set_by_hand_that_takes_decays_back_is_told_once(interval, recwarn):
+    monitor = "val_loss" if interval == "epoch" else "train_loss"
+    decay = PlateauDecay(monitor, patience=1, threshold=10.0, interval=interval, **QUIET)
+    fit(ByHand(relative=False), decay, max_epochs=9)
+    told = [str(one.message) for one in recwarn if "something else has set it to" in str(one.message)]
+    assert [text.startswith(f"PlateauDecay({monitor}) left the learning rate at 0.0") for text in told] == [True]
+
+
+def test_an_lr_set_by_hand_that_keeps_decays_is_not_told_of(recwarn):
+    module = ByHand(relative=True)
+    decay = PlateauDecay(patience=1, **QUIET)
+    fit(module, decay, max_epochs=9)
+    assert not [one for one in recwarn if "something else" in str(one.message)]
+    assert decay.factor_so_far < 1
+    lr = module.trainer.optimizers[0].param_groups[0]["lr"]
+    assert lr == pytest.approx(0.1 * 0.9**9 * decay.factor_so_far)

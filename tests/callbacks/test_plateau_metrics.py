@@ -223,3 +223,17 @@ def test_a_value_logged_after_the_callback_survives_a_checkpoint(tmp_path):
         fit(module, again, max_epochs=10, ckpt_path=tmp_path / f"epoch={epoch}.ckpt")
         assert module.lrs == whole.lrs[4 * (epoch + 1) :]
         assert (again.history, again._state) == (decay.history, decay._state)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to")
+def test_a_trainer_that_logs_nothing_is_refused_at_once():
+    bare = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"))
+    bare |= {"barebones": True, "max_epochs": 2}
+    for decay in (PlateauDecay(), PlateauDecay("step_metric", interval="step")):
+        module = Scripted(FLAT)
+        with pytest.raises(MisconfigurationException, match=r"barebones=True.* logs no metrics"):
+            fit(module, decay, **bare)
+        assert module.lrs == []
+    decay = PlateauDecay("train_loss", interval="step", patience=0, threshold=10.0, verbose=False)
+    fit(Scripted(FLAT), decay, **bare)
+    assert decay.history

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lr_lightning.rules.search.axes import Axis
 from lr_lightning.rules.search.records import SearchSettings
-from lr_lightning.sweeper.arguments import split, text
+from lr_lightning.sweeper.arguments import lines_of, split, text
 from lr_lightning.sweeper.errors import SearchRefused
 from lr_lightning.sweeper.lock import hold
 
@@ -32,6 +32,19 @@ def test_intervals_and_choices_are_searched(override: str, axis: Axis) -> None:
     settings, repeats = split(None, HOW, [override, "y=1"])
     assert settings.axes[1:] == (axis,)
     assert repeats == [["y=1"]]
+    key, _, line = override.partition("=")
+    assert split(None, HOW, ["y=1"], lines_of({"params": {key: line}})) == (settings, repeats)
+
+
+def test_overrides_in_the_sweepers_config_are_as_on_the_command_line() -> None:
+    params = {"seed": "0,1", "width": "choice(8, 16)", "dropout": {"low": 0.0, "high": 0.5}}
+    assert lines_of({"params": params}) == ["seed=0,1", "width=choice(8, 16)"]
+    _, repeats = split(None, HOW, [], ["seed=0,1", "width=choice(8, 16)"])
+    assert repeats == [["seed=0"], ["seed=1"]]
+    with pytest.raises(SearchRefused, match=r"seed is chosen by the search: drop .seed=3."):
+        split(None, HOW, ["seed=3"], ["seed=0,1"])
+    with pytest.raises(SearchRefused, match=r"params: .*interval"):
+        split(None, HOW, [], ["width=interval(1,"])
 
 
 @pytest.mark.parametrize("override", ["seed=0,1,2", "seed=range(0,3)", "x=choice([1],[2])"])

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lr_lightning.callbacks._plateau import log
+from lr_lightning.callbacks._plateau.source import LOSS_NAMES
 from lr_lightning.callbacks._sandbox import metrics
 from lr_lightning.callbacks._sandbox.progress import say
 
@@ -28,6 +29,19 @@ class Presence:
     def __init__(self, monitor: str, interval: str) -> None:
         self._monitor, self._interval = monitor, interval
         self.seen = self.validated = self.ended = self._told = False
+
+    def check(self, trainer: Any) -> None:
+        """At the start of a fit.
+
+        Raises:
+            MisconfigurationException: If the trainer logs nothing, and a logged metric is asked for.
+        """
+        if getattr(trainer, "barebones", False) and (self._interval == "epoch" or self._monitor not in LOSS_NAMES):
+            names = " or ".join(LOSS_NAMES)
+            raise MisconfigurationException(
+                f"PlateauDecay(monitor={self._monitor!r}, interval={self._interval!r}): Trainer(barebones=True) logs "
+                f"no metrics, so this one never comes; {names} with interval='step' needn't be logged"
+            )
 
     def refuse(self, trainer: Any) -> None:
         """After a validation, the sanity check's included, or a training epoch.

@@ -3,8 +3,8 @@
 What is asked at each observation, in this order. Numbers without a source were chosen on the halves ``choose`` and
 ``report`` of ``recipes.benchmarks.plateau``; ``check`` is for its figures.
 
-1. Is the endgame due? In the last ``endgame`` of a planned run the LR follows (1 - u) ** 2 down to a thousandth
-   (:mod:`.cuts`; Hägele et al., arXiv 2405.18392).
+1. Is the endgame due? In the last ``endgame`` of a planned run the LR follows half a cosine down to a thousandth, in
+   cuts (:mod:`.cuts`; Hägele et al., arXiv 2405.18392).
 2. Is a kick on trial over? After two windows at most (:mod:`.kick`).
 3. Is the value evidence? Not if it isn't finite, nor in a cooldown. The others are averaged into blocks.
 4. Could the newest window have seen a trend (:mod:`.window`)? It is stretched until the error of its change, times
@@ -13,7 +13,7 @@ What is asked at each observation, in this order. Numbers without a source were 
 5. Is there a trend? Mann-Kendall's S below 0 (Mann, Econometrica 13, 1945), and in the second half a fall by a fifth of
    that gain. Then the LR stays. Otherwise it is a plateau:
 6. Is the ground flat? The last cut brought nothing, or there was no progress since the start. A kick may begin.
-7. Can the cut wait? For the endgame, if plateaus are more than half a cut ahead of (time left) ** 1.5 or the last cut
+7. Can the cut wait? For the endgame, if plateaus are more than half a cut ahead of (time left) ** 2 or the last cut
    was useless; for weights that move on. If not, the LR is cut.
 """
 
@@ -78,7 +78,7 @@ class TrendRule:
     open_least: int = 5
     resolution: float = 2.25
     cooldown: int = 0
-    endgame: float = 0.65
+    endgame: float = 0.8
     factor: float = 0.5
     on_flat_region: str = "keep"
     gate: bool | None = None
@@ -147,7 +147,8 @@ class TrendRule:
             return 0  # nothing is trained after the end
         length = now.horizon * self.endgame
         done, step = 1.0 - (now.horizon - now.at) / length, (now.at - state.at) / length
-        return due_cuts(done, step, self.factor) - state.stage.depth
+        due = due_cuts(done, step, self.factor)
+        return due - state.stage.depth if due else 0  # before its first cut it takes no kick back
 
     def _force(self, state: TrendState, value: float, now: Moment, cuts: int) -> tuple[TrendState, Decision]:
         assert now.horizon is not None

@@ -54,7 +54,9 @@ def explosion(x: Array, y: Array, start: float, sigma: float, run: int, clear: f
     calm = smooth(x, np.minimum(y, 2 * start - float(y.min())), sigma)
     lowest = np.minimum.accumulate(calm)
     descent, whole = start - lowest, start - float(calm.min())
-    wiggle = 2 * float((calm - lowest)[: 2 * cycle].max())
+    # At its end a wide average holds a part of a cycle: it wiggles for as long as it is wide.
+    edge = 2 * cycle if cycle == 1 else max(2 * cycle, math.ceil(2 * sigma / float(x[1] - x[0])))
+    wiggle = 2 * float((calm - lowest)[:edge].max())
     back = (calm > start - (1 - RETURN_SHARE) * descent) & (descent > max(STEEPEST_SHARE * whole, clear, wiggle))
     hits = np.flatnonzero(run_lengths(back) >= run)
     return int(hits[0]) + 1 if len(hits) and whole > RESOLUTION * abs(start) else None

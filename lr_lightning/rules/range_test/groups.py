@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.trials import SHORTEST, score, vertex
+from lr_lightning.rules.range_test.trials import score, vertex
 
 FACTOR = 4.0
 """Between two trials of a group. A choice: ratios are wrong by ten to a hundred times, which is two to four steps, and
 a parabola through three trials finds the place between them."""
 
-LENGTH = SHORTEST
+LENGTH = 25
 """Steps of a trial: all are compared with each other over the same few steps, so what longer ones would tell of LRs
 that get unstable later on matters less than how many there are."""
 

@@ -30,14 +30,18 @@ from lr_lightning.rules.range_test.groups import with_factors
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.shallow import below_rise
 from lr_lightning.rules.range_test.trials import (
+    LEAST_TRIALS,
+    LENGTH,
     MOST_TRIALS,
+    WEIGHT,
     Trials,
     conclude,
     for_decay,
+    horizon,
     next_lr,
     tail_length,
-    trial_length,
     trial_lrs,
     with_trials,
 )
@@ -63,8 +67,10 @@ WINDOW = 10
 """Steps between two looks at the losses: a host sync and, over ranks, a collective each. A choice: a tenth of the
 ladder is the most that a diverging sweep goes on for nothing."""
 
-BUDGET = 0.03
-"""Share of a planned training that a range test may take: what is left after the sweep goes to trials. A choice."""
+BUDGET, MOST_SHARED = 0.1, 450
+"""Share of a planned training that a range test may take, and the most steps that a share comes to, 3 % of 15,000: what
+is left after the sweep goes to trials. On the choosing half of ``recipes/benchmarks/handsoff``, their steps counted,
+four trials and more gain 5 % at 4,000 steps, nothing at 1,500, and cost 12 % at 600; two or three gain 1 to 2 %."""
 
 SECOND_LOOK = 3
 """A sweep that shows no descent is taken again with so many times its steps: three times as many found one on each of
@@ -135,7 +141,7 @@ class SweepSettings:
         repeats: Sweeps in all, each on batches of its own.
         num_batches: Batches that a sweep cycles through; None goes through the data instead.
         budget: Most optimizer steps of sweeps and trials together, never less than the sweeps take: a float is a share
-            of the planned training, an int a number of steps. 0: no trials.
+            of the planned training, 450 steps at most, an int a number of steps. 0: no trials.
 
     Raises:
         ValueError: If a value is out of its range; the message quotes it.
@@ -238,6 +244,7 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
+    result = below_rise(result, training.adaptive)
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
     alive = result.second_fall is None
     if rule.groups == "search" and alive and training.groups > 1:
@@ -247,7 +254,8 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
         result = replace(result, reason=f"{result.reason}; no ratios between groups were looked for: {why}")
     apt = rule.schedule != "constant" and alive
     found = (yield from _trials(settings, training, result)) if apt else None
-    return result if found is None else with_trials(result, found)
+    # Trials are as short as the sweep: what leaves the plateau within them may still be too much.
+    return result if found is None else below_rise(with_trials(result, found), training.adaptive)
 
 
 def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTestResult:
@@ -323,16 +331,17 @@ def _trials(
 ) -> Generator[Steps, Sequence[float], Trials | None]:
     """Trials around the sweep's answer, as many as the evidence asks for and the budget allows; None if for none."""
     budget, steps = settings.budget, training.train_steps or 0
-    left = (int(budget * steps) if isinstance(budget, float) else budget) - result.steps
-    length, center = trial_length(left), result.suggestion
-    if not length or center is None:
+    left = (min(int(budget * steps), MOST_SHARED) if isinstance(budget, float) else budget) - result.steps
+    if left < LEAST_TRIALS * LENGTH or result.suggestion is None:
         return None
+    lower = horizon(training.adaptive, training.train_steps)
+    center = min(result.suggestion / lower, settings.max_lr)
     seen: dict[float, list[float]] = {}
     bounds = settings.min_lr, settings.max_lr
-    while left >= length and len(seen) < MOST_TRIALS and (lr := next_lr(seen, center, length, bounds)) is not None:
-        seen[lr] = yield from _trial(f"trial {len(seen)}", lr, length)
+    while left >= LENGTH and len(seen) < MOST_TRIALS and (lr := next_lr(seen, center, LENGTH, bounds)) is not None:
+        seen[lr] = yield from _trial(f"trial {len(seen)}", lr, LENGTH)
         left -= len(seen[lr])
-    return conclude(seen, center, length)
+    return conclude(seen, center, LENGTH, WEIGHT[training.adaptive], lower)
 
 
 def _group_trials(result: RangeTestResult, count: int) -> Generator[Steps, Sequence[float], groups.GroupTrials]:

@@ -2,6 +2,7 @@
 
     python -m recipes.benchmarks.plateau             # the table and the figure (cached in .benchmarks/)
     python -m recipes.benchmarks.plateau --half choose   # or report
+    python -m recipes.benchmarks.plateau --cells photo/sgd graph/adam   # these alone: one process a cell goes as well
     python -m recipes.benchmarks.plateau --signals   # detection alone, on signals with known onsets
 
 Real small tasks x {SGD with momentum, Adam}, each rule fed at four cadences: the train loss of every step, and 225, 75
@@ -33,19 +34,18 @@ Ratios = dict[str, float]
 
 def start_lr(name: str, task: Task, optimizer: str) -> float:
     """A good but high LR: the largest of the ladder with which cosine ends within 10 % of its best; cached."""
-    held, key = CACHE / "lrs.json", f"{name}/{optimizer}"
-    known: dict[str, float] = json.loads(held.read_text()) if held.exists() else {}
-    if key in known:
-        return known[key]
+    held = CACHE / "lrs" / f"{name}-{optimizer}.json"
+    if held.exists():
+        return float(json.loads(held.read_text()))
     ladder = [(1.0 if optimizer == "sgd" else 0.1) * 10 ** (-0.5 * i) for i in range(7)]
     rows = [[Arm(str(i), schedule=cosine) for i in range(len(ladder))] for _ in range(SEEDS)]
     final = train(task, optimizer, ladder, rows, STEPS).final
     means = [sum(final[str(i), "225"]) / SEEDS for i in range(len(ladder))]
     best = min(x for x in means if math.isfinite(x))
-    known[key] = next(lr for lr, x in zip(ladder, means, strict=True) if x <= 1.1 * best)
+    lr = next(lr for lr, x in zip(ladder, means, strict=True) if x <= 1.1 * best)
     held.parent.mkdir(parents=True, exist_ok=True)
-    held.write_text(json.dumps(known, indent=1))
-    return known[key]
+    held.write_text(json.dumps(lr))
+    return lr
 
 
 def cell(name: str, task: Task, optimizer: str) -> Ratios:
@@ -100,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=sorted(HALVES), default="check")
     parser.add_argument("--signals", action="store_true", help="detection on synthetic signals instead of training")
+    parser.add_argument("--cells", nargs="+", metavar="TASK/OPTIMIZER", help="these of the half, not all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.signals:
@@ -107,16 +108,20 @@ def main() -> None:
 
         print(signals.report(options.half))
         return
+    known = [f"{name}/{optimizer}" for name in HALVES[options.half] for optimizer in ("sgd", "adam")]
+    if unknown := sorted(set(options.cells or ()) - set(known)):
+        parser.error(f"--cells must be of {', '.join(known)}, got {unknown[0]!r}")
     cells = {}
-    for name, make in HALVES[options.half].items():
-        for optimizer in ("sgd", "adam"):
-            cells[f"{name}/{optimizer}"] = cell(name, make(), optimizer)
-            print(f"{name}/{optimizer} done, LR {cells[f'{name}/{optimizer}']['lr']:.3g}", flush=True)
+    for key in options.cells or known:
+        name, optimizer = key.split("/")
+        cells[key] = cell(name, HALVES[options.half][name](), optimizer)
+        print(f"{key} done, LR {cells[key]['lr']:.3g}", flush=True)
     print(f"\n{'final validation loss / cosine':34s} geometric mean   worst")
     for name, mean, worst, where in table(cells):
         print(f"{name:34s} {mean:14.3f}   {worst:.2f} ({where})")
-    figure(cells, CACHE / f"{options.half}.html")
-    print(f"figure: {CACHE / f'{options.half}.html'}")
+    if not options.cells:
+        figure(cells, CACHE / f"{options.half}.html")
+        print(f"figure: {CACHE / f'{options.half}.html'}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ def cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def linear(progress: float) -> float:
+    """Linear to zero at the end of the run."""
+    return 1.0 - progress
+
+
 def steps(progress: float) -> float:
     """A tenth at 50 % and another at 75 %."""
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
@@ -66,7 +71,7 @@ RULES: dict[str, Callable[[str], Observe]] = {
 }
 # As TailAverage() has it: the share of the newest weights.
 AVERAGES: dict[str, Callable[[int], float]] = {"length unknown, TailAverage()": lambda step: 10.0 / (step + 10.0)}
-SCHEDULES = {"cosine": cosine, "step decay 50/75 %": steps, "constant": None}
+SCHEDULES = {"cosine": cosine, "linear to zero": linear, "step decay 50/75 %": steps, "constant": None}
 
 
 def arms() -> list[Arm]:

@@ -128,13 +128,13 @@ def test_a_plateau_waits_while_the_weights_move_on():
 
 @pytest.mark.parametrize("drift", [None, Drift(), Drift(1.5), Drift(0.6)])
 def test_the_endgame_asks_no_weights(drift):
-    cuts, _ = flat_run(drift, endgame=0.65)
+    cuts, _ = flat_run(drift, endgame=0.8)
     ends = [at for at, cause, _ in cuts if cause == "endgame"]
     plateaus = [at for at, cause, _ in cuts if cause != "endgame"]
-    made, wanted = len([at for at in plateaus if at <= 140]), []
-    for i in range(141, 400):
+    made, wanted = len([at for at in plateaus if at <= 80]), []
+    for i in range(81, 400):
         made += i in plateaus
-        due = due_cuts((i / 400 - 0.35) / 0.65, 1 / 400 / 0.65, 0.5)
+        due = due_cuts((i / 400 - 0.2) / 0.8, 1 / 400 / 0.8, 0.5)
         wanted += [i] * (due > made)
         made = max(made, due)
     assert ends == wanted

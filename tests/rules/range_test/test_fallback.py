@@ -66,6 +66,22 @@ def test_trials_start_there_where_the_budget_allows_them():
     assert result.trials
 
 
+@pytest.mark.parametrize("planned", [100, 300])
+def test_a_rise_that_the_range_ends_in_stands_for_an_explosion(planned):
+    """The batches of a cycle differ by more than the loss has risen by when the range ends: nothing stops the sweep."""
+
+    def curve(lrs):
+        batches = 0.1 * np.random.default_rng(0).normal(size=8)
+        return [2 + batches[i % 8] + 0.02 * lr for i, lr in enumerate(lrs)]
+
+    result, _ = asked(curve, num_steps=planned)
+    assert result.coverage.share == 1
+    assert result.status == "no_descent"
+    assert 0.3 < result.suggestion / (HEADROOM[False] * 1.0 / BELOW_EXPLOSION) < 3  # the mean has risen by 1 % at LR 1
+    assert "order of magnitude" in result.reason
+    assert asked(lambda lrs: curve([min(lr, 0.3) for lr in lrs]), num_steps=planned)[0].suggestion is None
+
+
 @pytest.mark.parametrize(
     ("losses", "why"),
     [

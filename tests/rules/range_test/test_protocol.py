@@ -90,7 +90,7 @@ def test_a_short_reply_ends_the_sweep():
      ({"schedule": "decay"}, False, "decay")],
 )  # fmt: skip
 def test_the_suggestion_is_for_the_schedule_of_the_training_unless_the_rule_says_otherwise(rule, decays, kind):
-    settings = SweepSettings(rule=rule)
+    settings = SweepSettings(rule=rule, budget=0)
     curve = bowl(settings.lrs)
     training = Training(batches=20, train_steps=4800, decays=decays)
     _, result = asked(settings, lambda sweep, i: curve[i], training)

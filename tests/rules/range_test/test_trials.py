@@ -17,7 +17,17 @@ from lr_lightning.rules.range_test.protocol import (
     range_test,
 )
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.trials import HEADROOM, LONGEST, SHORTEST, conclude, for_decay, headroom, next_lr
+from lr_lightning.rules.range_test.trials import (
+    HEADROOM,
+    LEAST,
+    LENGTH,
+    WEIGHT,
+    conclude,
+    for_decay,
+    headroom,
+    horizon,
+    next_lr,
+)
 
 CURVATURES = np.array([1.0, 0.1])
 DECAYING = Training(train_steps=100_000, decays=True, adaptive=False)
@@ -47,7 +57,7 @@ def run(driver, training=DECAYING, **settings):
     return carry_out(range_test(SweepSettings(**settings), training), driver.take)
 
 
-def reached(lr, length=LONGEST):
+def reached(lr, length=LENGTH):
     """Mean loss in the last quarter of a run on the quadratic under a linear decay from ``lr``: products."""
     shrinks = np.cumprod([1 - lr * (1 - i / length) * CURVATURES for i in range(length)], axis=0)
     losses = (CURVATURES * shrinks**2).sum(1) / 2
@@ -87,7 +97,17 @@ def test_every_trial_starts_anew_and_is_judged_on_batches_it_has_not_trained_on(
 
 @pytest.mark.parametrize(
     ("budget", "train_steps", "most"),
-    [(0.03, 600, 0), (0.03, 4000, 120), (0.03, 8000, 240), (0.1, 3000, 300), (400, None, 400), (0, 10**6, 0)],
+    [
+        (0.1, 600, 0),
+        (0.03, 4000, 120),
+        (0.1, 3000, 300),
+        (0.1, 10**6, 450),
+        (1.0, 10**6, 450),
+        (500, 600, 500),
+        (400, None, 400),
+        (0.1, None, 0),
+        (0, 10**6, 0),
+    ],
 )
 def test_trials_keep_within_the_budget_and_the_sweep_never_takes_less(budget, train_steps, most):
     driver = Quadratic()
@@ -95,7 +115,7 @@ def test_trials_keep_within_the_budget_and_the_sweep_never_takes_less(budget, tr
     swept = sum(len(s.lrs) for s in driver.asked if s.series == "sweep 0")
     assert result.steps == sum(len(s.lrs) for s in driver.asked)
     assert swept <= result.steps <= max(swept, most)
-    assert bool(result.trials) == (most - swept >= 2 * SHORTEST)
+    assert bool(result.trials) == (most - swept >= 2 * LENGTH)
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
@@ -110,15 +130,47 @@ def test_without_trials_the_reading_is_raised_for_a_decay_and_kept_for_a_constan
     assert "peak" in decayed.reason
 
 
-@pytest.mark.parametrize("train_steps", [None, 100, 600, 9_600, 10**8])
+@pytest.mark.parametrize("train_steps", [None, 100, 600, 2_400, 10**8])
 def test_a_long_run_lowers_the_peak_of_adaptive_optimizers_alone(train_steps):
-    lower = {None: 1.0, 100: 1.0, 600: 1.0, 9_600: 0.5, 10**8: 0.1}[train_steps]
+    lower = {None: 1.0, 100: 1.0, 600: 1.0, 2_400: 0.5, 10**8: LEAST}[train_steps]
     for adaptive, share in ((True, lower), (False, 1.0)):
         training = Training(decays=True, adaptive=adaptive, train_steps=train_steps)
         result = run(Quadratic(), training, budget=0)
         reading = analyze(result.lrs, result.losses, planned=100, cycle=8).suggestion
         assert result.suggestion == pytest.approx(share * HEADROOM[adaptive] * reading)
         assert result.interval[0] <= result.suggestion <= result.interval[1]
+
+
+class Bowl(Quadratic):
+    """Trials whose losses are a parabola in log LR with its lowest point at ``at`` times the first trial's LR."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.first = at, None
+
+    def take(self, steps):
+        losses = super().take(steps)
+        if not steps.series.startswith("trial"):
+            return losses
+        self.lr = steps.lrs[0] if steps.origin == START else self.lr
+        self.first = self.first or self.lr
+        return [1.0 + math.log(self.lr / self.first / self.at) ** 2] * len(losses)
+
+
+@pytest.mark.parametrize("train_steps", [600, 2_400, 10**8])
+@pytest.mark.parametrize(("at", "near"), [(2.0, True), (0.5, True), (16.0, False)])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_answer_lies_between_sweep_and_trials_and_lower_in_a_long_run(adaptive, at, near, train_steps):
+    training = Training(decays=True, adaptive=adaptive, train_steps=train_steps)
+    wide = {"max_lr": 1e4, "num_steps": 120}
+    swept, result = run(Quadratic(), training, budget=0, **wide), run(Bowl(at), training, budget=1000, **wide)
+    lower = horizon(adaptive, train_steps)
+    assert result.suggestion == pytest.approx(swept.suggestion * at ** (WEIGHT[adaptive] if near else 1.0))
+    assert result.interval[0] <= result.suggestion <= result.interval[1]
+    assert (f"{lower:.2g} times which suits" in result.reason) == (lower < 1)
+    short = run(Bowl(at), Training(decays=True, adaptive=adaptive, train_steps=600), budget=1000, **wide)
+    assert [trial["lr"] for trial in result.trials] == pytest.approx([trial["lr"] for trial in short.trials])
+    assert result.interval == pytest.approx([lower * lr for lr in short.interval])
 
 
 def test_the_classic_readings_are_given_as_they_are():
@@ -150,7 +202,7 @@ def test_diverging_trials_leave_the_sweeps_answer():
             return [math.nan] * len(losses) if steps.series.startswith("trial") else losses
 
     driver = Brittle()
-    result = run(driver, budget=150)
+    result = run(driver, budget=300)
     assert result.suggestion == for_decay(run(Quadratic(), budget=0), adaptive=False).suggestion / HEADROOM[False]
     assert all(math.isinf(trial["loss"]) for trial in result.trials)
     assert "diverged" in result.reason

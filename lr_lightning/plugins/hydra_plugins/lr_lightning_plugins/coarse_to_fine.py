@@ -23,7 +23,8 @@ class CoarseToFineConf:
         param: Key of the LR, for example ``model.lr``.
         low: Lower end of its range; its scale is logarithmic.
         high: Upper end.
-        params: Further parameters by key, ``{low, high, scale: log|linear, integer, widen}`` or ``{choices: […]}``.
+        params: Further parameters by key: ``{low, high, scale: log|linear, integer, widen}``, ``{choices: […]}``, or as
+            text what the command line takes (``interval(0, 0.5)``, ``choice(8, 16)``; ``0,1,2`` are repeats).
         mode: ``min`` or ``max`` the score that the app returns.
         budget: Most different points; repeats (``seed=0,1,2``) come on top.
         first: Points of the first round.

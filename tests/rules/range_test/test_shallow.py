@@ -1,0 +1,104 @@
+"""Sweeps that hardly fall before they explode, on chains of scalars: small gradients at first, a sharp minimum."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lr_lightning.rules.range_test.analyze import analyze
+from lr_lightning.rules.range_test.protocol import START, SweepSettings, Training, carry_out, range_test
+from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.shallow import BELOW_RISE, BEYOND, RISE, below_rise, is_shallow
+from lr_lightning.rules.range_test.trials import for_decay
+
+SGD = Training(batches=100, adaptive=False, train_steps=600)
+
+
+class Chain:
+    """Gradient descent on ``floor + (1 - w^depth)^2 / 2``: small gradients near 0, a curvature of depth^2 at 1."""
+
+    def __init__(self, depth, start, floor):
+        self.depth, self.start, self.floor, self.w, self.series = depth, start, floor, start, []
+
+    def take(self, steps):
+        self.series += [steps.series] if steps.origin == START else []
+        self.w = self.start if steps.origin == START else self.w
+        return [self.step(lr) for lr in steps.lrs]
+
+    def step(self, lr):
+        if not abs(self.w) < 1e6:
+            return 1e6
+        loss = self.floor + (1 - self.w**self.depth) ** 2 / 2
+        self.w += lr * self.depth * (1 - self.w**self.depth) * self.w ** (self.depth - 1)
+        return min(loss, 1e6)
+
+    def trained(self, lr, steps=600):
+        self.w = self.start
+        for i in range(steps):
+            loss = self.step(lr * (1 + math.cos(math.pi * i / steps)) / 2)
+        return loss - self.floor
+
+
+def sweep(chain, training=SGD, **options):
+    return carry_out(range_test(SweepSettings(**{"budget": 0, **options}), training), chain.take)
+
+
+@pytest.mark.parametrize(("depth", "start"), [(4, 0.2), (6, 0.3), (6, 0.4)])
+@pytest.mark.parametrize("floor", [0.0, 3.0])
+def test_a_training_survives_what_is_suggested_and_would_not_have_survived_the_reading(depth, start, floor):
+    chain = Chain(depth, start, floor)
+    result = sweep(chain, max_lr=1e3)
+    read = for_decay(analyze(result.lrs, result.losses, planned=result.num_steps, cycle=8), adaptive=False)
+    assert chain.trained(read.suggestion) > 0.4
+    assert chain.trained(result.suggestion) < 1e-3
+    assert f"lowered to {result.suggestion:.2g}, 1/8 of the LR at which the loss rises" in result.reason
+    assert result.interval[0] <= result.suggestion < result.interval[1] <= BEYOND * result.suggestion * (1 + 1e-9)
+    assert result.schedules["decay"] == result.suggestion
+    assert RangeTestResult.from_dict(result.to_dict()) == result
+
+
+def test_a_constant_lr_keeps_the_same_distance():
+    constant, decayed = (
+        sweep(Chain(4, 0.3, 3.0), Training(batches=100, adaptive=False, decays=decays, train_steps=300), max_lr=1e3)
+        for decays in (False, True)
+    )
+    assert constant.suggestion == pytest.approx(decayed.suggestion)
+    assert constant.schedules["constant"] == constant.schedules["decay"] == constant.suggestion
+
+
+def test_trials_do_not_raise_it_again():
+    chain = Chain(4, 0.3, 3.0)
+    result = sweep(chain, max_lr=1e3, budget=400)
+    assert any(series.startswith("trial") for series in chain.series)
+    assert result.suggestion <= sweep(chain, max_lr=1e3).suggestion
+
+
+def test_an_adaptive_optimizer_and_a_deep_descent_keep_their_reading():
+    chain = Chain(4, 0.3, 3.0)
+    adaptive = sweep(chain, Training(batches=100, adaptive=True), max_lr=1e3)
+    assert is_shallow(adaptive)
+    assert "lowered" not in adaptive.reason
+    deep = sweep(Chain(2, 0.3, 0.0))
+    assert not is_shallow(deep)
+    assert below_rise(deep, adaptive=False) is deep
+
+
+def test_a_rise_that_is_far_away_changes_nothing():
+    lrs = np.geomspace(1e-5, 1.0, 51).tolist()
+    losses = [2 - 0.05 / (1 + (0.01 / lr) ** 3) + (2 * lr) ** 4 for lr in lrs]
+    result = analyze(lrs, losses)
+    rise = next(lr for lr, loss in zip(lrs, losses, strict=True) if loss > 1.05 * result.smoothed[0])
+    assert is_shallow(result)
+    assert result.suggestion < rise / BELOW_RISE
+    assert below_rise(result, adaptive=False) is result
+
+
+@pytest.mark.parametrize("cycle", [8, 1])
+def test_batches_that_differ_by_more_than_a_rise_are_none(cycle):
+    lrs = np.geomspace(1e-5, 1.0, 100).tolist()
+    batches = 0.2 * np.random.default_rng(0).normal(size=8)
+    losses = [batches[i % 8] + 2 - 0.09 / (1 + (0.005 / lr) ** 3) + (2 * lr) ** 3 for i, lr in enumerate(lrs)]
+    assert max(losses[:50]) > (1 + 2 * RISE) * 2
+    result = analyze(lrs, losses, cycle=cycle)
+    assert cycle == 1 or is_shallow(result)
+    assert below_rise(result, adaptive=False) is result
