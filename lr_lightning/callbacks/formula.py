@@ -320,8 +320,8 @@ class LRFormula(KeepsMarks):
                 self._warned = True
                 near = nearest(name, trainer.callback_metrics)
                 rank_zero_warn(
-                    f"LRFormula: metric {name!r} has not been logged so far{near or '.'} Until it is, its default holds "
-                    "or, without one, the LR stays as it is"
+                    f"LRFormula: metric {name!r} has not been logged so far{near or '.'} Until it is, its default "
+                    "holds or, without one, the LR stays as it is"
                 )
 
     def _announce(self, trainer: Trainer, now: Counters) -> None:
