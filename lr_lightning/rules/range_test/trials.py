@@ -26,11 +26,11 @@ has to be low enough for its noise, a peak that decays only for stability. SGD's
 sweep has fallen long before it gets unstable; Adam's doesn't."""
 
 HORIZON, EXPONENT, LEAST = 1000, 2 / 3, 0.4
-"""Optimizer steps beyond which the best peak of Adam and its kin falls, and how: on the choosing half it is that of 600
-steps, which :data:`HEADROOM` was measured on, at 1,500 too, or little less; at 4,000 a half, an eighth and a sixteenth
-on three of six tasks, on three not. There factors of .62, .53 and .4 cost 1.23, 1.21 and 1.17 times the grid's best, at
-1,500 factors of .8 and .63 differ by 6 % (four of the tasks), for the higher one. Language models under AdamW follow a power law of .3
-(Bjorck et al. 2024, arXiv 2409.19913), so this isn't followed beyond what was measured: that is the least factor."""
+"""Optimizer steps beyond which the best peak of Adam and its kin falls, and how. :data:`HEADROOM` was measured on 600;
+on the choosing half's tasks under Adam a factor on it of 1, .8 or .63 costs 5, 0 and 6 % at 1,500 steps (four tasks); at
+4,000 the best peak falls to a half, an eighth and a sixteenth on three of six, on three it doesn't, and with factors of
+.62, .53 and .4 the loss over the grid's best is 1.23, 1.21 and 1.17. Language models under AdamW follow a power law of
+.3 (Bjorck et al. 2024, arXiv 2409.19913), so this isn't followed beyond what was measured: that is the least factor."""
 
 STEP = 2.0
 """Factor between two trials: the loss of a decayed training seldom differs by more than some percent over one."""
