@@ -27,7 +27,7 @@ sweep has fallen long before it gets unstable; Adam's doesn't."""
 
 HORIZON, EXPONENT, LEAST = 1000, 2 / 3, 0.4
 """Optimizer steps beyond which the best peak of Adam and its kin falls, and how. :data:`HEADROOM` was measured on 600;
-on the choosing half's tasks under Adam a factor on it of 1, .8 or .63 costs 5, 0 and 6 % at 1,500 steps (four tasks); at
+on four of the choosing half's tasks a factor on it of 1, .8 and .63 costs 5, 0 and 6 % at 1,500 steps under Adam; at
 4,000 the best peak falls to a half, an eighth and a sixteenth on three of six, on three it doesn't, and with factors of
 .62, .53 and .4 the loss over the grid's best is 1.23, 1.21 and 1.17. Language models under AdamW follow a power law of
 .3 (Bjorck et al. 2024, arXiv 2409.19913), so this isn't followed beyond what was measured: that is the least factor."""
