@@ -21,8 +21,10 @@ class KeepsMarks(Callback):
     """A callback that relies on what is kept in the param groups: each of them saves and loads the same."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what the param groups hold."""
-        checkpoint[_KEY] = {"marks": marks([unwrap(optimizer) for optimizer in trainer.optimizers])}
+        """Keep what the param groups hold, or had lost when nothing was left to train: such a fit doesn't start."""
+        optimizers = [unwrap(optimizer) for optimizer in trainer.optimizers]
+        put_marks_back(optimizers, _loaded.get(trainer, []))
+        checkpoint[_KEY] = {"marks": marks(optimizers)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note it until the optimizers are loaded.

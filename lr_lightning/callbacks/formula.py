@@ -166,6 +166,17 @@ class LRFormula(KeepsMarks):
         )
         self._due, self._read, self._announced, self._rival = True, True, False, False
         self._groups = []
+        for place, group in self._owned():
+            self._left.note(place, group)
+
+    def _owned(self) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+        """The groups that it acts on, by place."""
+        return [
+            ((index, number), group)
+            for index, optimizer in self._optimizers
+            for number, group in enumerate(optimizer.param_groups)
+            if self._key(group) is not None
+        ]
 
     def _take_optimizers(self, trainer: Trainer) -> None:
         """Note which optimizers there are, at the start and after a strategy has made new ones in mid-fit."""
@@ -203,10 +214,9 @@ class LRFormula(KeepsMarks):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notice an LR that something else has set in the epoch."""
-        for index, optimizer in self._optimizers:
-            for number, group in enumerate(optimizer.param_groups):
-                if BASE_LR in group:
-                    self._look_for_rivals((index, number), group)
+        for place, group in self._owned():
+            if BASE_LR in group:
+                self._look_for_rivals(place, group)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """There may be new metrics."""
@@ -231,11 +241,8 @@ class LRFormula(KeepsMarks):
             self._read_metrics(trainer, now)
         if fresh:
             self._at = now
-        for index, optimizer in self._optimizers:
-            for number, group in enumerate(optimizer.param_groups):
-                key = self._key(group)
-                if key is not None:
-                    self._set(self._schedules[key], group, (index, number), now, fresh)
+        for place, group in self._owned():
+            self._set(self._schedules[self._key(group) or ""], group, place, now, fresh)
         self._due = self._read = self._next_due = False
         self._groups = groups
         if self._warming:
@@ -273,9 +280,9 @@ class LRFormula(KeepsMarks):
         if moved is not None:
             self._rival = True
             rank_zero_warn(
-                f"LRFormula had set the learning rate to {moved[0]:.4g}, and something else has set it to "
-                f"{moved[1]:.4g} since: the formula sets it anew at each {self.interval}, whatever it is. Keep one of "
-                "them; a warm-up is warmup_steps=…"
+                f"LRFormula left the learning rate at {moved[0]:.4g}, and something else has set it to {moved[1]:.4g} "
+                f"since: the formula sets it anew at each {self.interval}, whatever it is. Keep one of them; a warm-up "
+                "is warmup_steps=…"
             )
 
     def _warn_of_factor(self, schedule: Schedule, base: float, value: float) -> None:
@@ -312,20 +319,20 @@ class LRFormula(KeepsMarks):
             if name not in self._metrics:
                 self._warned = True
                 near = nearest(name, trainer.callback_metrics)
-                rank_zero_warn(f"LRFormula: metric {name!r} has not been logged so far{near}. The LR waits for it")
+                rank_zero_warn(
+                    f"LRFormula: metric {name!r} has not been logged so far{near or '.'} Until it is, its default "
+                    "holds or, without one, the LR stays as it is"
+                )
 
     def _announce(self, trainer: Trainer, now: Counters) -> None:
         self._announced = True
-        for index, optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                if self.owns(index, group):
-                    lr, base = get_lr(group), record_base_lr(group)
-                    formula = self.formulas[self._key(group) or ""]
-                    named = f"preset {formula.preset}: " if formula.preset else ""
-                    reason = f"{named}LR = {formula} per {self.interval}"
-                    write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
-                    say(trainer, f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
-                    return
+        for _, group in self._owned()[:1]:
+            lr, base = get_lr(group), record_base_lr(group)
+            formula = self.formulas[self._key(group) or ""]
+            named = f"preset {formula.preset}: " if formula.preset else ""
+            reason = f"{named}LR = {formula} per {self.interval}"
+            write_event(trainer, LREvent("formula", now.step, now.epoch, base, lr, reason, "LRFormula"))
+            say(trainer, f"LRFormula: {reason}; base LR {base:.4g}, LR {lr:.4g}")
 
     def state_dict(self) -> dict[str, Any]:
         """The values in force, as plain types: where they were computed, from which base LRs and metrics."""

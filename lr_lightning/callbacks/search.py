@@ -17,7 +17,7 @@ from lr_lightning.callbacks._sandbox import internals as _internals
 from lr_lightning.callbacks._sandbox import range_test as _driver
 from lr_lightning.callbacks._sandbox import sandbox as _sandbox
 from lr_lightning.callbacks._sandbox.memory import explained_out_of_memory
-from lr_lightning.callbacks._sandbox.progress import ProgressBar, say_above, without_bars
+from lr_lightning.callbacks._sandbox.progress import ProgressBar, say, without_bars
 from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
@@ -249,7 +249,7 @@ class LRSearch(KeepsMarks):
         result = _driver.run(box, probe, settings, training, lambda *_: None)
         self.steps += result.steps
         low, high, reason = bracket(result.to_dict(), axis.low, axis.high)
-        say_above(f"LRSearch: {reason}")
+        say(box.trainer, f"LRSearch: {reason}")
         return replace(self.settings, axes=(replace(axis, low=low, high=high),))
 
     def _save(self, folder: str, plan: Plan) -> None:

@@ -55,6 +55,9 @@ def test_one_event_at_the_start(tmp_path, formula, reason):
     assert (found[0]["old_lr"], found[0]["new_lr"], found[0]["step"]) == (0.1, 0.05, 0)
 
 
+HOOKS = ("on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end")
+
+
 class ByHand(Net):
     """Sets its LR itself, as in the recipes for a warm-up: at a hook, and from an epoch on."""
 
@@ -67,6 +70,9 @@ class ByHand(Net):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = 0.001
 
+    def on_train_start(self):
+        self._write("on_train_start")
+
     def on_train_epoch_start(self):
         self._write("on_train_epoch_start")
 
@@ -77,11 +83,12 @@ class ByHand(Net):
         self._write("on_train_batch_end")
 
 
-@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_batch_start", "on_train_batch_end"])
+@pytest.mark.parametrize(
+    "hook", ["on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end"]
+)
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_an_lr_that_something_else_sets_is_told_once(hook, interval):
-    # At an epoch's start it comes before the formula, which has its way until then: the next epoch shows it.
-    said = r"LRFormula had set the learning rate to 0\.\d+, and something else has set it to 0.001 since"
+    said = r"LRFormula left the learning rate at 0\.\d+, and something else has set it to 0.001 since"
     with pytest.warns(UserWarning, match=said) as caught:
         fit([LRFormula("base_lr * 0.9 ** epoch", interval=interval)], ByHand(hook), max_epochs=2)
     assert sum("something else" in str(one.message) for one in caught) == 1

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning import LRFormula, LRRangeTest, PlateauDecay
+from lr_lightning import LRFormula, LRRangeTest, LRSearch, PlateauDecay
 from tests.chaos.fits import QUIET
 from tests.distributed.cases import deepspeed, fsdp1
 
@@ -120,19 +120,25 @@ KEEPERS = {
     "base_lr": lambda: LRFormula("base_lr * 0.9 ** epoch"),
     "recursive": lambda: LRFormula("lr * 0.9"),
     "range test": lambda: LRRangeTest(num_steps=40, progress_bar=False),
+    "search": lambda: LRSearch(num_steps=8, budget=5, progress_bar=False),
     "decay": lambda: PlateauDecay(patience=0, threshold=10.0),
 }
 
 
-def kept(kind: str, name: str, resume: str | None = None) -> list[float]:
-    """The LRs of a fit with a callback that keeps something in the param groups; a checkpoint from within the run."""
+def kept(kind: str, name: str, resume: str | None = None, epochs: int = 10) -> list[float]:
+    """The LRs of a fit with a callback that keeps something in the param groups; a checkpoint from within the run.
+
+    A fit of no more epochs than it is resumed from saves what it was given, as ``again.ckpt``.
+    """
     saver = ModelCheckpoint(".", filename="half", every_n_train_steps=26)
     trainer = L.Trainer(
-        **QUIET, devices=2, strategy=STRATEGIES[kind](), max_epochs=10, callbacks=[KEEPERS[name](), saver],
+        **QUIET, devices=2, strategy=STRATEGIES[kind](), max_epochs=epochs, callbacks=[KEEPERS[name](), saver],
         logger=False,
     )  # fmt: skip
-    own, rows = (Scheduled if name in ("range test", "decay") else Net), data(16)
+    own, rows = (Net if name in ("base_lr", "recursive") else Scheduled), data(16)
     net = own(sharded=kind == "fsdp2")
     trainer.fit(net, DataLoader(rows, batch_size=4), DataLoader(rows, batch_size=4), ckpt_path=resume)
+    if not net.lrs:
+        trainer.save_checkpoint("again.ckpt")
     # The sweep's own steps, where there are some, come first.
     return net.lrs[-40:]

@@ -1,4 +1,4 @@
-"""A progress bar of its own for work that the trainer's bar doesn't show, and the trainer's put aside meanwhile."""
+"""A progress bar of its own for work that the trainer's bar doesn't show, and bars put aside meanwhile."""
 
 import functools
 import time
@@ -16,14 +16,14 @@ _T = TypeVar("_T")
 
 @contextmanager
 def bars_aside(trainer: Trainer) -> Iterator[None]:
-    """Take the trainer's bars off the terminal: what is shown and said meanwhile stands on lines of its own.
+    """Take all bars off the terminal: what is shown and said meanwhile stands on lines of its own.
 
     Their clocks stand still, so that steps per second are those of the training. A rich display must pause in any
     case: its refresh thread looks for its callback in the trainer, which a sandbox takes away.
     """
     bars = [c for c in trainer.callbacks if isinstance(c, TrainersBar) and getattr(c, "is_enabled", True)]
     displays: list[Any] = [d for d in (getattr(b, "progress", None) for b in bars) if _is_live(d)]
-    lines = [line for line in map(_line, bars) if line is not None]
+    lines = [line for line in (*map(_line, bars), ProgressBar.drawn) if line is not None]
     for display in displays:
         kept, display.live.transient = display.live.transient, True  # else what is drawn stays above
         display.stop()
@@ -49,7 +49,7 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
 
 
 def say(trainer: Trainer, words: str) -> None:
-    """A line of the log, on a line of its own above the trainer's bars."""
+    """A line of the log, on a line of its own above all bars."""
     with bars_aside(trainer):
         rank_zero_info(words)
 
@@ -78,16 +78,6 @@ def _line(bar: Any) -> Any:
     return None if line is None or getattr(line, "disable", True) else line
 
 
-def say_above(words: str) -> None:
-    """A line of the log, on a line of its own above this module's bar where one is shown."""
-    bar = ProgressBar.drawn
-    if bar is not None:
-        bar.clear()
-    rank_zero_info(words)
-    if bar is not None:
-        bar.refresh()
-
-
 class ProgressBar:
     """Shown on rank 0 where the trainer shows a bar; notebooks get a widget.
 
@@ -98,7 +88,7 @@ class ProgressBar:
         label: What it says.
 
     Attributes:
-        drawn: tqdm's bar of the one that is under way, or None.
+        drawn: tqdm's bar of the one that is under way and shown, or None.
     """
 
     drawn: Any = None
@@ -117,7 +107,7 @@ class ProgressBar:
 
         # Position 0: on the line that the trainer's bar has left.
         self._bar = tqdm(total=self._total, desc=self._label, leave=False, disable=not self._shown, position=0)
-        ProgressBar.drawn = self._bar
+        ProgressBar.drawn = self._bar if self._shown else None
         return self
 
     def update(self, steps: int, lr: float, loss: float) -> None:

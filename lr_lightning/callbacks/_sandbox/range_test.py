@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from lr_lightning.callbacks._sandbox.progress import say_above
+from lr_lightning.callbacks._sandbox.progress import say
 from lr_lightning.callbacks._sandbox.sandbox import Sandbox
 from lr_lightning.callbacks._sandbox.steps import Probe, take_steps
 from lr_lightning.optim.rng import Restore
@@ -46,7 +46,7 @@ class Driver:
 def run(box: Sandbox, probe: Probe, settings: SweepSettings, training: Training, report: Report) -> RangeTestResult:
     """Sweep and read the curve."""
     if settings.num_batches is not None and not box.can_keep_batches:
-        say_above("LRRangeTest: batches can't be copied, so each step gets a new one (num_batches=None)")
+        say(box.trainer, "LRRangeTest: batches can't be copied, so each step gets a new one (num_batches=None)")
         settings = replace(settings, num_batches=None)
     driver = Driver(box, probe, report)
     result = protocol.carry_out(protocol.range_test(settings, training), driver.take)

@@ -8,15 +8,16 @@ ones, and its curvature has grown by then: the LR that the sweep survived for a 
 import math
 from dataclasses import replace
 
+from lr_lightning.rules.range_test.curve import head_length
 from lr_lightning.rules.range_test.result import RangeTestResult
 
-SHALLOW = 0.1
+SHALLOW = 0.05
 """A descent of less than this share of the starting loss hasn't left the plateau. The hands-off benchmark's SGD tasks
-that rules are chosen on fall by .11 and more; nets that such LRs killed by .002 to .07."""
+that rules are chosen on fall by .09 and more; nets that such LRs killed by .002 to .03."""
 
 RISE = 0.05
-"""Share of the starting loss by which a loss above it counts as a rise. Half of it and batches differ by as much; at
-twice as much the rise came later, and more nets died."""
+"""Share of the starting loss by which a loss must lie above what its batch began with to count as a rise. With twice as
+much the rise came later, and more nets died."""
 
 BELOW_RISE = 8.0
 """How many times lower than the first rise the suggestion is at most, under SGD. Read off grids of 400 steps under a
@@ -60,9 +61,7 @@ def below_rise(result: RangeTestResult, adaptive: bool) -> RangeTestResult:
     """
     if adaptive or result.suggestion is None or not is_shallow(result):
         return result
-    start = result.smoothed[0]
-    limit = start + RISE * abs(start)
-    rise = next((lr for lr, loss in zip(result.lrs, result.losses, strict=True) if not loss <= limit), math.inf)
+    start, rise = result.smoothed[0], _first_rise(result)
     bound = max(rise / BELOW_RISE, result.lrs[0])
     if result.suggestion <= bound:
         return result
@@ -79,3 +78,14 @@ def below_rise(result: RangeTestResult, adaptive: bool) -> RangeTestResult:
         interval=(min(low, bound), max(bound, min(high, BEYOND * bound))),
         reason=reason,
     )
+
+
+def _first_rise(result: RangeTestResult) -> float:
+    """LR of the first loss at or beyond the minimum that lies above what its batch began with; infinity without one."""
+    cycle, low = result.cycle, result.smoothed.index(min(result.smoothed))
+    head = result.losses[: max(cycle, head_length(result.num_steps))]
+    # Losses differ by batch, by more than they rise where targets are noisy. Without a cycle the worst batch counts.
+    begun = [sum(own) / len(own) for own in (head[i::cycle] for i in range(cycle))] if cycle > 1 else [max(head)]
+    margin = RISE * abs(result.smoothed[0])
+    places = range(low, len(result.losses))
+    return next((result.lrs[i] for i in places if not result.losses[i] <= begun[i % cycle] + margin), math.inf)

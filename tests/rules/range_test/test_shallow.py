@@ -8,7 +8,7 @@ import pytest
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.protocol import START, SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.shallow import BELOW_RISE, BEYOND, below_rise, is_shallow
+from lr_lightning.rules.range_test.shallow import BELOW_RISE, BEYOND, RISE, below_rise, is_shallow
 from lr_lightning.rules.range_test.trials import for_decay
 
 SGD = Training(batches=100, adaptive=False, train_steps=600)
@@ -90,4 +90,15 @@ def test_a_rise_that_is_far_away_changes_nothing():
     rise = next(lr for lr, loss in zip(lrs, losses, strict=True) if loss > 1.05 * result.smoothed[0])
     assert is_shallow(result)
     assert result.suggestion < rise / BELOW_RISE
+    assert below_rise(result, adaptive=False) is result
+
+
+@pytest.mark.parametrize("cycle", [8, 1])
+def test_batches_that_differ_by_more_than_a_rise_are_none(cycle):
+    lrs = np.geomspace(1e-5, 1.0, 100).tolist()
+    batches = 0.2 * np.random.default_rng(0).normal(size=8)
+    losses = [batches[i % 8] + 2 - 0.09 / (1 + (0.005 / lr) ** 3) + (2 * lr) ** 3 for i, lr in enumerate(lrs)]
+    assert max(losses[:50]) > (1 + 2 * RISE) * 2
+    result = analyze(lrs, losses, cycle=cycle)
+    assert cycle == 1 or is_shallow(result)
     assert below_rise(result, adaptive=False) is result
