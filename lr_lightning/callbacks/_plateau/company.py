@@ -45,10 +45,11 @@ class Undone:
         """Say so, once. An LR that falls may be a schedule by hand that keeps the decays: it isn't told from others."""
         if self._told:
             return
+        kicks = sum(hasattr(callback, "factor_so_far") for callback in trainer.callbacks) > 1
         for index, optimizer in enumerate(optimizers):
             for number, group in enumerate(optimizer.param_groups):
-                left, now = self._left.moved((index, number), group) or (0.0, 0.0)
-                if now > left and lr_factor(group) < 1.0 and not _has_schedule(trainer, optimizer):
+                left, now = self._left.moved((index, number), group, kicks) or (0.0, 0.0)
+                if now > left and not _has_schedule(trainer, optimizer):
                     self._told = True
                     rank_zero_warn(
                         f"PlateauDecay({monitor}) left the learning rate at {left:.4g}, and something else has set it "
