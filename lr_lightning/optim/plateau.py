@@ -121,16 +121,22 @@ class PlateauLR(ReduceLROnPlateau):
         """The LR of each param group."""
         return [get_lr(group) for group in self.optimizer.param_groups]
 
-    def step(self, metric: float) -> Decision:  # type: ignore[override]
+    def step(self, metrics: float, epoch: int | None = None) -> Decision:  # type: ignore[override]
         """Take one observation; the LR may change. Returns the decision with its reason.
 
+        Args:
+            metrics: The metric, under torch's name.
+            epoch: Not used, and warned of: observations are counted here.
+
         Raises:
-            ValueError: If ``metric`` isn't one number; NaN and infinity are no evidence, but no error.
+            ValueError: If ``metrics`` isn't one number; NaN and infinity are no evidence, but no error.
         """
         try:
-            value = float(metric)
+            value = float(metrics)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise ValueError(f"metric must be a number, got {shown(metric)}") from None
+            raise ValueError(f"metrics must be a number, got {shown(metrics)}") from None
+        if epoch is not None:
+            warnings.warn(f"PlateauLR counts its observations itself: epoch={shown(epoch)} isn't used", stacklevel=2)
         decision = self.last_decision = self._decide(value)
         floors = [*self.min_lrs, *self.min_lrs[-1:] * (len(self.optimizer.param_groups) - len(self.min_lrs))]
         self._writer.apply(decision, [self.optimizer], self.schedulers, floors, self.eps)
