@@ -29,6 +29,7 @@ from lr_lightning.callbacks._sandbox.validation import Validation
 from lr_lightning.callbacks._schedulers import (
     Applied,
     all_schedulers,
+    decays,
     ends_told,
     follow_again,
     searched_once,
@@ -132,7 +133,7 @@ class LRRangeTest(KeepsMarks):
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
-        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied(), True
+        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied("LRRangeTest"), True
 
     @property
     def state_key(self) -> str:
@@ -221,7 +222,7 @@ class LRRangeTest(KeepsMarks):
         if stage == "fit" and self._pending and trainer.num_training_batches == 0:
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
-        self._applied = Applied()
+        self._applied = Applied("LRRangeTest")
 
     @without_bars
     @searched_once
@@ -250,8 +251,7 @@ class LRRangeTest(KeepsMarks):
             with ends_told(type(self).__name__, schedulers):
                 param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
-            others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
-            self._applied.note(trainer, optimizers, others or _decays(trainer))
+            self._applied.note(trainer, optimizers)
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")
@@ -268,7 +268,7 @@ class LRRangeTest(KeepsMarks):
             batches=trainer.num_training_batches,
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
             train_steps=_planned_steps(trainer),
-            decays=_decays(trainer),
+            decays=decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
             groups=sum(len(o.param_groups) for o in optimizers),
         )
@@ -317,9 +317,3 @@ def _planned_steps(trainer: Trainer) -> int | None:
         steps = trainer.estimated_stepping_batches
         return int(steps) if 0 < steps < float("inf") else None
     return None
-
-
-def _decays(trainer: Trainer) -> bool:
-    decaying = {"PlateauDecay", "LRFormula"}
-    bases = {base.__name__ for callback in trainer.callbacks for base in type(callback).__mro__}
-    return bool(trainer.lr_scheduler_configs) or bool(decaying & bases)
