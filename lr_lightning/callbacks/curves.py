@@ -58,10 +58,10 @@ class LRCurves(Callback):
     the step uses, whoever set it; ``trainer.callback_metrics`` has it too, for ``EarlyStopping`` or
     ``ModelCheckpoint``. Values are collected where they are and written every ``log_every_n_steps`` steps, with one
     transfer from the device: the loss is the mean since the last point, over ranks as well; an LR that jumped in
-    between, as at each of some short epochs, has a point at the exact step of the jump. At the end of the fit the HParams tab gets the run's row,
-    with the LR found by a range test and its zone; each scalar of the run is a metric there by itself. For that,
-    build the logger with ``TensorBoardLogger(default_hp_metric=False)``: otherwise Lightning has written the row
-    before, and TensorBoard keeps the first.
+    between, as at each of some short epochs, has a point at the exact step of the jump. At the end of the fit the
+    HParams tab gets the run's row, with the LR found by a range test and its zone; each scalar of the run is a metric
+    there by itself. For that, build the logger with ``TensorBoardLogger(default_hp_metric=False)``: otherwise Lightning
+    has written the row before, and TensorBoard keeps the first.
 
     Args:
         loss: Whether to log the training loss as ``curves/loss``.
