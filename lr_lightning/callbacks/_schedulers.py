@@ -90,10 +90,10 @@ def warn_of_strays(trainer: Trainer) -> None:
 
 def decays(trainer: Trainer) -> bool:
     """Whether a scheduler, a formula or a plateau decay will write the LR."""
-    return bool(trainer.lr_scheduler_configs) or bool({"PlateauDecay", "LRFormula"} & set(_kinds(trainer)))
+    return bool(trainer.lr_scheduler_configs) or bool({"PlateauDecay", "LRFormula"} & set(kinds(trainer)))
 
 
-def _kinds(trainer: Trainer) -> list[str]:
+def kinds(trainer: Trainer) -> list[str]:
     """The classes of all callbacks and what they are derived from, by name."""
     return [kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__]
 
@@ -110,8 +110,8 @@ class Applied:
 
     def note(self, trainer: Trainer, optimizers: Sequence[Any]) -> None:
         """Take the LRs as they are now, but not where a scheduler, another callback of ours will write them."""
-        kinds = _kinds(trainer)
-        known = decays(trainer) or kinds.count("LRRangeTest") + kinds.count("LRSearch") > 1
+        there = kinds(trainer)
+        known = decays(trainer) or there.count("LRRangeTest") + there.count("LRSearch") > 1
         self._optimizers = [] if known or all_schedulers(trainer) else list(optimizers)
         self._left.note_all(self._optimizers)
 

@@ -126,6 +126,17 @@ def test_a_step_is_called_as_torchs():
     assert lrs == [0.025, 0.025]
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_lr_set_by_hand_that_takes_decays_back_is_told_once(relative, recwarn):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = PlateauLR(optimizer, patience=0)
+    for epoch in range(6):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] * 0.9 if relative else 0.1 * 0.9**epoch
+        scheduler.step(1.0)
+    told = [str(one.message) for one in recwarn]
+    assert [text.startswith("PlateauLR left the learning rate at 0.0") for text in told] == [True] * (not relative)
+
+
 def test_floors_are_rescaled_with_the_lr_as_torchs_and_kept():
     pairs = []
     for kind in (PlateauLR, torch.optim.lr_scheduler.ReduceLROnPlateau):
