@@ -105,7 +105,7 @@ class PruneWithOptuna(Callback):
     finite ends the fit as well.
 
     Args:
-        trial: The running trial.
+        trial: The running trial; a ``FixedTrial``, or a study's ``best_trial``, runs to its end.
         monitor: Metric, as logged.
 
     Attributes:
@@ -150,7 +150,8 @@ class PruneWithOptuna(Callback):
     def _ask(self, trial: "optuna.Trial") -> bool:
         if not math.isfinite(self.value):
             return True
-        if len(trial.study.directions) > 1:  # Optuna's pruners know one objective only.
+        study = getattr(trial, "study", None)  # a FixedTrial and a study's best_trial have none: they are run anew
+        if study is None or len(study.directions) > 1:  # Optuna's pruners know one objective only.
             return False
         trial.report(self.value, self._count)
         return trial.should_prune()

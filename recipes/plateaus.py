@@ -10,13 +10,14 @@ noise floor: a CNN on the digits at an LR that is good at first and too high at 
 
 Flat region: the step, not the loss, tells the optimizers apart. Adam walks at its LR whatever the slope (there in 19
 steps), momentum is six times as fast as SGD (78 and 475). The batches' noise is larger than the slope: patience 10
-takes that for a plateau, cuts within 20 steps, and neither SGD nor momentum ever arrives. PlateauDecay waits. It
-can't help either (that takes ``on_flat_region="kick"``): its endgame's first cut comes halfway through the run.
+takes that for a plateau, cuts within 20 steps, and neither SGD nor momentum ever arrives. PlateauDecay waits: both
+arrive as at constant LR, SGD just before the endgame's first cut, which comes halfway through the planned run. It
+can't help a slower one (that takes ``on_flat_region="kick"``).
 
 Local minimum: SGD stays at every LR tried, momentum jumps the barrier from LR 0.5 on, Adam sometimes from 1. No decay
 helps here, and no rule can know: to the loss it is a floor like any other, and all rules cut.
 
-Noise floor: here a decay is right. The validation loss of the last three epochs (mean of three repetitions) is 0.067
+Noise floor: here a decay is right. The validation loss of the last three epochs (mean of three repetitions) is 0.063
 with PlateauDecay and 0.141 at constant LR. Patience 10, too hasty on steps, comes too late in these 30 epochs: its unit
 is the observation, not the run. Most of PlateauDecay's cuts come from its endgame, which lowers the LR towards the
 planned end in any case; each cut and its reason is printed.

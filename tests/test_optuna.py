@@ -67,3 +67,5 @@ def test_the_studys_pruner_ends_bad_trials(tmp_path: Path) -> None:
     assert epochs[:2] == [4, 4]
     assert max(epochs[2:]) < 4
     assert study.best_params["lr"] in (0.01, 0.02)
+    for again in (optuna.trial.FixedTrial(study.best_params), study.best_trial):  # they belong to no study
+        assert objective(again) == study.best_value

@@ -82,28 +82,37 @@ def warn_of_strays(trainer: Trainer) -> None:
         if foreign.has_strayed(optimizer):
             names = {type(one).__name__ for one in foreign.foreign(schedulers_of(optimizer, all_schedulers(trainer)))}
             rank_zero_warn(
-                f"the learning rate isn't what {' and '.join(sorted(names)) or 'its scheduler'} and the changes by "
-                "LRRangeTest and PlateauDecay make it: somebody else has set it, and their changes may be lost"
+                f"the learning rate isn't what {' and '.join(sorted(names)) or 'its scheduler'} and the changes by a "
+                "range test, a search and PlateauDecay make it: somebody else has set it, and their changes may be lost"
             )
             foreign.forget(optimizer)
 
 
+def decays(trainer: Trainer) -> bool:
+    """Whether a scheduler, a formula or a plateau decay will write the LR."""
+    return bool(trainer.lr_scheduler_configs) or bool({"PlateauDecay", "LRFormula"} & set(kinds(trainer)))
+
+
+def kinds(trainer: Trainer) -> list[str]:
+    """The classes of all callbacks and what they are derived from, by name."""
+    return [kind.__name__ for callback in trainer.callbacks for kind in type(callback).__mro__]
+
+
 class Applied:
-    """The LRs that a range test has set, while nothing that is known of writes them."""
+    """The LRs that a range test or search has set, while nothing that is known of writes them.
 
-    def __init__(self) -> None:
-        self._left, self._optimizers = LRsLeft(), list[Any]()
+    Args:
+        owner: Its name, for the message.
+    """
 
-    def note(self, trainer: Trainer, optimizers: Sequence[Any], decays: bool) -> None:
-        """Take the LRs as they are now.
+    def __init__(self, owner: str) -> None:
+        self._owner, self._left, self._optimizers = owner, LRsLeft(), list[Any]()
 
-        Args:
-            trainer: The fitting trainer.
-            optimizers: Whose LRs were set.
-            decays: Whether a scheduler, formula or plateau decay will write them: nothing is taken then.
-        """
-        known = decays or bool(all_schedulers(trainer))
-        self._optimizers = [] if known else list(optimizers)
+    def note(self, trainer: Trainer, optimizers: Sequence[Any]) -> None:
+        """Take the LRs as they are now, but not where a scheduler, another callback of ours will write them."""
+        there = kinds(trainer)
+        known = decays(trainer) or there.count("LRRangeTest") + there.count("LRSearch") > 1
+        self._optimizers = [] if known or all_schedulers(trainer) else list(optimizers)
         self._left.note_all(self._optimizers)
 
     def warn_if_lost(self, trainer: Trainer) -> None:
@@ -113,7 +122,7 @@ class Applied:
                 moved = self._left.moved((index, number), group)
                 if moved is not None:
                     rank_zero_warn(
-                        f"LRRangeTest set the learning rate to {moved[0]:.4g}, and something else has set it to "
+                        f"{self._owner} set the learning rate to {moved[0]:.4g}, and something else has set it to "
                         f"{moved[1]:.4g} since: unless that is computed from the LR in the param groups, the LR found "
                         "is lost. A scheduler or an LRFormula keeps it"
                     )

@@ -21,8 +21,9 @@ from lr_lightning.rules.checks import check_count, check_flag, check_name
 
 LOSS = "curves/loss"
 GRAD_NORM = "curves/grad_norm"
-_JUMPS = 2
-"""Changes of an LR between two points that get points of their own; more are a smooth schedule, which needs none."""
+_JUMPS, _STEPS_A_JUMP = 2, 4
+"""Changes of an LR between two points that get points of their own: two, or one in so many steps, as in short epochs;
+more are a smooth schedule, which needs none."""
 
 
 _Hook = Callable[..., None]
@@ -57,10 +58,10 @@ class LRCurves(Callback):
     the step uses, whoever set it; ``trainer.callback_metrics`` has it too, for ``EarlyStopping`` or
     ``ModelCheckpoint``. Values are collected where they are and written every ``log_every_n_steps`` steps, with one
     transfer from the device: the loss is the mean since the last point, over ranks as well; an LR that jumped in
-    between has a point at the exact step of the jump. At the end of the fit the HParams tab gets the run's row,
-    with the LR found by a range test and its zone; each scalar of the run is a metric there by itself. For that,
-    build the logger with ``TensorBoardLogger(default_hp_metric=False)``: otherwise Lightning has written the row
-    before, and TensorBoard keeps the first.
+    between, as at each of some short epochs, has a point at the exact step of the jump. At the end of the fit the
+    HParams tab gets the run's row, with the LR found by a range test and its zone; each scalar of the run is a metric
+    there by itself. For that, build the logger with ``TensorBoardLogger(default_hp_metric=False)``: otherwise Lightning
+    has written the row before, and TensorBoard keeps the first.
 
     Args:
         loss: Whether to log the training loss as ``curves/loss``.
@@ -231,10 +232,11 @@ class LRCurves(Callback):
     def _take(self, step: int) -> None:
         """Make a point at ``step``, and one at each jump before it."""
         scalars: dict[str, Any] = {}
+        steps = step - (self._points[-1].step if self._points else self._written)
         for track in self._tracks.values():
             if not track.fits():  # new groups of an optimizer that hasn't stepped since
                 continue
-            if len(track.changes) <= _JUMPS and self.every_n_steps is None:
+            if self.every_n_steps is None and len(track.changes) <= max(_JUMPS, steps // _STEPS_A_JUMP):
                 for at, lrs in track.changes:
                     if at < step:
                         self._points.append(Point(at, numbers(dict(zip(track.names, lrs, strict=True)))))

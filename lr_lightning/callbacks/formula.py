@@ -319,7 +319,10 @@ class LRFormula(KeepsMarks):
             if name not in self._metrics:
                 self._warned = True
                 near = nearest(name, trainer.callback_metrics)
-                rank_zero_warn(f"LRFormula: metric {name!r} has not been logged so far{near}. The LR waits for it")
+                rank_zero_warn(
+                    f"LRFormula: metric {name!r} has not been logged so far{near or '.'} Until it is, its default "
+                    "holds or, without one, the LR stays as it is"
+                )
 
     def _announce(self, trainer: Trainer, now: Counters) -> None:
         self._announced = True

@@ -273,7 +273,8 @@ class PlateauDecay(KeepsMarks):
 
     def _take(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = self._value.of_epoch(trainer) if self.interval == "epoch" else None
-        self._undone.look(trainer, self.monitor, self._optimizers(trainer))
+        if self.factor_so_far < 1.0:
+            self._undone.look(trainer, self.monitor, self._optimizers(trainer))
         if value is not None:
             self._presence.seen = True
             self._observe(trainer, pl_module, source.reduced(trainer, value), self._batches)
@@ -297,7 +298,8 @@ class PlateauDecay(KeepsMarks):
     def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = self._window.means(trainer.strategy)
         self._window.clear()
-        self._undone.look(trainer, self.monitor, self._optimizers(trainer))
+        if self.factor_so_far < 1.0:
+            self._undone.look(trainer, self.monitor, self._optimizers(trainer))
         parts = trainer.accumulate_grad_batches
         for place, value in enumerate(values):
             at = max(self._batches - (len(values) - 1 - place) * parts, self._state.at)

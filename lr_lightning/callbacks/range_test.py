@@ -29,6 +29,7 @@ from lr_lightning.callbacks._sandbox.validation import Validation
 from lr_lightning.callbacks._schedulers import (
     Applied,
     all_schedulers,
+    decays,
     ends_told,
     follow_again,
     searched_once,
@@ -69,8 +70,8 @@ class LRRangeTest(KeepsMarks):
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
         budget: What the test may cost in optimizer steps: a float is a share of the planned training (450 steps at
             most), an int a number. The sweeps always take theirs; where at least 100 steps more are allowed and the LR
-            will decay, trials follow (:mod:`lr_lightning.rules.range_test.trials`): with 300, four of them. They pay
-            in runs of some 2,000 steps and more. 0: no trials.
+            will decay, trials follow (:mod:`lr_lightning.rules.range_test.trials`): with 300, four of them. They
+            mend a sweep that is misread, and cost their steps where it isn't. 0: no trials.
         evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
         val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
         at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.
@@ -132,7 +133,7 @@ class LRRangeTest(KeepsMarks):
         self.previous_lr: float | None = None
         self._done: list[int] = []
         self._pending = self._resumed = self._may_run = False
-        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied(), True
+        self._fits, self._applied, self._fresh_wrapper = Fits(), Applied("LRRangeTest"), True
 
     @property
     def state_key(self) -> str:
@@ -221,7 +222,7 @@ class LRRangeTest(KeepsMarks):
         if stage == "fit" and self._pending and trainer.num_training_batches == 0:
             rank_zero_warn("LRRangeTest did not run: training had no batch. The learning rate is unchanged")
         self._pending = self._resumed = self._may_run = False
-        self._applied = Applied()
+        self._applied = Applied("LRRangeTest")
 
     @without_bars
     @searched_once
@@ -250,8 +251,7 @@ class LRRangeTest(KeepsMarks):
             with ends_told(type(self).__name__, schedulers):
                 param_groups.rescale(optimizers, schedulers, new, factors)
             note_lr_in_module(trainer, new, previous, at)
-            others = any(isinstance(c, LRRangeTest) for c in trainer.callbacks if c is not self)
-            self._applied.note(trainer, optimizers, others or _decays(trainer))
+            self._applied.note(trainer, optimizers)
         # An earlier suggestion of this callback that held for another effective batch size is worth a word.
         if self.result is not None and (why := self.result.batch_size_warning(result.batch_size)):
             rank_zero_info(f"LRRangeTest: {why}")
@@ -268,7 +268,7 @@ class LRRangeTest(KeepsMarks):
             batches=trainer.num_training_batches,
             momentum=max(param_groups.momentum(g) for o in optimizers for g in o.param_groups),
             train_steps=_planned_steps(trainer),
-            decays=_decays(trainer),
+            decays=decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
             groups=sum(len(o.param_groups) for o in optimizers),
         )
@@ -317,9 +317,3 @@ def _planned_steps(trainer: Trainer) -> int | None:
         steps = trainer.estimated_stepping_batches
         return int(steps) if 0 < steps < float("inf") else None
     return None
-
-
-def _decays(trainer: Trainer) -> bool:
-    decaying = {"PlateauDecay", "LRFormula"}
-    bases = {base.__name__ for callback in trainer.callbacks for base in type(callback).__mro__}
-    return bool(trainer.lr_scheduler_configs) or bool(decaying & bases)

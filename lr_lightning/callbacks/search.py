@@ -21,7 +21,14 @@ from lr_lightning.callbacks._sandbox.progress import ProgressBar, say, without_b
 from lr_lightning.callbacks._sandbox.settings import check_device_is_here, check_optimizers, sandbox_settings
 from lr_lightning.callbacks._sandbox.steps import Probe
 from lr_lightning.callbacks._sandbox.trials import ShortTrials
-from lr_lightning.callbacks._schedulers import all_schedulers, ends_told, follow_again, searched_once
+from lr_lightning.callbacks._schedulers import (
+    Applied,
+    all_schedulers,
+    ends_told,
+    follow_again,
+    searched_once,
+    warn_of_strays,
+)
 from lr_lightning.optim import param_groups
 from lr_lightning.reporting.events import LREvent, guard, write_event
 from lr_lightning.reporting.files import local_folder
@@ -115,7 +122,7 @@ class LRSearch(KeepsMarks):
         self.sandbox = sandbox_settings(sandbox, _SANDBOX)
         self.num_steps, self.range_test, self.apply = num_steps, range_test, apply
         self.progress_bar, self.name = progress_bar, name
-        self._fits = Fits()
+        self._fits, self._applied = Fits(), Applied("LRSearch")
         self._begin()
 
     def _begin(self) -> None:
@@ -179,10 +186,13 @@ class LRSearch(KeepsMarks):
         if self._pending:
             self._pending = False
             self.run(trainer)
+        warn_of_strays(trainer)
+        self._applied.warn_if_lost(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget what belongs to this fit."""
         self._pending = self._resumed = False
+        self._applied = Applied("LRSearch")
 
     @without_bars
     @searched_once
@@ -200,6 +210,7 @@ class LRSearch(KeepsMarks):
             with ends_told("LRSearch", schedulers):
                 param_groups.rescale(optimizers, schedulers, self.best_lr)
             note_lr_in_module(trainer, self.best_lr, previous)
+            self._applied.note(trainer, optimizers)
         new = self.best_lr if self.apply and self.best_lr is not None else previous
         if trainer.is_global_zero and folder is not None:
             guard(self, partial(self._save, f"{folder}/{self.name}", plan))

@@ -50,8 +50,10 @@ def command_of(words: Sequence[str]) -> str:
 def readable(words: Sequence[str]) -> list[str]:
     """The words with quotes around values that Hydra's grammar refuses where the key is known to hold a string.
 
-    >>> readable(["ckpt_path=epoch=3-step=92.ckpt", "trainer.max_epochs=5"])
-    ["ckpt_path='epoch=3-step=92.ckpt'", 'trainer.max_epochs=5']
+    A list with commas is one text in Hydra's own settings, which it doesn't sweep.
+
+    >>> readable(["ckpt_path=epoch=3-step=92.ckpt", "trainer.max_epochs=5", "hydra.run.dir=a,b"])
+    ["ckpt_path='epoch=3-step=92.ckpt'", 'trainer.max_epochs=5', "hydra.run.dir='a,b'"]
     """
     return [_readable(word) for word in words]
 
@@ -66,7 +68,9 @@ def _readable(word: str) -> str:
     if not equals or word.startswith("-") or not _TEXT.fullmatch(key):
         return word
     try:
-        OverridesParser.create().parse_overrides([word])
+        (override,) = OverridesParser.create().parse_overrides([word])
+        if key.startswith("hydra.") and override.is_sweep_override():
+            return f"{key}={quoted(value)}"
     except OverrideParseException:
         return f"{key}={quoted(value)}"
     return word

@@ -38,11 +38,18 @@ class LRsLeft:
             for number, group in enumerate(optimizer.param_groups):
                 self.note((index, number), group)
 
-    def moved(self, place: tuple[int, int], group: dict[str, Any]) -> tuple[float, float] | None:
-        """The LR that was left and the present one, if neither plateau factor nor base LR explain the difference."""
+    def moved(self, place: tuple[int, int], group: dict[str, Any], kicks: bool = True) -> tuple[float, float] | None:
+        """The LR that was left and the present one, if neither plateau factor nor base LR explain the difference.
+
+        Args:
+            place: Of the group.
+            group: The group.
+            kicks: Whether a plateau factor may have risen: without kicks, only an older state has a higher one.
+        """
         if place not in self._left:
             return None
         lr, factor, base = self._left[place]
         of_base = float(group.get(BASE_LR, 0.0)) / base if base else 1.0
-        expected, now = lr * (lr_factor(group) / factor if factor else 1.0) * (of_base or 1.0), get_lr(group)
+        of_factor = lr_factor(group) / factor if factor else 1.0
+        expected, now = lr * (of_factor if kicks else min(of_factor, 1.0)) * (of_base or 1.0), get_lr(group)
         return None if math.isclose(expected, now, rel_tol=1e-6) else (expected, now)

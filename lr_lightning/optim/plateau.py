@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lr_lightning.optim.decisions import DecisionWriter
+from lr_lightning.optim.left import LRsLeft
 from lr_lightning.optim.motion import WeightPath, WeightSampler
-from lr_lightning.optim.param_groups import BASE_LR, get_lr
+from lr_lightning.optim.param_groups import BASE_LR, get_lr, lr_factor
 from lr_lightning.optim.schedulers import check_has_lr
 from lr_lightning.rules.checks import check_count, check_number, shown
 from lr_lightning.rules.plateau import configure as plateau
@@ -100,7 +101,7 @@ class PlateauLR(ReduceLROnPlateau):
         self._path = WeightPath() if plateau.follows_weights(self.rule, total is not None) else None
         self._sample = WeightSampler()
         self.last_decision: Decision | None = None
-        self._warned = False
+        self._warned, self._left = False, LRsLeft()
 
     @property
     def last_epoch(self) -> int:  # type: ignore[override]
@@ -121,22 +122,43 @@ class PlateauLR(ReduceLROnPlateau):
         """The LR of each param group."""
         return [get_lr(group) for group in self.optimizer.param_groups]
 
-    def step(self, metric: float) -> Decision:  # type: ignore[override]
+    def step(self, metrics: float, epoch: int | None = None) -> Decision:  # type: ignore[override]
         """Take one observation; the LR may change. Returns the decision with its reason.
 
+        Args:
+            metrics: The metric, under torch's name.
+            epoch: Not used, and warned of: observations are counted here.
+
         Raises:
-            ValueError: If ``metric`` isn't one number; NaN and infinity are no evidence, but no error.
+            ValueError: If ``metrics`` isn't one number; NaN and infinity are no evidence, but no error.
         """
         try:
-            value = float(metric)
+            value = float(metrics)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise ValueError(f"metric must be a number, got {shown(metric)}") from None
+            raise ValueError(f"metrics must be a number, got {shown(metrics)}") from None
+        if epoch is not None:
+            warnings.warn(f"PlateauLR counts its observations itself: epoch={shown(epoch)} isn't used", stacklevel=2)
+        self._warn_of_others()
         decision = self.last_decision = self._decide(value)
         floors = [*self.min_lrs, *self.min_lrs[-1:] * (len(self.optimizer.param_groups) - len(self.min_lrs))]
         self._writer.apply(decision, [self.optimizer], self.schedulers, floors, self.eps)
+        self._left.note_all([self.optimizer])
         if not (self._warned or self.schedulers):
             self._warn_of_schedulers()
         return decision
+
+    def _warn_of_others(self) -> None:
+        """An LR that has risen since the last step, where no scheduler is there to raise it."""
+        for number, group in enumerate(self.optimizer.param_groups):
+            left, now = self._left.moved((0, number), group) or (0.0, 0.0)
+            if now > left and lr_factor(group) < 1.0 and "initial_lr" not in group and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"PlateauLR left the learning rate at {left:.4g}, and something else has set it to {now:.4g} "
+                    "since: unless that multiplies the LR in the param group, the decays are lost",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
     def _warn_of_schedulers(self) -> None:
         """A torch scheduler leaves its mark in the groups; one that knows of the factor another one beside it."""

@@ -136,6 +136,18 @@ def test_every_lr_is_the_one_the_step_used(tmp_path):
     assert len(found) == len(wanted)
 
 
+@pytest.mark.parametrize(("every", "steps"), [(6, [0, 6, 12, 18, 23]), (1, [23])])
+def test_short_epochs_have_their_points_where_logs_are_further_apart(tmp_path, every, steps):
+    """A schedule that changes at each step has those of the logs alone."""
+
+    def build(module):
+        optimizer = sgd(module)
+        return [optimizer], [{"scheduler": StepLR(optimizer, every, 0.9), "interval": "step"}]
+
+    fit(tmp_path, Net(build), LRCurves(), log_every=50)
+    assert dict(scalars(tmp_path / "run")["lr-SGD"]) == pytest.approx({at: 0.01 * 0.9 ** (at // every) for at in steps})
+
+
 def test_each_step_its_point_on_request(tmp_path):
     model = Net(sgd)
     fit(tmp_path, model, LRCurves(every_n_steps=1), log_every=10)

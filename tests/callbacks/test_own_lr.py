@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_lightning import LRRangeTest
+from lr_lightning import LRRangeTest, LRSearch
 from lr_lightning.optim.param_groups import peak_lrs
 
 
@@ -198,9 +198,11 @@ class Adjusts(Net):
 
 
 @pytest.mark.parametrize(("options", "said"), [({}, 1), ({"relative": True}, 1), (None, 0)])
-def test_an_lr_that_somebody_else_writes_later_is_told_once(recwarn, options, said):
-    module = Net() if options is None else Adjusts(**options)
-    fit(module, ladder(), max_steps=80)
+@pytest.mark.parametrize("find", [ladder, lambda: LRSearch(num_steps=8, budget=5, progress_bar=False)])
+def test_an_lr_that_somebody_else_writes_later_is_told_once(recwarn, find, options, said):
+    module, callback = Net() if options is None else Adjusts(**options), find()
+    fit(module, callback, max_steps=80)
     words = [str(one.message) for one in recwarn if "the LR found is lost" in str(one.message)]
     assert len(words) == said
-    assert all("something else has set it to" in word for word in words)
+    name = type(callback).__name__
+    assert all(word.startswith(name) and "something else has set it to" in word for word in words)

@@ -1,5 +1,6 @@
 """PlateauDecay beside other schedulers, callbacks, ends of the run, optimizers and groups that come later."""
 
+import copy
 import logging
 import math
 from datetime import timedelta
@@ -233,3 +234,22 @@ def test_an_lr_set_by_hand_that_keeps_decays_is_not_told_of(recwarn):
     assert decay.factor_so_far < 1
     lr = module.trainer.optimizers[0].param_groups[0]["lr"]
     assert lr == pytest.approx(0.1 * 0.9**9 * decay.factor_so_far)
+
+
+class Back(L.Callback):
+    """Puts an early state of the optimizer back."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            self.state = copy.deepcopy(trainer.optimizers[0].state_dict())
+        if trainer.current_epoch == 5:
+            trainer.optimizers[0].load_state_dict(self.state)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_an_older_state_of_the_optimizer_takes_decays_back(twin, recwarn):
+    decay = PlateauDecay(patience=1, threshold=10.0, **QUIET)
+    other = [PlateauDecay("epoch_metric", mode="max", patience=50, **QUIET)] * twin  # may kick: nothing is sure then
+    fit(Scripted(FLAT), decay, Back(), *other, max_epochs=8)
+    told = [str(one.message) for one in recwarn if "something else has set it to 0.1 since" in str(one.message)]
+    assert len(told) == (not twin)

@@ -21,6 +21,14 @@ def test_a_string_is_taken_as_it_stands(key: str, value: str) -> None:
     assert readable([word]) == [word], "what is quoted stays"
 
 
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.sweeper.resume"])
+@pytest.mark.parametrize("value", ["a b/c,d", "choice(a,b)", "seed=1,lr=2"])
+def test_hydras_own_folders_may_hold_commas(key: str, value: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(readable([f"{key}={value}"]))
+    assert not override.is_sweep_override()
+    assert override.value() == value
+
+
 @pytest.mark.parametrize(
     "word", ["trainer.max_epochs=(1", "model.lr=1e-4,1e-2", "ckpt_path=null", "--cfg", "-m", "name=a,b", "~callbacks.x"]
 )

@@ -113,6 +113,30 @@ def test_torchs_names_tell_settings_and_counters():
     assert copy.deepcopy(ours).best == 3.0  # pickle goes the same way
 
 
+def test_a_step_is_called_as_torchs():
+    lrs = []
+    for kind in (torch.optim.lr_scheduler.ReduceLROnPlateau, PlateauLR):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        scheduler = kind(optimizer, factor=0.5, patience=0)
+        scheduler.step(1.0)
+        scheduler.step(metrics=1.0)
+        with pytest.warns(UserWarning, match="epoch"):
+            scheduler.step(1.0, 2)
+        lrs.append(optimizer.param_groups[0]["lr"])
+    assert lrs == [0.025, 0.025]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_lr_set_by_hand_that_takes_decays_back_is_told_once(relative, recwarn):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = PlateauLR(optimizer, patience=0)
+    for epoch in range(6):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] * 0.9 if relative else 0.1 * 0.9**epoch
+        scheduler.step(1.0)
+    told = [str(one.message) for one in recwarn]
+    assert [text.startswith("PlateauLR left the learning rate at 0.0") for text in told] == [True] * (not relative)
+
+
 def test_floors_are_rescaled_with_the_lr_as_torchs_and_kept():
     pairs = []
     for kind in (PlateauLR, torch.optim.lr_scheduler.ReduceLROnPlateau):

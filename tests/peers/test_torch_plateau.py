@@ -124,7 +124,7 @@ def test_bad_settings_are_refused_at_construction():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(settings))):
             PlateauLR(sgd(), **settings)
-    with pytest.raises(ValueError, match="metric must be a number"):
+    with pytest.raises(ValueError, match="metrics must be a number"):
         PlateauLR(sgd()).step(torch.zeros(2))
     with pytest.raises(TypeError):
         PlateauLR(sgd()).step()

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lr_lightning.callbacks._schedulers import all_schedulers
+from lr_lightning.callbacks._schedulers import all_schedulers, kinds
 from lr_lightning.optim.left import LRsLeft
 from lr_lightning.optim.param_groups import lr_factor
 from lr_lightning.optim.schedulers import schedulers_of
@@ -45,10 +45,11 @@ class Undone:
         """Say so, once. An LR that falls may be a schedule by hand that keeps the decays: it isn't told from others."""
         if self._told:
             return
+        kicks = kinds(trainer).count("PlateauDecay") > 1
         for index, optimizer in enumerate(optimizers):
             for number, group in enumerate(optimizer.param_groups):
-                left, now = self._left.moved((index, number), group) or (0.0, 0.0)
-                if now > left and lr_factor(group) < 1.0 and not _has_schedule(trainer, optimizer):
+                left, now = self._left.moved((index, number), group, kicks) or (0.0, 0.0)
+                if now > left and not _has_schedule(trainer, optimizer):
                     self._told = True
                     rank_zero_warn(
                         f"PlateauDecay({monitor}) left the learning rate at {left:.4g}, and something else has set it "
@@ -59,5 +60,4 @@ class Undone:
 
 
 def _has_schedule(trainer: Any, optimizer: Any) -> bool:
-    formulas = any(kind.__name__ == "LRFormula" for one in trainer.callbacks for kind in type(one).__mro__)
-    return formulas or bool(schedulers_of(optimizer, all_schedulers(trainer)))
+    return "LRFormula" in kinds(trainer) or bool(schedulers_of(optimizer, all_schedulers(trainer)))

@@ -33,12 +33,16 @@ class Kept:
         machinery: Types whose objects aren't followed (a trainer, its strategy, loggers and callbacks).
         data: Whether the roots are loaders and data sets: of them less is copied and more only watched.
         tensors: Whether tensors and arrays are kept as well.
-        beside: Of the same moment, and restored just before this one: what both come to and others take the place of
-            (an iterator that two hold) is its alone, so that both get the same.
+        beside: Of the same moment, and restored just before this one. Its roots aren't followed again, tensors that it
+            has a copy of aren't copied twice, and what others take the place of (an iterator that two hold) is its
+            alone, so that both get the same.
 
     Attributes:
         stand_ins: What others take the place of, by id.
+        roots: What was started from.
     """
+
+    roots: tuple[Any, ...] = ()
 
     def __init__(
         self,
@@ -50,9 +54,15 @@ class Kept:
         beside: "Kept | None" = None,
     ) -> None:
         walk = Walk(visitor_of, machinery)
+        # Lightning hangs methods of the module on each callback: a model is come to from any of them.
+        for root in beside.roots if beside else ():
+            walk.is_new(root)
         walk.run(roots, DATA if data else 0, default=visit_object)
         if not tensors:
             walk.tensors.clear()
+        for key in beside.copied() if beside else ():
+            walk.tensors.pop(key, None)
+        self.roots = tuple(roots.values())
         self._take(walk, device, beside.stand_ins if beside else {})
 
     def _take(
@@ -113,6 +123,11 @@ class Kept:
     def nbytes(self) -> int:
         """Bytes of the copies of tensors on this rank."""
         return self._nbytes
+
+    def copied(self) -> set[int]:
+        """Ids of the tensors that there are copies of and that still live."""
+        tensors = (keeper.original() for keeper in self._keepers if isinstance(keeper, Tensors))
+        return {id(tensor) for tensor in tensors if tensor is not None}
 
     @torch.no_grad()
     def restore(self) -> None:

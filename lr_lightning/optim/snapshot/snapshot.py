@@ -66,6 +66,7 @@ class Snapshot(Kept):
         reshard(model)
         optimizers = list(optimizers)
         walk = Walk(visitor_of, machinery)
+        self.roots = _inner(model), model
         walk.run({"module": _inner(model), "model": model})
         engines = [optimizer for optimizer in optimizers if _is_deepspeeds(optimizer)]
         plain = [unwrap(optimizer) if _is_deepspeeds(optimizer) else optimizer for optimizer in optimizers]

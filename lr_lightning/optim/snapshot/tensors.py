@@ -117,6 +117,10 @@ class Tensors(StandIn):
             if getattr(tensor, name, None) is not hooks:
                 setattr(tensor, name, hooks)
 
+    def original(self) -> Tensor | None:
+        """The tensor that was copied; None if nobody holds it any more."""
+        return self._held()
+
     def current(self) -> Tensor:
         """The tensor, or a new one of the copy where it is gone."""
         tensor = self._held()

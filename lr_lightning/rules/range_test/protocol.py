@@ -70,7 +70,8 @@ ladder is the most that a diverging sweep goes on for nothing."""
 BUDGET, MOST_SHARED = 0.1, 450
 """Share of a planned training that a range test may take, and the most steps that a share comes to, 3 % of 15,000: what
 is left after the sweep goes to trials. On the choosing half of ``recipes/benchmarks/handsoff``, their steps counted,
-four trials and more gain 5 % at 4,000 steps, nothing at 1,500, and cost 12 % at 600; two or three gain 1 to 2 %."""
+four trials and more gain 5 % at 4,000 steps, nothing at 1,500, and cost 12 % at 600; two or three gain 1 to 2 %. On the
+other half, looked at once, they cost 3 % at 4,000, their steps not counted: insurance against a misread sweep."""
 
 SECOND_LOOK = 3
 """A sweep that shows no descent is taken again with so many times its steps: three times as many found one on each of
