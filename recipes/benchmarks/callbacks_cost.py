@@ -29,6 +29,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRCurves, LRFormula, LRRangeTest, PlateauDecay
+from lr_lightning.optim.param_groups import set_lr
 from recipes.benchmarks.harness import bare_trainer, machine, print_table, quiet
 
 BARE = "no callback, no scheduler"
@@ -107,7 +108,7 @@ class TakeTurns(Callback):
         self.variants = chosen
         self.turns: list[dict[str, float]] = []
         self.queue: list[str] = []
-        self.name, self.started = "", 0.0
+        self.name, self.started, self.lr = "", 0.0, 0.0
 
     def now(self) -> float:
         """Processor time."""
@@ -127,12 +128,16 @@ class TakeTurns(Callback):
         now = self.now()
         if self.name:
             self.turns[-1][self.name] = (now - self.started) / trainer.log_every_n_steps
+        group = trainer.optimizers[0].param_groups[0]
+        if self.name and self.variants[self.name].scheduler:
+            set_lr(group, self.lr)  # else a formula would notice in its next turn that another has set the LR
+        self.lr = group["lr"]
         if not self.queue:
             self.queue = random.sample(list(self.variants), len(self.variants))
             self.turns.append({})
         self.name = self.queue.pop()
         variant = self.variants[self.name]
-        trainer.callbacks = [self, *variant.callbacks]
+        trainer.callbacks = [*variant.callbacks, self]  # last: those that end their turn have had this hook
         trainer.strategy.lr_scheduler_configs = variant.config
         pl_module.logs = variant.logs
         self.started = self.now()
@@ -147,7 +152,7 @@ def measure(turns: int, log_every: int) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         logger = TensorBoardLogger(folder, default_hp_metric=False)
         each = {id(callback): callback for variant in chosen.values() for callback in variant.callbacks}
-        callbacks = [clock, *each.values()]
+        callbacks = [*each.values(), clock]
         trainer = bare_trainer(callbacks, max_epochs=1, logger=logger, log_every_n_steps=log_every)
         trainer.fit(Net(), DataLoader(data, batch_size=8))
     return [turn for turn in clock.turns[3:] if len(turn) == len(chosen)]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lr_lightning import LRFormula, LRRangeTest, LRSearch, PlateauDecay, range_test
-from lr_lightning.callbacks.range_test import _decays
+from lr_lightning.callbacks._schedulers import decays
 from tests.callbacks.test_range_test import Line, fit, lrs, trainer
 from tests.callbacks.test_range_test_options import Two
 from tests.helpers.spy import Said
@@ -297,9 +297,9 @@ def test_subclasses_of_what_decays_the_lr_are_known():
     class Own(PlateauDecay):
         pass
 
-    assert _decays(trainer([Own("x")]))
-    assert _decays(trainer([LRFormula("base_lr")]))
-    assert not _decays(trainer([LRRangeTest()]))
+    assert decays(trainer([Own("x")]))
+    assert decays(trainer([LRFormula("base_lr")]))
+    assert not decays(trainer([LRRangeTest()]))
 
 
 class Curved(Line):
