@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -125,7 +126,7 @@ class LRFormula(KeepsMarks):
         """The callback with its formulas, for messages."""
         return f"LRFormula({', '.join(repr(str(formula)) for formula in self.formulas.values())})"
 
-    @property
+    @cached_property  # Lightning asks for it at every hook
     def state_key(self) -> str:
         """Tells callbacks apart by what they act on, so that a run can be resumed with another formula."""
         return self._generate_state_key(groups=sorted(self.formulas), optimizer=self.optimizer)

@@ -218,8 +218,7 @@ class PlateauDecay(KeepsMarks):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give param groups and optimizers that are new since the last batch the factor so far."""
         factor, floors = company.factor_of(trainer, PlateauDecay), partial(self._floors, trainer)
-        if decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors):
-            self._undone.note(self._optimizers(trainer))
+        decisions.join(self._optimizers(trainer), partial(all_schedulers, trainer), factor, floors)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

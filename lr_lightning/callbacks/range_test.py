@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,7 +136,7 @@ class LRRangeTest(KeepsMarks):
         self._pending = self._resumed = self._may_run = False
         self._fits, self._applied, self._fresh_wrapper = Fits(), Applied("LRRangeTest"), True
 
-    @property
+    @cached_property  # Lightning asks for it at every hook
     def state_key(self) -> str:
         """Distinguishes two tests of one trainer in a checkpoint."""
         return self._generate_state_key(name=self.name)

@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,7 +134,7 @@ class LRSearch(KeepsMarks):
         self.previous_lr: float | None = None
         self._pending = self._resumed = False
 
-    @property
+    @cached_property  # Lightning asks for it at every hook
     def state_key(self) -> str:
         """Distinguishes two searches of one trainer in a checkpoint."""
         return self._generate_state_key(name=self.name)

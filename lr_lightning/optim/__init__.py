@@ -1,1 +1,1 @@
-"""Decisions applied to optimizers, without a Trainer; its param_groups is the one writer of LRs."""
+"""Decisions applied to optimizers, without a Trainer; its group.set_lr is the one writer of LRs."""

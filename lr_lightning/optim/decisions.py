@@ -224,7 +224,7 @@ def join(
     schedulers: Callable[[], Sequence[Any]],
     factor_of: Callable[[Any], float],
     floors_of: Callable[[Any], float | Sequence[float]],
-) -> bool:
+) -> None:
     """Give what has joined since :func:`mark` the factor so far: param groups, and optimizers in place of others.
 
     Args:
@@ -232,17 +232,12 @@ def join(
         schedulers: Gives all schedulers: those of a new optimizer were built with its full LR.
         factor_of: An optimizer's factor so far.
         floors_of: An optimizer's floors, for the factor of a new one.
-
-    Returns:
-        Whether something has joined.
     """
-    joined = False
     for optimizer in optimizers:
         groups = optimizer.param_groups
         new = [group for group in groups if param_groups.LR_FACTOR not in group]
         if not new:
             continue
-        joined = True
         factor = factor_of(optimizer)
         if len(new) == len(groups) and factor != 1.0:
             param_groups.decay([optimizer], schedulers(), factor, floors_of(optimizer))
@@ -250,7 +245,6 @@ def join(
             for group in new:
                 param_groups.apply_factor(group, factor)
         mark([optimizer])
-    return joined
 
 
 def schedule_lr(optimizers: Sequence[Any]) -> float:

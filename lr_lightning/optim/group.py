@@ -1,4 +1,4 @@
-"""One param group: its LR, and the factors that this package keeps in it as plain floats."""
+"""One param group: the only writer of its LR, and the factors that this package keeps in it as plain floats."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

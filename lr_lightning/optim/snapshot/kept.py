@@ -39,7 +39,7 @@ class Kept:
 
     Attributes:
         stand_ins: What others take the place of, by id.
-        roots: What was started from.
+        roots: What those beside this one needn't follow again: a snapshot's model.
     """
 
     roots: tuple[Any, ...] = ()
@@ -62,7 +62,6 @@ class Kept:
             walk.tensors.clear()
         for key in beside.copied() if beside else ():
             walk.tensors.pop(key, None)
-        self.roots = tuple(roots.values())
         self._take(walk, device, beside.stand_ins if beside else {})
 
     def _take(
