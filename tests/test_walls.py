@@ -1,5 +1,6 @@
 """The walls between the layers: an import through one of them fails the build."""
 
+import ast
 import os
 import re
 import shutil
@@ -76,3 +77,34 @@ def test_each_contract_on_imports_is_broken_by_an_import_through_it(copy):
     broken = re.findall(r"^(.+?):? BROKEN", said, re.MULTILINE)
     for _, contract in PLANTED.values():
         assert any(name.startswith(contract) for name in broken), said
+
+
+def writes_of_lrs(source):
+    """Lines that set an item ``"lr"`` or fill one in place."""
+
+    def is_lr(node):
+        return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == "lr"
+
+    for node in ast.walk(ast.parse(source)):
+        if is_lr(node) and not isinstance(node.ctx, ast.Load):
+            yield node.lineno
+        if isinstance(node, ast.Attribute) and node.attr.endswith("_") and is_lr(node.value):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("g['lr'] = 1", 1), ("g['lr'], x = y", 1), ("o.param_groups[0]['lr'] *= 2", 1), ("del g['lr']", 1),
+        ("g['lr'].mul_(2)", 1), ("for g['lr'] in x: pass", 1), ("x = g['lr']", 0), ("g['lr'].clone()", 0),
+    ],
+)  # fmt: skip
+def test_a_write_of_an_lr_is_seen(line, found):
+    assert len(list(writes_of_lrs(line))) == found
+
+
+def test_one_module_writes_the_lr_of_a_param_group():
+    files = sorted((ROOT / "lr_lightning").rglob("*.py"))
+    assert len(files) > 100
+    found = {str(path.relative_to(ROOT / "lr_lightning")) for path in files if [*writes_of_lrs(path.read_text())]}
+    assert found == {"optim/group.py"}

@@ -83,9 +83,7 @@ class ByHand(Net):
         self._write("on_train_batch_end")
 
 
-@pytest.mark.parametrize(
-    "hook", ["on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end"]
-)
+@pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_an_lr_that_something_else_sets_is_told_once(hook, interval):
     said = r"LRFormula left the learning rate at 0\.\d+, and something else has set it to 0.001 since"
@@ -96,7 +94,7 @@ def test_an_lr_that_something_else_sets_is_told_once(hook, interval):
 
 def test_one_epoch_is_enough_to_tell_of_an_lr_set_by_hand():
     with pytest.warns(UserWarning, match="has set it to 0.001 since"):
-        fit([LRFormula("base_lr * 0.5", warmup_steps=2)], ByHand("on_train_batch_end"), max_epochs=1)
+        fit([LRFormula("base_lr * 0.5")], ByHand("on_train_batch_end"), max_epochs=1)
 
 
 class Again(L.Callback):

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lr_lightning import LRRangeTest, LRSearch
 from lr_lightning.optim.param_groups import peak_lrs
+from tests.optim.test_foreign import Peak
 
 
 class Net(L.LightningModule):
@@ -197,8 +198,12 @@ class Adjusts(Net):
             group["lr"] = before * 0.5 ** (self.current_epoch > 0)
 
 
+def search():
+    return LRSearch(num_steps=8, budget=5, progress_bar=False)
+
+
 @pytest.mark.parametrize(("options", "said"), [({}, 1), ({"relative": True}, 1), (None, 0)])
-@pytest.mark.parametrize("find", [ladder, lambda: LRSearch(num_steps=8, budget=5, progress_bar=False)])
+@pytest.mark.parametrize("find", [ladder, search])
 def test_an_lr_that_somebody_else_writes_later_is_told_once(recwarn, find, options, said):
     module, callback = Net() if options is None else Adjusts(**options), find()
     fit(module, callback, max_steps=80)
@@ -206,3 +211,26 @@ def test_an_lr_that_somebody_else_writes_later_is_told_once(recwarn, find, optio
     assert len(words) == said
     name = type(callback).__name__
     assert all(word.startswith(name) and "something else has set it to" in word for word in words)
+
+
+class Stranger(Adjusts):
+    """Beside a scheduler that isn't torch's."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [Peak(optimizer, 0.1)]
+
+    def on_train_epoch_start(self):
+        if self.adjusts:
+            super().on_train_epoch_start()
+
+
+@pytest.mark.parametrize("adjusts", [True, False])
+@pytest.mark.parametrize("find", [ladder, search])
+def test_an_lr_beside_a_scheduler_that_is_not_known_is_told_once(recwarn, find, adjusts):
+    module = Stranger()
+    module.adjusts = adjusts
+    fit(module, find(), max_steps=80)
+    words = [str(one.message) for one in recwarn if "somebody else has set it" in str(one.message)]
+    assert len(words) == adjusts
+    assert all(word.startswith("the learning rate isn't what Peak and the changes") for word in words)

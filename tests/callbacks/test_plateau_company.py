@@ -11,9 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
-from lr_lightning import PlateauDecay, PlateauLR
+from lr_lightning import LRFormula, PlateauDecay, PlateauLR
 from lr_lightning.callbacks._plateau import horizon
 from tests.helpers.scripted import Scripted, fit
 
@@ -253,3 +253,30 @@ def test_an_older_state_of_the_optimizer_takes_decays_back(twin, recwarn):
     fit(Scripted(FLAT), decay, Back(), *other, max_epochs=8)
     told = [str(one.message) for one in recwarn if "something else has set it to 0.1 since" in str(one.message)]
     assert len(told) == (not twin)
+
+
+class Renewed(L.Callback):
+    """A new optimizer in mid-fit, with a higher LR."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 5:
+            pl_module.lr = 1.0
+            trainer.strategy.setup_optimizers(trainer)
+
+
+RAISED = {
+    "a scheduler": lambda: (Scripted(FLAT, scheduler=lambda one: LambdaLR(one, lambda epoch: 1 + 9 * (epoch >= 5))), []),
+    "a formula": lambda: (Scripted(FLAT), [LRFormula("base_lr * (1 if epoch < 5 else 10)")]),
+    "a new optimizer": lambda: (Scripted(FLAT), [Renewed()]),
+}
+
+
+@pytest.mark.parametrize("by", RAISED)
+def test_an_lr_that_is_raised_with_the_decays_in_it_is_not_told_of(by, recwarn):
+    module, others = RAISED[by]()
+    decay = PlateauDecay(patience=1, threshold=10.0, **QUIET)
+    fit(module, decay, *others, max_epochs=9)
+    assert not [one for one in recwarn if "something else" in str(one.message)]
+    assert module.lrs[16] < 0.1, "decayed before"
+    assert module.lrs[20] > module.lrs[19], "raised"
+    assert decay.factor_so_far < 0.5

@@ -137,6 +137,19 @@ def test_an_lr_set_by_hand_that_takes_decays_back_is_told_once(relative, recwarn
     assert [text.startswith("PlateauLR left the learning rate at 0.0") for text in told] == [True] * (not relative)
 
 
+def test_an_lr_that_a_scheduler_raises_is_not_told_of(recwarn):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    cycle = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 3)
+    scheduler, lrs = PlateauLR(optimizer, patience=1, threshold=10.0, schedulers=[cycle]), []
+    for _ in range(9):
+        optimizer.step()
+        cycle.step()
+        scheduler.step(1.0)
+        lrs.append(optimizer.param_groups[0]["lr"])
+    assert any(after > before for before, after in zip(lrs, lrs[1:], strict=False))
+    assert not recwarn.list
+
+
 def test_floors_are_rescaled_with_the_lr_as_torchs_and_kept():
     pairs = []
     for kind in (PlateauLR, torch.optim.lr_scheduler.ReduceLROnPlateau):

@@ -218,3 +218,24 @@ def test_what_two_come_to_is_one_for_both(name):
         assert module.one is loader.two
         assert look(module.one) == look(make())
         assert first.left() == second.left() == []
+
+
+def test_what_a_snapshot_has_come_to_is_neither_copied_nor_named_again():
+    """Lightning hangs the module's methods on each callback, so a module is come to from there as well."""
+    module = torch.nn.Linear(3, 2)
+    module.drawn, module.other = (number for number in range(9)), torch.zeros(5)
+    holder = SimpleNamespace(log=module.forward, weights=[module.weight], own=torch.zeros(7))
+    start = Snapshot(module, [])
+    beside = Kept({"callback": holder}, data=True, beside=start)
+    assert beside.nbytes() == holder.own.nbytes
+    next(module.drawn)
+    with torch.no_grad():
+        module.weight.add_(1)
+        holder.own.add_(1)
+    before = start.nbytes()
+    start.restore()
+    beside.restore()
+    assert before == sum(t.nbytes for t in (module.weight, module.bias, module.other))
+    assert not holder.own.any()
+    assert [trace.partition(" ")[0] for trace in start.left()] == ["module.drawn"]
+    assert beside.left() == []

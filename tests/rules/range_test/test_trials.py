@@ -173,6 +173,13 @@ def test_the_answer_lies_between_sweep_and_trials_and_lower_in_a_long_run(adapti
     assert result.interval == pytest.approx([lower * lr for lr in short.interval])
 
 
+@pytest.mark.parametrize(("budget", "most"), [(1.0, 450), (300, 300)])
+def test_a_share_of_a_long_run_ends_at_its_cap(budget, most):
+    """The trials get better and better: only the budget ends them."""
+    result = run(Bowl(1e9), DECAYING, budget=budget, max_lr=1e15)
+    assert most - LENGTH < result.steps <= most
+
+
 def test_the_classic_readings_are_given_as_they_are():
     result = run(Quadratic(), rule="valley")
     assert not result.trials
