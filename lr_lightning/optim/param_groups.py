@@ -1,7 +1,7 @@
 """What changes LRs: a new LR for a whole set-up, plateau factors; and a group's momentum.
 
-All write through :func:`~lr_lightning.optim.group.set_lr`, the only writer of ``group["lr"]``. It lies below this module
-since schedulers that are followed (:mod:`.foreign`), which this one uses, write as well.
+All write through :func:`~lr_lightning.optim.group.set_lr`, the only writer of ``group["lr"]``. It lies below this
+module since schedulers that are followed (``optim/foreign.py``), which this one uses, write as well.
 
 The LR of a param group is a product that three parties share::
 

@@ -265,7 +265,7 @@ class Renewed(L.Callback):
 
 
 RAISED = {
-    "a scheduler": lambda: (Scripted(FLAT, scheduler=lambda one: LambdaLR(one, lambda epoch: 1 + 9 * (epoch >= 5))), []),
+    "a scheduler": lambda: (Scripted(FLAT, scheduler=lambda one: LambdaLR(one, lambda epoch: 10 ** (epoch >= 5))), []),
     "a formula": lambda: (Scripted(FLAT), [LRFormula("base_lr * (1 if epoch < 5 else 10)")]),
     "a new optimizer": lambda: (Scripted(FLAT), [Renewed()]),
 }

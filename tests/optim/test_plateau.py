@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import itertools
 import math
 
 import pytest
@@ -146,7 +147,7 @@ def test_an_lr_that_a_scheduler_raises_is_not_told_of(recwarn):
         cycle.step()
         scheduler.step(1.0)
         lrs.append(optimizer.param_groups[0]["lr"])
-    assert any(after > before for before, after in zip(lrs, lrs[1:], strict=False))
+    assert any(after > before for before, after in itertools.pairwise(lrs))
     assert not recwarn.list
 
 
