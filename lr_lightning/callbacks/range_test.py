@@ -271,7 +271,7 @@ class LRRangeTest(KeepsMarks):
             train_steps=_planned_steps(trainer),
             decays=decays(trainer),
             adaptive=any(param_groups.adaptive(g) for o in optimizers for g in o.param_groups),
-            groups=sum(len(o.param_groups) for o in optimizers),
+            lrs=tuple(float(lr) for o in optimizers for lr in param_groups.peak_lrs(o, all_schedulers(trainer))),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(explained_out_of_memory(type(self).__name__, self.sandbox.snapshot_device))

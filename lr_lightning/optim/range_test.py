@@ -252,8 +252,8 @@ def _swept(
         raise ValueError("val_loader is empty: reading the validation loss needs at least one batch")
     groups = loop.optimizer.param_groups
     largest, divides = max(map(momentum, groups)), any(map(adaptive, groups))
-    batches = loop.fetch(protocol.CYCLED_BATCHES)
-    asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides, len(groups)))
+    batches, lrs = loop.fetch(protocol.CYCLED_BATCHES), tuple(map(float, peak_lrs(loop.optimizer)))
+    asks = protocol.range_test(settings, Training(batches, largest, train_steps, decays, divides, lrs))
     return protocol.carry_out(asks, loop.take)
 
 

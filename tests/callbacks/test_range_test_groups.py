@@ -12,7 +12,7 @@ from lr_lightning import LRCurves, LRRangeTest, PlateauDecay
 from tests.callbacks.test_range_test import trainer
 from tests.helpers import logs
 
-SEARCH = {"num_steps": 40, "max_lr": 1e3, "rule": {"groups": "search"}}
+SEARCH = {"max_lr": 1e3, "budget": 0, "rule": {"groups": "search"}}
 Matrices = getattr(torch.optim, "Muon", torch.optim.SGD)  # torch before 2.9 has no Muon
 
 
@@ -82,7 +82,7 @@ def test_the_fit_goes_on_as_with_the_found_lrs_set_by_hand(kind):
     tested = fit(kind(), test)
     lr, factors = test.result.suggestion, test.result.group_factors
     assert len(factors) == 2
-    assert 40 < test.result.steps <= 40 + 120 + 200  # a second look, where the first shows no descent
+    assert 100 < test.result.steps <= 300
     plain = fit(kind((lr, 100 * lr * factors[1])))
     assert torch.allclose(torch.tensor(tested.seen), torch.tensor(plain.seen), rtol=1e-6)
     for mine, theirs in zip(tested.parameters(), plain.parameters(), strict=True):

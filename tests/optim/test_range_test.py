@@ -349,7 +349,7 @@ def test_a_search_for_ratios_leaves_no_trace_and_its_answer_can_be_applied():
     assert same(state(model, optimizer), before)
     assert len(result.group_factors) == 2
     assert result.group_factors[0] == 1.0
-    assert 40 < result.steps <= 40 + 200
+    assert 3 * 10 < result.steps <= 3 * 40 + 120  # a second look, where no descent shows
     changes = param_groups.rescale([optimizer], [], result.suggestion, result.group_factors)
     lrs = [result.suggestion, 0.1 * result.suggestion * result.group_factors[1]]
     assert [change.new for change in changes] == pytest.approx(lrs)
@@ -371,4 +371,4 @@ def test_a_head_whose_lr_is_a_thousand_times_off_is_brought_near(wrong):
         return nn.functional.mse_loss(sum(m(part) for m, part in zip(model, parts, strict=True)), batch[1])
 
     result = range_test(model, optimizer, loss, batches, rule={"groups": "search"}, decays=True)
-    assert 1 / 30 < result.group_factors[1] * wrong < 30
+    assert 0.5 < result.group_factors[1] * wrong < 2

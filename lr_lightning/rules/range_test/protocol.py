@@ -11,6 +11,8 @@ Lightning callback, :func:`lr_lightning.range_test`, :class:`~lr_lightning.LRSea
   ``num_batches`` steps, not over an epoch, and the losses of one cycle are comparable with those of the next.
 - Losses are looked at every :data:`WINDOW` steps. :func:`~lr_lightning.rules.range_test.analyze.analyze` cuts the curve
   where a look after each step would have ended it, so that the window's length never moves the answer.
+- Where ratios between param groups are searched, each group is swept alone before
+  (:mod:`~lr_lightning.rules.range_test.groups`).
 - Where the training's LR will decay and the budget allows it, trials follow
   (:mod:`~lr_lightning.rules.range_test.trials`).
 - No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
@@ -26,7 +28,6 @@ from lr_lightning.rules.range_test import groups
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.curve import stop_index
 from lr_lightning.rules.range_test.fallback import below_explosion
-from lr_lightning.rules.range_test.groups import with_factors
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
@@ -185,7 +186,7 @@ class Training:
         train_steps: Optimizer steps that the training will take, if known.
         decays: Whether a schedule, formula or plateau decay will lower the LR.
         adaptive: Whether the optimizers divide gradients by their size, as Adam does.
-        groups: Param groups of the optimizers that are swept.
+        lrs: Peak LR of each param group of the optimizers that are swept, in order.
 
     >>> Training(batches=3).decays
     True
@@ -196,7 +197,7 @@ class Training:
     train_steps: int | None = None
     decays: bool = True
     adaptive: bool = True
-    groups: int = 1
+    lrs: tuple[float, ...] = (1.0,)
 
 
 def check_budget(budget: float | int) -> None:
@@ -233,6 +234,15 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     ('too_few_points', (1.0, 0.9, 0.8, 0.7))
     """
     rule = replace(settings.rule, schedule=_schedule(settings.rule, training))
+    if rule.groups != "search":
+        return (yield from _together(settings, training, rule))
+    ratios = yield from _alone(settings, training, rule)
+    result = yield from groups.under(_together(settings, training, rule, ratios.steps), ratios.factors)
+    return groups.with_ratios(result, ratios)
+
+
+def _together(settings: SweepSettings, training: Training, rule: ReadingRule, spent: int = 0) -> Asks:
+    """The test with one multiplier for all groups, after ``spent`` steps."""
     sweeps = []
     for repeat in range(settings.repeats):
         first = repeat * (settings.num_batches or 0)
@@ -247,16 +257,25 @@ def range_test(settings: SweepSettings, training: Training) -> Asks:
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
     result = below_rise(result, training.adaptive)
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
-    alive = result.second_fall is None
-    if rule.groups == "search" and alive and training.groups > 1:
-        return with_factors(result, (yield from _group_trials(result, training.groups)))
-    if rule.groups == "search":
-        why = "units die within trials" if training.groups > 1 else "there is one group alone"
-        result = replace(result, reason=f"{result.reason}; no ratios between groups were looked for: {why}")
-    apt = rule.schedule != "constant" and alive
-    found = (yield from _trials(settings, training, result)) if apt else None
+    apt = rule.schedule != "constant" and result.second_fall is None
+    found = (yield from _trials(settings, training, result, spent)) if apt else None
     # Trials are as short as the sweep: what leaves the plateau within them may still be too much.
     return result if found is None else below_rise(with_trials(result, found), training.adaptive)
+
+
+def _alone(
+    settings: SweepSettings, training: Training, rule: ReadingRule
+) -> Generator[Steps, Sequence[float], groups.Ratios]:
+    """Sweeps of each param group alone."""
+    alone = groups.alone(training.lrs)
+    if len(alone) < groups.LEAST_GROUPS:
+        return groups.Ratios(words="no ratios between groups were looked for: there is one group alone")
+    results = []
+    for factors in alone:
+        sweep = _sweep(groups.series(factors), settings.lrs, 0, settings.num_batches)
+        losses = yield from groups.under(sweep, factors)
+        results.append(_read(settings, training, rule, [losses]))
+    return groups.conclude(training.lrs, results, training.adaptive)
 
 
 def carry_out(asks: Asks, take: Callable[[Steps], Sequence[float]]) -> RangeTestResult:
@@ -328,11 +347,12 @@ def _sweep(
 
 
 def _trials(
-    settings: SweepSettings, training: Training, result: RangeTestResult
+    settings: SweepSettings, training: Training, result: RangeTestResult, spent: int
 ) -> Generator[Steps, Sequence[float], Trials | None]:
     """Trials around the sweep's answer, as many as the evidence asks for and the budget allows; None if for none."""
     budget, steps = settings.budget, training.train_steps or 0
-    left = (min(int(budget * steps), MOST_SHARED) if isinstance(budget, float) else budget) - result.steps
+    most = min(int(budget * steps), MOST_SHARED) if isinstance(budget, float) else budget
+    left = most - result.steps - spent
     if left < LEAST_TRIALS * LENGTH or result.suggestion is None:
         return None
     lower = horizon(training.adaptive, training.train_steps)
@@ -345,19 +365,7 @@ def _trials(
     return conclude(seen, center, LENGTH, WEIGHT[training.adaptive], lower)
 
 
-def _group_trials(result: RangeTestResult, count: int) -> Generator[Steps, Sequence[float], groups.GroupTrials]:
-    """Trials of other ratios between the groups, at the LR found."""
-    seen: dict[tuple[float, ...], list[float]] = {}
-    left, lr = groups.MOST_STEPS, result.suggestion or 0.0
-    while left >= groups.LENGTH and (factors := groups.next_factors(seen, count)) is not None:
-        seen[factors] = yield from _trial(f"group trial {len(seen)}", lr, groups.LENGTH, factors)
-        left -= len(seen[factors])
-    return groups.conclude(seen)
-
-
-def _trial(
-    series: str, lr: float, length: int, factors: tuple[float, ...] = ()
-) -> Generator[Steps, Sequence[float], list[float]]:
+def _trial(series: str, lr: float, length: int) -> Generator[Steps, Sequence[float], list[float]]:
     """Losses of a trial; cut short where they aren't finite any more."""
     lrs, losses = trial_lrs(lr, length), list[float]()
     tail = length - tail_length(length)
@@ -365,7 +373,7 @@ def _trial(
         at = len(losses)
         window = lrs[at : min(at + WINDOW, tail if at < tail else length)]
         batches = (0, TRIAL_BATCHES) if at < tail else (TRIAL_BATCHES, JUDGED_BATCHES)
-        found = yield Steps(series, at, window, None if losses else START, *batches, factors=factors)
+        found = yield Steps(series, at, window, None if losses else START, *batches)
         losses += map(float, found)
         if len(found) < len(window) or not all(map(math.isfinite, found)):
             break

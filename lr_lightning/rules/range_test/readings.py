@@ -159,8 +159,8 @@ class ReadingRule:
     Attributes:
         name: A name in :data:`RULES`.
         pace: Steps per decade that the default rule ``"share"`` holds back: a larger one suggests a lower LR.
-        groups: ``"keep"`` leaves the ratios between param groups, ``"search"`` looks for better ones by trials of some
-            200 steps after the sweep (:mod:`lr_lightning.rules.range_test.groups`).
+        groups: ``"keep"`` leaves the ratios between param groups, ``"search"`` finds others by a sweep of each group
+            alone before that of all together (:mod:`lr_lightning.rules.range_test.groups`).
         schedule: The kind of training that the LR is for: ``"decay"`` (a schedule, formula or plateau decay lowers it),
             ``"constant"`` (a lower one for long trainings), ``"auto"`` (what the training has).
 
@@ -181,10 +181,12 @@ class ReadingRule:
         check_number("pace", self.pace, 0.0)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("groups", self.groups, GROUPS)
+        if self.groups != "keep" and self.name != "share":
+            raise ValueError(
+                f"groups='search' goes with the rule 'share', got {self.name!r}: with others it wasn't measured"
+            )
         if self.pace != PACE and self.name != "share":
             raise ValueError(f"pace is a setting of the rule 'share', got pace={self.pace!r} for rule {self.name!r}")
-        if self.groups != "keep" and self.name != "share":
-            raise ValueError(f"groups='search' goes with the rule 'share', got {self.name!r}, which takes no trials")
 
 
 def reading_rule(rule: Any) -> ReadingRule:
