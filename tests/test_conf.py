@@ -60,11 +60,24 @@ def test_a_callback_is_added_and_taken_out_by_its_key():
     assert list(added) == ["lr_formula", "lr_curves", "lr_plateau_decay"]
 
 
-def test_hands_off_is_the_three_that_together_choose_the_lr():
+def test_hands_off_is_the_three_that_together_choose_the_lr_and_what_keeps_the_best():
     together = composed("callbacks=hands_off").callbacks
-    assert list(together) == ["lr_range_test", "lr_plateau_decay", "lr_curves"]
-    test, decay, _ = (instantiate(entry) for entry in together.values())
+    assert list(together) == ["lr_range_test", "lr_plateau_decay", "lr_curves", "model_checkpoint"]
+    test, decay, _, kept = (instantiate(entry) for entry in together.values())
     assert (test.settings.budget, decay.monitor) == (0.1, "val_loss")
+    assert (kept.monitor, kept.mode) == ("val_loss", "min")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "watched"),
+    [
+        (["callbacks.lr_plateau_decay.monitor=acc", "callbacks.lr_plateau_decay.mode=max"], ("acc", "max")),
+        (["~callbacks.lr_plateau_decay"], ("val_loss", "min")),
+    ],
+)
+def test_the_kept_weights_are_the_best_by_what_plateau_decay_watches(overrides, watched):
+    kept = composed("callbacks=hands_off", *overrides).callbacks.model_checkpoint
+    assert (kept.monitor, kept.mode) == watched
 
 
 def test_weights_are_averaged_by_lightning_s_callback():

@@ -26,15 +26,17 @@ P = functools.partial
 SWEEP = 100
 
 
-def swapped(task: Task, seed: int, steps: int, decay: str) -> float:
+def swapped(task: Task, seed: int, steps: int, decay: str, **options: bool) -> float:
     """The grid's best LR in place of ours, with the sweep's steps taken off."""
     lrs, losses = grid(task, (seed,), steps)
     run = ours.run_plateau if decay == "plateau" else run_cosine
-    return run(task, seed, lrs[int(np.argmin(losses))], steps - SWEEP)
+    return run(task, seed, lrs[int(np.argmin(losses))], steps - SWEEP, **options)
 
 
 ARMS: dict[str, Run] = {
     "LRRangeTest + PlateauDecay": P(ours.run_range_test, decay="plateau"),
+    "best validation kept: LRRangeTest + PlateauDecay": P(ours.run_range_test, decay="plateau", best=True),
+    "best validation kept: the grid's best LR + cosine": P(swapped, decay="cosine", best=True),
     "LRRangeTest + cosine": P(ours.run_range_test, decay="cosine"),
     "the same, search not counted": P(ours.run_range_test, decay="plateau", counted=False),
     "LRRangeTest(budget=300) + PlateauDecay": P(ours.run_range_test, decay="plateau", budget=300),

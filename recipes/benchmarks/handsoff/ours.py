@@ -9,10 +9,7 @@ from lr_lightning.optim.plateau import PlateauLR
 from lr_lightning.optim.range_test import range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
 from recipes.benchmarks.handsoff.tasks import Task
-from recipes.benchmarks.handsoff.training import Loader, Pair, cosine, fresh, held_out, train, trained
-
-VALIDATIONS = 25
-"""How often a run is validated: what plateau decay sees."""
+from recipes.benchmarks.handsoff.training import VALIDATIONS, Loader, Pair, cosine, fresh, held_out, train, trained
 
 KEPT = 1024
 """Batches that an epoch is cut to, so that the range test's loader ends."""
@@ -36,28 +33,33 @@ def swept(task: Task, seed: int, **options: Any) -> RangeTestResult:
     return range_test(model, optimizer, lambda m, b: task.loss(m(b[0]), b[1]), Epoch(task, seed), **options)
 
 
-def run_plateau(task: Task, seed: int, lr: float, steps: int) -> float:
-    """Held-out loss of a run with PlateauLR on the held-out loss."""
+def run_plateau(task: Task, seed: int, lr: float, steps: int, best: bool = False) -> float:
+    """Held-out loss of a run with PlateauLR on the held-out loss; with ``best`` the lowest of its validations."""
     model = fresh(task, seed)
     optimizer = task.optimizer(trained(model), lr=lr)
     every = max(1, steps // VALIDATIONS)
     plateau = PlateauLR(optimizer, total=steps // every)
+    losses: list[float] = []
 
     def after(step: int) -> None:
         if step % every == 0:
-            plateau.step(held_out(task, model))
+            losses.append(held_out(task, model))
+            plateau.step(losses[-1])
 
-    return train(task, model, optimizer, iter(Loader(task, seed)), steps, after)
+    losses.append(train(task, model, optimizer, iter(Loader(task, seed)), steps, after))
+    return min(losses) if best else losses[-1]
 
 
-def run_range_test(task: Task, seed: int, steps: int, decay: str, counted: bool = True, **options: Any) -> float:
+def run_range_test(
+    task: Task, seed: int, steps: int, decay: str, counted: bool = True, best: bool = False, **options: Any
+) -> float:
     """A range test and what is left of the steps; infinity if it gives no answer."""
     result = swept(task, seed, train_steps=steps, **options)
     if result.suggestion is None:
         return math.inf
     left = steps - result.steps if counted else steps
     if decay == "plateau":
-        return run_plateau(task, seed, result.suggestion, left)
+        return run_plateau(task, seed, result.suggestion, left, best)
     model = fresh(task, seed)
     optimizer = task.optimizer(trained(model), lr=result.suggestion)
     return train(task, model, optimizer, iter(Loader(task, seed)), left, cosine(optimizer, left))

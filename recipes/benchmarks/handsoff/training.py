@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from recipes.benchmarks.handsoff.tasks import Task
 
 SEEDS = (0, 1, 2)
+VALIDATIONS = 25
+"""How often a run is validated: what plateau decay sees."""
+
 Pair = tuple[Tensor, Tensor]
 
 
@@ -77,8 +80,16 @@ def cosine(optimizer: Any, steps: int) -> Callable[[int], None]:
     return after
 
 
-def run_cosine(task: Task, seed: int, lr: float, steps: int) -> float:
-    """Held-out loss of a run with ``lr`` and cosine."""
+def run_cosine(task: Task, seed: int, lr: float, steps: int, best: bool = False) -> float:
+    """Held-out loss of a run with ``lr`` and cosine; with ``best`` the lowest of its validations."""
     model = fresh(task, seed)
     optimizer = task.optimizer(trained(model), lr=lr)
-    return train(task, model, optimizer, iter(Loader(task, seed)), steps, cosine(optimizer, steps))
+    lower, every, losses = cosine(optimizer, steps), max(1, steps // VALIDATIONS), list[float]()
+
+    def after(step: int) -> None:
+        lower(step)
+        if best and step % every == 0:
+            losses.append(held_out(task, model))
+
+    losses.append(train(task, model, optimizer, iter(Loader(task, seed)), steps, after))
+    return min(losses)
