@@ -148,7 +148,7 @@ class Stepped(L.LightningModule):
 
 def tested(name: str, seed: int, lrs: Sequence[float], groups: str) -> tuple[list[float], int]:
     """Both LRs after a range test that starts from ``lrs``, and what it cost."""
-    test = LRRangeTest(rule={"groups": groups}, budget=0, progress_bar=False)
+    test = LRRangeTest(rule={"groups": groups, "schedule": "decay"}, budget=0, progress_bar=False)
     trainer = bare_trainer([test], max_steps=1)
     trainer.fit(Stepped(PAIRS[name], seed, lrs))
     assert test.result is not None

@@ -31,6 +31,7 @@ from lr_lightning.rules.range_test.fallback import below_explosion
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.second_look import SECOND_LOOK, why_again
 from lr_lightning.rules.range_test.shallow import below_rise
 from lr_lightning.rules.range_test.trials import (
     LEAST_TRIALS,
@@ -73,10 +74,6 @@ BUDGET, MOST_SHARED = 0.1, 450
 is left after the sweep goes to trials. On the choosing half of ``recipes/benchmarks/handsoff``, their steps counted,
 four trials and more gain 5 % at 4,000 steps, nothing at 1,500, and cost 12 % at 600; two or three gain 1 to 2 %. On the
 other half, looked at once, they cost 3 % at 4,000, their steps not counted: insurance against a misread sweep."""
-
-SECOND_LOOK = 3
-"""A sweep that shows no descent is taken again with so many times its steps: three times as many found one on each of
-the benchmark's tasks (``recipes/benchmarks/handsoff``) where a first one didn't."""
 
 MOST_REPEATS = 1000
 """More sweeps are a slip of the finger."""
@@ -248,8 +245,8 @@ def _together(settings: SweepSettings, training: Training, rule: ReadingRule, sp
         first = repeat * (settings.num_batches or 0)
         sweeps.append((yield from _sweep(f"sweep {repeat}", settings.lrs, first, settings.num_batches)))
     result = _read(settings, training, rule, sweeps)
-    if _is_open(result):
-        result = yield from _second_look(settings, training, rule, result)
+    if words := why_again(result, training.adaptive, _allowed(settings, training) - spent - result.steps):
+        result = yield from _second_look(settings, training, rule, result, words)
     if rule.name == "share":
         result = below_explosion(result, training.train_steps, rule.schedule)
     if result.suggestion is None or rule.name != "share":
@@ -313,23 +310,21 @@ def _read(
     )
 
 
-def _is_open(result: RangeTestResult) -> bool:
-    """Whether a slower sweep may show what this one doesn't."""
-    if result.suggestion is not None or result.status == "too_few_points" or not result.smoothed:
-        return False
-    # Where no loss differs from another, the LR has no effect; where the driver stopped, it could go no further.
-    ended = result.coverage.share == 1 or stop_index(result.losses, planned=result.num_steps) is not None
-    return ended and len(set(result.losses)) > 1
-
-
 def _second_look(
-    settings: SweepSettings, training: Training, rule: ReadingRule, result: RangeTestResult
+    settings: SweepSettings, training: Training, rule: ReadingRule, result: RangeTestResult, why: str
 ) -> Generator[Steps, Sequence[float], RangeTestResult]:
     again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
     slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
     found = _read(again, training, rule, [slow])
-    words = f"{found.reason} (a sweep of {settings.num_steps} steps showed no descent)"
-    return replace(found, steps=found.steps + result.steps, reason=words)
+    if result.ok and not found.ok:
+        return replace(result, steps=found.steps + result.steps, reason=f"{result.reason} (a slower sweep shows none)")
+    return replace(found, steps=found.steps + result.steps, reason=f"{found.reason} ({why})")
+
+
+def _allowed(settings: SweepSettings, training: Training) -> int:
+    """Steps that the budget comes to."""
+    share, steps = settings.budget, training.train_steps or 0
+    return min(int(share * steps), MOST_SHARED) if isinstance(share, float) else share
 
 
 def _sweep(
@@ -350,9 +345,7 @@ def _trials(
     settings: SweepSettings, training: Training, result: RangeTestResult, spent: int
 ) -> Generator[Steps, Sequence[float], Trials | None]:
     """Trials around the sweep's answer, as many as the evidence asks for and the budget allows; None if for none."""
-    budget, steps = settings.budget, training.train_steps or 0
-    most = min(int(budget * steps), MOST_SHARED) if isinstance(budget, float) else budget
-    left = most - result.steps - spent
+    left = _allowed(settings, training) - result.steps - spent
     if left < LEAST_TRIALS * LENGTH or result.suggestion is None:
         return None
     lower = horizon(training.adaptive, training.train_steps)

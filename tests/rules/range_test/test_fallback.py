@@ -8,8 +8,9 @@ import pytest
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.fallback import BELOW_EXPLOSION, SPAN, below_explosion
 from lr_lightning.rules.range_test.interval import constant_factor
-from lr_lightning.rules.range_test.protocol import SECOND_LOOK, SweepSettings, Training, carry_out, range_test
+from lr_lightning.rules.range_test.protocol import SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.second_look import SECOND_LOOK
 from lr_lightning.rules.range_test.trials import HEADROOM
 from tests.helpers.curves import explosion
 

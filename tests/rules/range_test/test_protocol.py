@@ -9,7 +9,6 @@ from lr_lightning.rules.range_test.protocol import (
     JUDGED_BATCHES,
     MAX_LR,
     MIN_LR,
-    SECOND_LOOK,
     START,
     TRIAL_BATCHES,
     WINDOW,
@@ -19,6 +18,7 @@ from lr_lightning.rules.range_test.protocol import (
     range_test,
 )
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.second_look import SECOND_LOOK
 from lr_lightning.rules.range_test.trials import headroom, tail_length, trial_lrs
 from tests.helpers.curves import bowl
 

@@ -92,6 +92,59 @@ def test_an_adaptive_optimizer_and_a_deep_descent_keep_their_reading():
     assert below_rise(deep, adaptive=False) is deep
 
 
+class Plateau:
+    """Whose sweeps fall by ``deep[0]`` of 2 at LR .01, and where they are slower by ``deep[1]`` at .1."""
+
+    def __init__(self, *deep):
+        self.deep, self.series, self.seen = deep, [], 0
+
+    def take(self, steps):
+        self.series += [steps.series] if steps.origin == START else []
+        self.seen += len(steps.lrs)
+        slow = steps.series == "second look"
+        fall, at = (self.deep[1], 0.1) if slow else (self.deep[0], 0.01)
+        return [2 * (1 - fall / (1 + (at / lr) ** 3)) + (lr / at / 30) ** 3 for lr in steps.lrs]
+
+
+def look(plateau, budget=400, **training):
+    known = Training(**{"batches": 100, "adaptive": True, "train_steps": 10_000, **training})
+    result = carry_out(range_test(SweepSettings(budget=budget), known), plateau.take)
+    assert result.steps == plateau.seen
+    return result
+
+
+def test_under_adam_a_descent_of_some_percent_is_looked_at_again_where_the_budget_allows():
+    plateau = Plateau(0.03, 0.5)
+    result, once = look(plateau), look(Plateau(0.03, 0.5), budget=0)
+    assert plateau.series == ["sweep 0", "second look"]
+    assert result.num_steps == 300
+    assert 5 < result.suggestion / once.suggestion < 50
+    fall = 1 - min(once.smoothed) / 2
+    assert f"(a sweep of 100 steps fell by {100 * fall:.1f} % alone, as on a plateau)" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("deep", "options"),
+    [
+        ((0.2, 0.5), {}),
+        ((0.03, 0.5), {"adaptive": False}),
+        ((0.03, 0.5), {"budget": 350}),
+        ((0.03, 0.5), {"budget": 0.1, "train_steps": 3_000}),
+        ((0.03, 0.5), {"budget": 0.1, "train_steps": None}),
+    ],
+)
+def test_others_are_swept_once(deep, options):
+    plateau = Plateau(*deep)
+    look(plateau, **options)
+    assert "second look" not in plateau.series
+
+
+def test_a_second_look_that_shows_nothing_leaves_the_first_answer():
+    result, once = look(Plateau(0.03, 0.0)), look(Plateau(0.03, 0.5), budget=0)
+    assert result.suggestion == once.suggestion
+    assert "(a slower sweep shows none)" in result.reason
+
+
 def test_a_rise_that_is_far_away_changes_nothing():
     lrs = np.geomspace(1e-5, 1.0, 51).tolist()
     losses = [2 - 0.05 / (1 + (0.01 / lr) ** 3) + (2 * lr) ** 4 for lr in lrs]
