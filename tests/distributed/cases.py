@@ -261,6 +261,9 @@ CASES = {
     "guarded-one": guarded("one", alone=True),
     "guarded-healthy": guarded("healthy", alone=True),
     "groups": Case(test={**RANGE, "rule": {"groups": "search"}}, alone=True),
+    "groups-fsdp2": Case(
+        strategy=model_parallel(2, 1), module=LayerNorm, test={**RANGE, "rule": {"groups": "search"}}, alone=True
+    ),
     "groups-manual": Case(module=Manual, test={**RANGE, "rule": {"groups": "search"}}, alone=True),
     "failing": known((1, 7, fail), callbacks=lambda: [OnFailure()]),
     "dying0": known((0, 7, die), test=LADDER),

@@ -32,7 +32,7 @@ from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.range_test.second_look import SECOND_LOOK, why_again
-from lr_lightning.rules.range_test.shallow import below_rise
+from lr_lightning.rules.range_test.shallow import below_rise, is_shallow
 from lr_lightning.rules.range_test.trials import (
     LEAST_TRIALS,
     LENGTH,
@@ -256,8 +256,11 @@ def _together(settings: SweepSettings, training: Training, rule: ReadingRule, sp
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
     apt = rule.schedule != "constant" and result.second_fall is None
     found = (yield from _trials(settings, training, result, spent)) if apt else None
-    # Trials are as short as the sweep: what leaves the plateau within them may still be too much.
-    return result if found is None else below_rise(with_trials(result, found), training.adaptive)
+    if found is None:
+        return result
+    # Trials are as short as the sweep: what leaves a plateau within them may still be too much.
+    tried = with_trials(result, found)
+    return below_rise(tried, training.adaptive) if is_shallow(tried) else tried
 
 
 def _alone(

@@ -89,7 +89,34 @@ def test_an_adaptive_optimizer_and_a_deep_descent_keep_their_reading():
     assert "lowered" not in adaptive.reason
     deep = sweep(Chain(2, 0.3, 0.0))
     assert not is_shallow(deep)
-    assert below_rise(deep, adaptive=False) is deep
+    assert below_rise(deep, adaptive=True) is deep
+
+
+class Edged:
+    """Falls by half until LR .1, and from .2 on rises at once; trials get better up to 100 times that."""
+
+    def take(self, steps):
+        if steps.series.startswith("trial"):
+            self.lr = steps.lrs[0] if steps.origin == START else self.lr
+            return [2 + math.log(self.lr / 20) ** 2] * len(steps.lrs)
+        return [2 - 1 / (1 + (0.07 / lr) ** 3) if lr < 0.2 else 2 + lr * 10 for lr in steps.lrs]
+
+
+def test_after_a_deep_descent_the_suggestion_is_at_most_a_quarter_of_where_the_loss_rises():
+    result, adaptive = (sweep(Edged(), Training(batches=100, adaptive=one)) for one in (False, True))
+    rise = next(lr for lr in result.lrs if lr >= 0.2)
+    assert not is_shallow(result)
+    assert result.suggestion == result.schedules["decay"] == pytest.approx(rise / BELOW_RISE[False])
+    assert result.interval[0] <= result.suggestion < result.interval[1] <= BEYOND * result.suggestion * (1 + 1e-9)
+    assert result.reason.endswith("1/4 of the LR at which the loss rises")
+    assert adaptive.suggestion > result.suggestion
+    assert "lowered" not in adaptive.reason
+
+
+def test_trials_may_go_beyond_that():
+    swept, tried = sweep(Edged()), sweep(Edged(), budget=900)
+    assert tried.trials[-1]["lr"] > 4 * swept.suggestion
+    assert tried.suggestion > 2 * swept.suggestion
 
 
 class Plateau:
@@ -151,7 +178,7 @@ def test_a_rise_that_is_far_away_changes_nothing():
     result = analyze(lrs, losses)
     rise = next(lr for lr, loss in zip(lrs, losses, strict=True) if loss > 1.05 * result.smoothed[0])
     assert is_shallow(result)
-    assert result.suggestion < rise / BELOW_RISE
+    assert result.suggestion < rise / BELOW_RISE[True]
     assert below_rise(result, adaptive=False) is result
 
 
