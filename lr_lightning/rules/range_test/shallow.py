@@ -89,8 +89,8 @@ def _first_rise(result: RangeTestResult, shallow: bool) -> float:
     """LR of the first loss, at or beyond the minimum, above what the losses began with; infinity without one."""
     cycle, low = result.cycle, result.smoothed.index(min(result.smoothed))
     head = result.losses[: max(cycle, head_length(result.num_steps))]
-    # Losses differ by batch, by more than they rise where targets are noisy. Without a cycle the worst batch counts, and
-    # after a deep descent too: there a batch that is learnt by heart rises with the next one's steps.
+    # Losses differ by batch, by more than they rise where targets are noisy. Without a cycle the worst batch counts,
+    # and after a deep descent too: there a batch that is learnt by heart rises with the next one's steps.
     own = cycle > 1 and shallow
     begun = [sum(one) / len(one) for one in (head[i::cycle] for i in range(cycle))] if own else [max(head)]
     margin = RISE * abs(result.smoothed[0])
