@@ -115,6 +115,10 @@ def under(
     Args:
         asks: Requests for steps (:class:`~lr_lightning.rules.range_test.protocol.Steps`), which is sent losses.
         factors: One a group; empty: none.
+
+    >>> from lr_lightning.rules.range_test.protocol import SweepSettings, Training, range_test
+    >>> next(under(range_test(SweepSettings(), Training()), (1.0, 0.5))).factors
+    (1.0, 0.5)
     """
     losses: Sequence[float] | None = None
     while True:
