@@ -89,6 +89,12 @@ def test_the_fit_goes_on_as_with_the_found_lrs_set_by_hand(kind):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [Halves, TwoOptimizers])
+def test_where_the_ratio_starts_does_not_matter(kind):
+    near, far = fit(kind((1e-3, 1e-3)), LRRangeTest(**SEARCH)), fit(kind((1e-3, 1.0)), LRRangeTest(**SEARCH))
+    assert far.seen[0] == pytest.approx(near.seen[0], rel=0.01)  # sums of other roundings
+
+
 def test_a_plateau_decay_beside_it_sees_the_groups_as_they_are():
     test = LRRangeTest(**SEARCH)
 

@@ -46,14 +46,14 @@ class Ratios:
     words: str = ""
 
 
-def alone(lrs: Sequence[float]) -> list[tuple[float, ...]]:
-    """Factors on the groups' LRs for a sweep of each group alone, over the ladder's LRs; one whose LR is 0 is none.
+def alone(lrs: Sequence[float]) -> dict[int, tuple[float, ...]]:
+    """By group, factors on the groups' LRs for a sweep of it alone over the ladder's LRs; one whose LR is 0 is none.
 
     >>> alone((0.1, 0.0, 0.2))
-    [(1.0, 0.0, 0.0), (0.0, 0.0, 0.5)]
+    {0: (1.0, 0.0, 0.0), 2: (0.0, 0.0, 0.5)}
     """
     moving = [group for group, lr in enumerate(lrs) if lr > 0]
-    return [tuple(lrs[moving[0]] / lr if i == group else 0.0 for i, lr in enumerate(lrs)) for group in moving]
+    return {group: tuple(lrs[moving[0]] / lr if i == group else 0.0 for i, lr in enumerate(lrs)) for group in moving}
 
 
 def conclude(lrs: Sequence[float], results: Sequence[RangeTestResult], adaptive: bool) -> Ratios:
@@ -140,12 +140,3 @@ def with_ratios(result: RangeTestResult, found: Ratios) -> RangeTestResult:
     return replace(
         result, group_factors=found.factors, steps=result.steps + found.steps, reason=f"{result.reason}; {found.words}"
     )
-
-
-def series(factors: Sequence[float]) -> str:
-    """Name of the sweep of one group alone.
-
-    >>> series((0.0, 0.5))
-    'group 1'
-    """
-    return f"group {list(map(bool, factors)).index(True)}"

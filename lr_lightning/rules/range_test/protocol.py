@@ -271,8 +271,8 @@ def _alone(
     if len(alone) < groups.LEAST_GROUPS:
         return groups.Ratios(words="no ratios between groups were looked for: there is one group alone")
     results = []
-    for factors in alone:
-        sweep = _sweep(groups.series(factors), settings.lrs, 0, settings.num_batches)
+    for group, factors in alone.items():
+        sweep = _sweep(f"group {group}", settings.lrs, 0, settings.num_batches)
         losses = yield from groups.under(sweep, factors)
         results.append(_read(settings, training, rule, [losses]))
     return groups.conclude(training.lrs, results, training.adaptive)

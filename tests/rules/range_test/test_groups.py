@@ -107,7 +107,7 @@ def test_a_group_at_rest_is_not_swept_and_stays():
     driver, result, _ = found((1.0, 1.0, 0.01), (0.0, 0.1, 0.1))
     assert {steps.series for steps in driver.asked} == {"group 1", "group 2", "sweep 0"}
     assert result.group_factors[1:] == (1.0, pytest.approx(100, rel=0.1))
-    assert alone((0.0, 0.1)) == [(0.0, 1.0)]
+    assert alone((0.0, 0.1)) == {1: (0.0, 1.0)}
 
 
 def test_a_group_that_shows_no_descent_alone_keeps_its_ratio():

@@ -1,6 +1,7 @@
 """Sweeps that hardly fall before they explode, on chains of scalars: small gradients at first, a sharp minimum."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,28 @@ def test_after_a_deep_descent_the_suggestion_is_at_most_a_quarter_of_where_the_l
     assert result.reason.endswith("1/4 of the LR at which the loss rises")
     assert adaptive.suggestion > result.suggestion
     assert "lowered" not in adaptive.reason
+
+
+def edged():
+    lrs = SweepSettings().lrs
+    losses = carry_out(range_test(SweepSettings(budget=0), Training(batches=100, adaptive=True)), Edged().take).losses
+    return for_decay(analyze(lrs[: len(losses)], losses, planned=100, cycle=8), adaptive=False)
+
+
+def test_where_the_loss_falls_twice_the_answer_stays():
+    assert below_rise(edged(), adaptive=False).suggestion < edged().suggestion
+    twice = replace(edged(), second_fall=(0.05, 0.1))
+    assert below_rise(twice, adaptive=False) is twice
+
+
+def test_after_a_deep_descent_a_low_batch_that_comes_back_is_no_rise():
+    result = edged()
+    place = result.smoothed.index(min(result.smoothed))
+    assert result.lrs[place] < 0.2
+    losses = list(result.losses)
+    losses[place % 8], losses[place] = 1.5, 1.95
+    bound = below_rise(replace(result, losses=tuple(losses)), adaptive=False).suggestion
+    assert bound == below_rise(result, adaptive=False).suggestion
 
 
 def test_trials_may_go_beyond_that():
