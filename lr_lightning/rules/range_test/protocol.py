@@ -31,8 +31,8 @@ from lr_lightning.rules.range_test.fallback import below_explosion
 from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.second_look import SECOND_LOOK, why_again
-from lr_lightning.rules.range_test.shallow import below_rise, is_shallow
+from lr_lightning.rules.range_test.second_look import SECOND_LOOK, is_open
+from lr_lightning.rules.range_test.shallow import above_bias, below_rise, is_shallow
 from lr_lightning.rules.range_test.trials import (
     LEAST_TRIALS,
     LENGTH,
@@ -245,10 +245,11 @@ def _together(settings: SweepSettings, training: Training, rule: ReadingRule, sp
         first = repeat * (settings.num_batches or 0)
         sweeps.append((yield from _sweep(f"sweep {repeat}", settings.lrs, first, settings.num_batches)))
     result = _read(settings, training, rule, sweeps)
-    if words := why_again(result, training.adaptive, _allowed(settings, training) - spent - result.steps):
-        result = yield from _second_look(settings, training, rule, result, words)
+    if is_open(result):
+        result = yield from _second_look(settings, training, rule, result)
     if rule.name == "share":
         result = below_explosion(result, training.train_steps, rule.schedule)
+        result = above_bias(result)
     if result.suggestion is None or rule.name != "share":
         return result
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
@@ -274,7 +275,7 @@ def _alone(
     for group, factors in alone.items():
         sweep = _sweep(f"group {group}", settings.lrs, 0, settings.num_batches)
         losses = yield from groups.under(sweep, factors)
-        results.append(_read(settings, training, rule, [losses]))
+        results.append(above_bias(_read(settings, training, rule, [losses])))
     return groups.conclude(training.lrs, results, training.adaptive)
 
 
@@ -314,20 +315,13 @@ def _read(
 
 
 def _second_look(
-    settings: SweepSettings, training: Training, rule: ReadingRule, result: RangeTestResult, why: str
+    settings: SweepSettings, training: Training, rule: ReadingRule, result: RangeTestResult
 ) -> Generator[Steps, Sequence[float], RangeTestResult]:
     again = replace(settings, num_steps=min(SECOND_LOOK * settings.num_steps, MOST_STEPS), rule=rule)
     slow = yield from _sweep("second look", again.lrs, 0, settings.num_batches)
     found = _read(again, training, rule, [slow])
-    if result.ok and not found.ok:
-        return replace(result, steps=found.steps + result.steps, reason=f"{result.reason} (a slower sweep shows none)")
-    return replace(found, steps=found.steps + result.steps, reason=f"{found.reason} ({why})")
-
-
-def _allowed(settings: SweepSettings, training: Training) -> int:
-    """Steps that the budget comes to."""
-    share, steps = settings.budget, training.train_steps or 0
-    return min(int(share * steps), MOST_SHARED) if isinstance(share, float) else share
+    words = f"{found.reason} (a sweep of {settings.num_steps} steps showed no descent)"
+    return replace(found, steps=found.steps + result.steps, reason=words)
 
 
 def _sweep(
@@ -348,7 +342,9 @@ def _trials(
     settings: SweepSettings, training: Training, result: RangeTestResult, spent: int
 ) -> Generator[Steps, Sequence[float], Trials | None]:
     """Trials around the sweep's answer, as many as the evidence asks for and the budget allows; None if for none."""
-    left = _allowed(settings, training) - result.steps - spent
+    budget, steps = settings.budget, training.train_steps or 0
+    most = min(int(budget * steps), MOST_SHARED) if isinstance(budget, float) else budget
+    left = most - result.steps - spent
     if left < LEAST_TRIALS * LENGTH or result.suggestion is None:
         return None
     lower = horizon(training.adaptive, training.train_steps)

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.groups import WEIGHT, alone
 from lr_lightning.rules.range_test.protocol import START, SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.shallow import ABOVE, RISE
 from lr_lightning.rules.range_test.trials import LENGTH, tail_length, trial_lrs
 
 WIDE = {"min_lr": 1e-5, "max_lr": 1e4}
@@ -161,3 +163,20 @@ def test_another_search_is_refused(groups):
 def test_another_rule_is_refused_beside_it():
     with pytest.raises(ValueError, match="groups='search' goes with the rule 'share', got 'valley'"):
         SweepSettings(rule={"name": "valley", "groups": "search"})
+
+
+def test_a_group_that_learns_a_bias_alone_is_read_by_where_the_loss_rises():
+    lrs = SweepSettings().lrs
+
+    def losses(lr, first):
+        deep, at = (0.05, 1e-4) if first else (0.5, 1e-2)
+        return 2 * (1 - deep / (1 + (at / lr) ** 2)) + 0.2 * (lr / 0.1) ** 3
+
+    def take(steps):
+        return [losses(lr, first=steps.factors == (1.0, 0.0)) for lr in steps.lrs]
+
+    training = Training(batches=100, adaptive=False, lrs=(1.0, 1.0))
+    result = carry_out(range_test(SweepSettings(rule={"groups": "search"}, budget=0), training), take)
+    rise = next(lr for lr in lrs if losses(lr, first=True) > 2 * (1 + RISE))
+    other = analyze(lrs, [losses(lr, first=False) for lr in lrs], planned=100, cycle=8)
+    assert result.group_factors[1] == pytest.approx(other.suggestion / (rise / ABOVE), rel=0.05)

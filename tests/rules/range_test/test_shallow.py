@@ -9,8 +9,8 @@ import pytest
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.protocol import START, SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.shallow import BELOW_RISE, BEYOND, RISE, below_rise, is_shallow
-from lr_lightning.rules.range_test.trials import for_decay
+from lr_lightning.rules.range_test.shallow import ABOVE, BELOW_RISE, BEYOND, RISE, above_bias, below_rise, is_shallow
+from lr_lightning.rules.range_test.trials import HEADROOM, for_decay
 
 SGD = Training(batches=100, adaptive=False, train_steps=600)
 
@@ -142,57 +142,61 @@ def test_trials_may_go_beyond_that():
     assert tried.suggestion > 2 * swept.suggestion
 
 
-class Plateau:
-    """Whose sweeps fall by ``deep[0]`` of 2 at LR .01, and where they are slower by ``deep[1]`` at .1."""
-
-    def __init__(self, *deep):
-        self.deep, self.series, self.seen = deep, [], 0
-
-    def take(self, steps):
-        self.series += [steps.series] if steps.origin == START else []
-        self.seen += len(steps.lrs)
-        slow = steps.series == "second look"
-        fall, at = (self.deep[1], 0.1) if slow else (self.deep[0], 0.01)
-        return [2 * (1 - fall / (1 + (at / lr) ** 3)) + (lr / at / 30) ** 3 for lr in steps.lrs]
+def biased(fall=0.05, at=1e-4, rise=0.1):
+    """Losses of a net that learns its output's bias at LR ``at``, and explodes at ``rise``."""
+    lrs = SweepSettings().lrs
+    return lrs, [2 * (1 - fall / (1 + (at / lr) ** 2)) + 0.2 * (lr / rise) ** 3 for lr in lrs]
 
 
-def look(plateau, budget=400, **training):
-    known = Training(**{"batches": 100, "adaptive": True, "train_steps": 10_000, **training})
-    result = carry_out(range_test(SweepSettings(budget=budget), known), plateau.take)
-    assert result.steps == plateau.seen
-    return result
+def swept(losses, training, **options):
+    settings = SweepSettings(**{"budget": 0, **options})
+    return carry_out(range_test(settings, training), lambda steps: losses[steps.index : steps.index + len(steps.lrs)])
 
 
-def test_under_adam_a_descent_of_some_percent_is_looked_at_again_where_the_budget_allows():
-    plateau = Plateau(0.03, 0.5)
-    result, once = look(plateau), look(Plateau(0.03, 0.5), budget=0)
-    assert plateau.series == ["sweep 0", "second look"]
-    assert result.num_steps == 300
-    assert 5 < result.suggestion / once.suggestion < 50
-    fall = 1 - min(once.smoothed) / 2
-    assert f"(a sweep of 100 steps fell by {100 * fall:.1f} % alone, as on a plateau)" in result.reason
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_after_a_bias_the_reading_is_no_further_than_a_fiftieth_from_where_the_loss_rises(adaptive, scale):
+    lrs, losses = biased()
+    rise = next(lr for lr, loss in zip(lrs, losses, strict=True) if loss > 2 * (1 + RISE))
+    read = analyze(lrs, losses, planned=100, cycle=8)
+    result = swept([scale * loss for loss in losses], Training(batches=100, adaptive=adaptive, train_steps=600))
+    assert read.suggestion < rise / 200
+    assert result.suggestion == pytest.approx(HEADROOM[adaptive] * rise / ABOVE)
+    assert result.suggestion == result.schedules["decay"]
+    assert result.interval[0] < read.suggestion < result.suggestion <= result.interval[1]
+    fall = 1 - min(read.smoothed) / read.smoothed[0]
+    words = f"raised to {rise / ABOVE:.2g}, 1/50 of the LR at which the loss rises: a fall of {100 * fall:.1f} % may be"
+    assert words in result.reason
+    assert RangeTestResult.from_dict(result.to_dict()) == result
+
+
+def test_a_constant_lr_is_raised_as_much():
+    training = Training(batches=100, decays=False, train_steps=4800)
+    read, raised = (swept(biased(fall=fall)[1], training) for fall in (0.2, 0.05))
+    assert "raised" in raised.reason
+    assert "raised" not in read.reason
+    assert raised.schedules["constant"] == raised.suggestion < raised.schedules["decay"]
+    constant, decay = (raised.schedules[name] / read.schedules[name] for name in ("constant", "decay"))
+    assert constant == pytest.approx(decay)
+    assert constant > 5
 
 
 @pytest.mark.parametrize(
-    ("deep", "options"),
-    [
-        ((0.2, 0.5), {}),
-        ((0.03, 0.5), {"adaptive": False}),
-        ((0.03, 0.5), {"budget": 350}),
-        ((0.03, 0.5), {"budget": 0.1, "train_steps": 3_000}),
-        ((0.03, 0.5), {"budget": 0.1, "train_steps": None}),
-    ],
+    "curve",
+    [biased(fall=0.2), biased(at=3e-2), biased(rise=1e9)],
+    ids=["more than a bias", "near the rise", "no rise"],
 )
-def test_others_are_swept_once(deep, options):
-    plateau = Plateau(*deep)
-    look(plateau, **options)
-    assert "second look" not in plateau.series
+def test_other_readings_stay(curve):
+    result = analyze(*curve, planned=100, cycle=8)
+    assert result.suggestion is not None
+    assert above_bias(result) is result
 
 
-def test_a_second_look_that_shows_nothing_leaves_the_first_answer():
-    result, once = look(Plateau(0.03, 0.0)), look(Plateau(0.03, 0.5), budget=0)
-    assert result.suggestion == once.suggestion
-    assert "(a slower sweep shows none)" in result.reason
+def test_a_bias_before_units_die_and_no_answer_stay():
+    result = analyze(*biased(), planned=100, cycle=8)
+    assert above_bias(result).suggestion > result.suggestion
+    for other in (replace(result, second_fall=(0.05, 0.1)), replace(result, suggestion=None)):
+        assert above_bias(other) is other
 
 
 def test_a_rise_that_is_far_away_changes_nothing():
