@@ -14,7 +14,7 @@ Lightning callback, :func:`lr_lightning.range_test`, :class:`~lr_lightning.LRSea
 - Where ratios between param groups are searched, each group is swept alone before
   (:mod:`~lr_lightning.rules.range_test.groups`).
 - Where the training's LR will decay and the budget allows it, trials follow
-  (:mod:`~lr_lightning.rules.range_test.trials`).
+  (:mod:`~lr_lightning.rules.range_test.trials`), under Adam and its kin only where the sweep's descent is small.
 - No extra forward is needed: the flat zone at the ladder's low end measures the starting weights on each cycled batch.
 """
 
@@ -32,7 +32,7 @@ from lr_lightning.rules.range_test.ladder import ladder
 from lr_lightning.rules.range_test.readings import ReadingRule, reading_rule
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.range_test.second_look import SECOND_LOOK, is_open
-from lr_lightning.rules.range_test.shallow import above_bias, below_rise, is_shallow
+from lr_lightning.rules.range_test.shallow import BEYOND, BIAS, above_bias, below_rise, ceiling, is_shallow
 from lr_lightning.rules.range_test.trials import (
     LEAST_TRIALS,
     LENGTH,
@@ -256,12 +256,12 @@ def _together(settings: SweepSettings, training: Training, rule: ReadingRule, sp
     result = below_rise(result, training.adaptive)
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
     apt = rule.schedule != "constant" and result.second_fall is None
-    found = (yield from _trials(settings, training, result, spent)) if apt else None
-    if found is None:
-        return result
-    # Trials are as short as the sweep: what leaves a plateau within them may still be too much.
-    tried = with_trials(result, found)
-    return below_rise(tried, training.adaptive) if is_shallow(tried) else tried
+    seen = result.status in ("ok", "no_divergence") and not is_shallow(result, BIAS)
+    found = (
+        (yield from _trials(settings, training, result, spent)) if apt and not (training.adaptive and seen) else None
+    )
+    # Trials are as short as the sweep: what they like may still be too much.
+    return result if found is None else below_rise(with_trials(result, found), training.adaptive)
 
 
 def _alone(
@@ -350,7 +350,7 @@ def _trials(
     lower = horizon(training.adaptive, training.train_steps)
     center = min(result.suggestion / lower, settings.max_lr)
     seen: dict[float, list[float]] = {}
-    bounds = settings.min_lr, settings.max_lr
+    bounds = settings.min_lr, min(settings.max_lr, BEYOND * ceiling(result, training.adaptive))
     while left >= LENGTH and len(seen) < MOST_TRIALS and (lr := next_lr(seen, center, LENGTH, bounds)) is not None:
         seen[lr] = yield from _trial(f"trial {len(seen)}", lr, LENGTH)
         left -= len(seen[lr])

@@ -161,7 +161,7 @@ def test_a_trial_is_asked_for_in_windows_that_end_at_its_judged_part_and_ends_wh
         broken = steps.series == "trial 1" and steps.index >= WINDOW
         return [math.nan if broken else 1.0] * len(steps.lrs)
 
-    carry_out(range_test(settings, Training(batches=20, train_steps=10_000)), take)
+    carry_out(range_test(settings, Training(batches=20, train_steps=10_000, adaptive=False)), take)
     first, second = ([one for one in seen if one.series == f"trial {k}"] for k in (0, 1))
     length = sum(len(one.lrs) for one in first)
     tail = length - tail_length(length)

@@ -17,9 +17,11 @@ from lr_lightning.rules.range_test.protocol import (
     range_test,
 )
 from lr_lightning.rules.range_test.result import RangeTestResult
+from lr_lightning.rules.range_test.shallow import BELOW_RISE
 from lr_lightning.rules.range_test.trials import (
     HEADROOM,
     LEAST,
+    LEAST_TRIALS,
     LENGTH,
     WEIGHT,
     conclude,
@@ -36,8 +38,8 @@ DECAYING = Training(train_steps=100_000, decays=True, adaptive=False)
 class Quadratic:
     """Takes the steps that are asked for on ``sum(h x^2) / 2``: plain gradient descent, each loss in closed form."""
 
-    def __init__(self, scale=1.0):
-        self.scale, self.x, self.asked = scale, np.ones(2), []
+    def __init__(self, scale=1.0, floor=0.0):
+        self.scale, self.floor, self.x, self.asked = scale, floor, np.ones(2), []
 
     def take(self, steps):
         self.asked.append(steps)
@@ -45,7 +47,8 @@ class Quadratic:
             self.x = np.ones(2)
         losses = []
         for lr in steps.lrs:
-            losses.append(float(np.minimum(self.scale * (CURVATURES * self.x**2).sum() / 2, 1e30)))
+            loss = float(np.minimum(self.scale * (CURVATURES * self.x**2).sum() / 2, 1e30))
+            losses.append(self.floor + loss)
             self.x = np.clip(self.x - lr * self.scale * CURVATURES * self.x, -1e20, 1e20)
         return losses
 
@@ -144,8 +147,8 @@ def test_a_long_run_lowers_the_peak_of_adaptive_optimizers_alone(train_steps):
 class Bowl(Quadratic):
     """Trials whose losses are a parabola in log LR with its lowest point at ``at`` times the first trial's LR."""
 
-    def __init__(self, at):
-        super().__init__()
+    def __init__(self, at, floor=0.0):
+        super().__init__(floor=floor)
         self.at, self.first = at, None
 
     def take(self, steps):
@@ -162,21 +165,35 @@ class Bowl(Quadratic):
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_the_answer_lies_between_sweep_and_trials_and_lower_in_a_long_run(adaptive, at, near, train_steps):
     training = Training(decays=True, adaptive=adaptive, train_steps=train_steps)
-    wide = {"max_lr": 1e4, "num_steps": 120}
-    swept, result = run(Quadratic(), training, budget=0, **wide), run(Bowl(at), training, budget=1000, **wide)
-    lower = horizon(adaptive, train_steps)
-    assert result.suggestion == pytest.approx(swept.suggestion * at ** (WEIGHT[adaptive] if near else 1.0))
+    wide, floor = {"max_lr": 1e4, "num_steps": 120}, 10.0 * adaptive  # a small fall: else Adam's sweep is enough
+    swept = run(Quadratic(floor=floor), training, budget=0, **wide)
+    result = run(Bowl(at, floor), training, budget=1000, **wide)
+    lower, losses = horizon(adaptive, train_steps), swept.losses
+    rise = next(lr for lr, loss in zip(swept.lrs, losses, strict=True) if loss > 1.05 * losses[0])
+    chosen = swept.suggestion * at ** (WEIGHT[adaptive] if near else 1.0)
+    bounded = not adaptive and chosen > rise / BELOW_RISE[False]
+    assert bounded == (not adaptive and not near)
+    assert result.suggestion == pytest.approx(rise / BELOW_RISE[False] if bounded else chosen)
+    assert ("1/4 of the LR at which the loss rises" in result.reason) == bounded
     assert result.interval[0] <= result.suggestion <= result.interval[1]
     assert (f"{lower:.2g} times which suits" in result.reason) == (lower < 1)
-    short = run(Bowl(at), Training(decays=True, adaptive=adaptive, train_steps=600), budget=1000, **wide)
+    short = run(Bowl(at, floor), Training(decays=True, adaptive=adaptive, train_steps=600), budget=1000, **wide)
     assert [trial["lr"] for trial in result.trials] == pytest.approx([trial["lr"] for trial in short.trials])
     assert result.interval == pytest.approx([lower * lr for lr in short.interval])
 
 
+def test_under_adam_and_its_kin_trials_follow_a_small_fall_alone():
+    training = Training(decays=True, adaptive=True, train_steps=10_000)
+    deep, small = (run(Quadratic(floor=floor), training, budget=1000) for floor in (0.0, 10.0))
+    assert not deep.trials
+    assert deep.suggestion == run(Quadratic(), training, budget=0).suggestion
+    assert len(small.trials) >= LEAST_TRIALS
+
+
 @pytest.mark.parametrize(("budget", "most"), [(1.0, 450), (300, 300)])
 def test_a_share_of_a_long_run_ends_at_its_cap(budget, most):
-    """The trials get better and better: only the budget ends them."""
-    result = run(Bowl(1e9), DECAYING, budget=budget, max_lr=1e15)
+    """The trials get better and better towards lower LRs: only the budget ends them."""
+    result = run(Bowl(1e-9), DECAYING, budget=budget, min_lr=1e-9)
     assert most - LENGTH < result.steps <= most
 
 
