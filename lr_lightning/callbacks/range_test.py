@@ -71,8 +71,9 @@ class LRRangeTest(KeepsMarks):
         repeats: Sweeps in all, each on batches of its own; more of them make the interval honest.
         budget: What the test may cost in optimizer steps: a float is a share of the planned training (450 steps at
             most), an int a number. The sweeps always take theirs; where at least 100 steps more are allowed and the LR
-            will decay, trials follow (:mod:`lr_lightning.rules.range_test.trials`): with 300, four of them. They
-            mend a sweep that is misread, and cost their steps where it isn't. 0: no trials.
+            will decay, trials follow (:mod:`lr_lightning.rules.range_test.trials`): with 300, four of them; under Adam
+            and its kin only where the sweep tells little (its loss falls by less than 12 %). They mend a sweep that is
+            misread, and cost their steps where it isn't. 0: no trials.
         evaluate: ``"train"`` reads the training loss, ``"val"`` the loss that ``validation_step`` returns.
         val_batches: Validation batches that ``evaluate="val"`` measures at each step, always the same ones.
         at_epochs: Epochs (0-based) at whose first batch a test runs; empty for none, see :meth:`run`.

@@ -211,7 +211,7 @@ def range_test(
         repeats: Sweeps in all; further ones use the next batches and narrow (or honestly widen) the interval.
         budget: Most optimizer steps that the test may take: a float is a share of ``train_steps`` (450 steps at most),
             an int a number of steps. The sweeps always take theirs; with at least 100 more, and ``decays``, trials
-            follow. 0: none.
+            follow, under Adam and its kin only where the loss falls by less than 12 % in the sweep. 0: none.
         batch_size: Samples per step, for the record.
         train_steps: Optimizer steps of the run to come, if known; see ``budget`` and ``decays``.
         decays: Whether a schedule will lower the LR. If not, the suggestion is the one for constant LR.

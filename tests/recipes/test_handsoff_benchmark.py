@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from recipes.benchmarks.handsoff import oracle
+from recipes.benchmarks.handsoff import oracle, readings
+from recipes.benchmarks.handsoff.more_tasks import MORE
 from recipes.benchmarks.handsoff.ours import swept
 from recipes.benchmarks.handsoff.tasks import BY_NAME, TASKS
 from recipes.benchmarks.handsoff.training import Loader, fresh, held_out, run_cosine, trained
@@ -32,7 +33,15 @@ def test_the_halves_are_of_one_size_and_hold_each_kind():
             assert any(kind in task.name for task in tasks), kind
 
 
-@pytest.mark.parametrize("task", [t for t in TASKS if "finetune" not in t.name], ids=lambda t: t.name)
+def test_further_tasks_are_others():
+    assert len({task.name for task in (*TASKS, *MORE)}) == len(TASKS) + len(MORE)
+    for half, count in (("more", 24), ("check", 30)):
+        tasks = [task for task in MORE if task.half == half]
+        assert len(tasks) == count
+        assert {task.adaptive for task in tasks} == {True, False}
+
+
+@pytest.mark.parametrize("task", [t for t in (*TASKS, *MORE) if "finetune" not in t.name], ids=lambda t: t.name)
 def test_a_task_starts_finite_and_its_batches_are_those_of_its_seed(task):
     assert math.isfinite(held_out(task, fresh(task, 0)))
     first, again, other = (next(iter(Loader(task, seed))) for seed in (0, 0, 1))
@@ -64,3 +73,17 @@ def test_a_task_end_to_end(tmp_path, monkeypatch, capsys):
     assert [table.losses(arm, [task], [0], steps) for arm in arms] == logs  # from disk
     assert swept(task, 0, train_steps=steps).steps <= 100
     assert table.line("x", [[1.0, 1.0], [2.0, 2.0], [math.inf, 8.0]]).startswith("| x | 2.62 | 2.00 | 8.94 | 33% |")
+
+
+def test_readings_are_read_off_the_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(oracle, "CACHE", tmp_path)
+    task, steps = BY_NAME["friedman_mlp_momentum"], 150
+    found = readings.costs(task, steps, (0,))
+    lrs, losses = oracle.grid(task, (0,), steps)
+    for name, options in (("and below the rise", {"budget": 0.0}), ("with trials", {})):
+        length = steps if options else readings.LONG
+        answers = [swept(task, seed, train_steps=length, **options).suggestion for seed in readings.SEEDS]
+        assert math.exp(3 * found[name]) == pytest.approx(math.prod(oracle.ratio(lrs, losses, lr) for lr in answers))
+    assert found["as a peak"] == pytest.approx(found["2.5 times the reading"])
+    assert found["the reading"] == pytest.approx(found["1 times the reading"])
+    assert all(cost >= 0 for cost in found.values())

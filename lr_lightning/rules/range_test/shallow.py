@@ -45,7 +45,8 @@ learn at some LR end where they began, and 12 without the bound; of eleven other
 first descent is that of the output's bias: a sigmoid net learns slower."""
 
 BEYOND = 2.0
-"""Interval and trials end so many times above that bound. A choice: most of those nets died from twice to four times it."""
+"""Interval and trials end so many times above that bound. A choice: most of those nets died from twice to four times
+it."""
 
 
 def is_shallow(result: RangeTestResult, share: float = SHALLOW) -> bool:

@@ -2,6 +2,7 @@
 
     python -m recipes.benchmarks.handsoff                              # the report half, 600 steps
     python -m recipes.benchmarks.handsoff --half choose --steps 4000 --seeds 0 1 2 --tasks wine_raw_adam
+    python -m recipes.benchmarks.handsoff --half check                 # 30 further tasks; more: 24 to choose rules on
 
 Every run has the same number of optimizer steps in all; those of a search count. Each is one held-out loss, divided by
 the grid's best mean loss over the seeds (13 LRs and more, cached in .benchmarks/); 10 stands for more, for a diverged
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from recipes.benchmarks.handsoff import ours
+from recipes.benchmarks.handsoff.more_tasks import MORE
 from recipes.benchmarks.handsoff.oracle import CACHE, CAP, grid
 from recipes.benchmarks.handsoff.peers import PEERS, Run
 from recipes.benchmarks.handsoff.tasks import TASKS, Task
@@ -71,7 +73,7 @@ def line(arm: str, ratios: list[list[float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("choose", "report", "all"), default="report")
+    parser.add_argument("--half", choices=("choose", "report", "all", "more", "check"), default="report")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="these alone")
@@ -79,7 +81,8 @@ def main() -> None:
     parser.add_argument("--details", action="store_true", help="print each task's ratio")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    tasks = [task for task in TASKS if arguments.half in (task.half, "all")]
+    tasks = [task for task in (*TASKS, *MORE) if arguments.half == task.half]
+    tasks = list(TASKS) if arguments.half == "all" else tasks
     tasks = [task for task in tasks if not arguments.tasks or task.name in arguments.tasks]
     seeds, steps = arguments.seeds, arguments.steps
     best = [min(grid(task, tuple(seeds), steps)[1]) for task in tasks]
