@@ -80,9 +80,8 @@ def test_readings_are_read_off_the_grid(tmp_path, monkeypatch):
     task, steps = BY_NAME["friedman_mlp_momentum"], 150
     found = readings.costs(task, steps, (0,))
     lrs, losses = oracle.grid(task, (0,), steps)
-    for name, options in (("and below the rise", {"budget": 0.0}), ("with trials", {})):
-        length = steps if options else readings.LONG
-        answers = [swept(task, seed, train_steps=length, **options).suggestion for seed in readings.SEEDS]
+    for name, budget in (("and below the rise", 0.0), ("with trials", readings.BUDGET)):
+        answers = [swept(task, seed, train_steps=steps, budget=budget).suggestion for seed in readings.SEEDS]
         assert math.exp(3 * found[name]) == pytest.approx(math.prod(oracle.ratio(lrs, losses, lr) for lr in answers))
     assert found["as a peak"] == pytest.approx(found["2.5 times the reading"])
     assert found["the reading"] == pytest.approx(found["1 times the reading"])

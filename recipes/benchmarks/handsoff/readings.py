@@ -27,8 +27,8 @@ from recipes.benchmarks.handsoff.training import SEEDS
 
 HALVES = ("more", "choose", "report", "check")
 FACTORS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.5, 5.0)
-LONG = 4000
-"""A planned length at which the default budget has room for trials."""
+BUDGET = 400
+"""Steps that leave room for trials."""
 
 Variant = Callable[[RangeTestResult, bool, int], RangeTestResult]
 
@@ -63,7 +63,7 @@ def suggestions(task: Task, seed: int, steps: int) -> dict[str, float | None]:
         found |= {f"{factor:g} times the reading": factor * bare for factor in FACTORS}
     else:
         found |= {f"{factor:g} times the reading": result.suggestion for factor in FACTORS}
-    return {**found, "with trials": swept(task, seed, train_steps=max(steps, LONG)).suggestion}
+    return {**found, "with trials": swept(task, seed, train_steps=steps, budget=BUDGET).suggestion}
 
 
 @functools.cache
