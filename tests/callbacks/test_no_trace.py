@@ -63,9 +63,17 @@ def test_no_trace_when_going_through_the_data(tmp_path):
     assert compare(tmp_path, test=LRRangeTest(**RANGE, sandbox={"num_batches": None})) is None
 
 
-def test_no_trace_of_trials(tmp_path):
+class Offset(Classifier):
+    """Whose loss falls by a small share of itself, so that trials follow under Adam too."""
+
+    def training_step(self, batch, batch_idx):
+        return 20 + super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("kwargs", [{"optimizer": "sgd"}, {"model": Offset}], ids=["sgd", "adamw"])
+def test_no_trace_of_trials(tmp_path, kwargs):
     test = LRRangeTest(**RANGE, budget=200)
-    assert compare(tmp_path, test=test, scheduler=cosine) is None
+    assert compare(tmp_path, test=test, scheduler=cosine, **kwargs) is None
     assert len(test.result.trials) >= 2
     assert test.result.steps <= 200
 
