@@ -255,12 +255,11 @@ def _together(settings: SweepSettings, training: Training, rule: ReadingRule, sp
         return result
     result = for_decay(result, training.adaptive, rule.schedule, training.train_steps)
     result = below_rise(result, training.adaptive)
+    clear = result.status in ("ok", "no_divergence") and not is_shallow(result, BIAS)
     # Dead units are ahead of living ones for hundreds of steps where features are raw: short trials would choose them.
-    apt = rule.schedule != "constant" and result.second_fall is None
-    seen = result.status in ("ok", "no_divergence") and not is_shallow(result, BIAS)
-    found = (
-        (yield from _trials(settings, training, result, spent)) if apt and not (training.adaptive and seen) else None
-    )
+    if rule.schedule == "constant" or result.second_fall is not None or (training.adaptive and clear):
+        return result
+    found = yield from _trials(settings, training, result, spent)
     # Trials are as short as the sweep: what they like may still be too much.
     return result if found is None else below_rise(with_trials(result, found), training.adaptive)
 

@@ -58,12 +58,12 @@ def test_a_constant_lr_gets_its_own():
     assert found.suggestion == pytest.approx(decayed.suggestion / HEADROOM[False] * constant_factor(4800))
 
 
-def test_trials_start_there_where_the_budget_allows_them():
-    result, taken = asked(
-        lambda lrs: [*noisy(lrs, 0.1), *[1.0] * 300], Training(batches=100, adaptive=False), budget=600
-    )
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_trials_start_there_where_the_budget_allows_them(adaptive):
+    training = Training(batches=100, adaptive=adaptive)
+    result, taken = asked(lambda lrs: [*noisy(lrs, 0.1), *[1.0] * 300], training, budget=600)
     first = next(lrs[0] for series, lrs in taken.items() if series.startswith("trial"))
-    assert first == pytest.approx(asked(lambda lrs: noisy(lrs, 0.1))[0].suggestion)
+    assert first == pytest.approx(asked(lambda lrs: noisy(lrs, 0.1), training)[0].suggestion)
     assert result.trials
 
 
