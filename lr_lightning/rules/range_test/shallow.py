@@ -50,7 +50,7 @@ it."""
 
 
 def is_shallow(result: RangeTestResult, share: float = SHALLOW) -> bool:
-    """Whether a descent was seen, and one of less than ``share`` of the starting loss.
+    """Whether the loss falls by less than ``share`` of what it starts with.
 
     >>> from lr_lightning.rules.range_test.analyze import analyze
     >>> lrs = [10 ** (-5 + i / 10) for i in range(51)]
@@ -58,7 +58,7 @@ def is_shallow(result: RangeTestResult, share: float = SHALLOW) -> bool:
     >>> [is_shallow(analyze(lrs, [2 - drop * fall for fall in falls])) for drop in (0.05, 0.5)]
     [True, False]
     """
-    if not result.ok or not result.smoothed:
+    if not result.smoothed:
         return False
     start = result.smoothed[0]
     return start - min(result.smoothed) < share * abs(start)

@@ -11,15 +11,16 @@ from lr_lightning.rules.range_test.interval import constant_factor
 from lr_lightning.rules.range_test.protocol import SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
 from lr_lightning.rules.range_test.second_look import SECOND_LOOK
+from lr_lightning.rules.range_test.shallow import BIAS, is_shallow
 from lr_lightning.rules.range_test.trials import HEADROOM
 from tests.helpers.curves import explosion
 
 SGD = Training(batches=100, adaptive=False)
 
 
-def noisy(lrs, edge, seed=0, end=math.inf):
+def noisy(lrs, edge, seed=0, end=math.inf, noise=0.1):
     """Noise around 1 up to ``edge``, then an explosion, not finite beyond ``end``."""
-    losses = 1 + 0.1 * np.random.default_rng(seed).normal(size=len(lrs)) + 50 * explosion(lrs, edge)
+    losses = 1 + noise * np.random.default_rng(seed).normal(size=len(lrs)) + 50 * explosion(lrs, edge)
     return np.where(np.asarray(lrs) > end, math.nan, losses).tolist()
 
 
@@ -58,12 +59,13 @@ def test_a_constant_lr_gets_its_own():
     assert found.suggestion == pytest.approx(decayed.suggestion / HEADROOM[False] * constant_factor(4800))
 
 
-@pytest.mark.parametrize("adaptive", [True, False])
-def test_trials_start_there_where_the_budget_allows_them(adaptive):
+@pytest.mark.parametrize(("adaptive", "noise"), [(True, 0.1), (True, 2.0), (False, 0.1)])
+def test_trials_start_there_where_the_budget_allows_them(adaptive, noise):
     training = Training(batches=100, adaptive=adaptive)
-    result, taken = asked(lambda lrs: [*noisy(lrs, 0.1), *[1.0] * 300], training, budget=600)
+    result, taken = asked(lambda lrs: [*noisy(lrs, 0.1, noise=noise), *[1.0] * 300], training, budget=600)
+    assert is_shallow(result, BIAS) == (noise == 0.1), "the noise alone falls by more"
     first = next(lrs[0] for series, lrs in taken.items() if series.startswith("trial"))
-    assert first == pytest.approx(asked(lambda lrs: noisy(lrs, 0.1), training)[0].suggestion)
+    assert first == pytest.approx(asked(lambda lrs: noisy(lrs, 0.1, noise=noise), training)[0].suggestion)
     assert result.trials
 
 

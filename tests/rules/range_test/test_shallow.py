@@ -9,7 +9,16 @@ import pytest
 from lr_lightning.rules.range_test.analyze import analyze
 from lr_lightning.rules.range_test.protocol import START, SweepSettings, Training, carry_out, range_test
 from lr_lightning.rules.range_test.result import RangeTestResult
-from lr_lightning.rules.range_test.shallow import ABOVE, BELOW_RISE, BEYOND, RISE, above_bias, below_rise, is_shallow
+from lr_lightning.rules.range_test.shallow import (
+    ABOVE,
+    BELOW_RISE,
+    BEYOND,
+    RISE,
+    above_bias,
+    below_rise,
+    ceiling,
+    is_shallow,
+)
 from lr_lightning.rules.range_test.trials import HEADROOM, for_decay
 
 SGD = Training(batches=100, adaptive=False, train_steps=600)
@@ -151,6 +160,12 @@ def biased(fall=0.05, at=1e-4, rise=0.1):
     return lrs, [2 * (1 - fall / (1 + (at / lr) ** 2)) + 0.2 * (lr / rise) ** 3 for lr in lrs]
 
 
+def gentle():
+    """The same, but for a rise by 3 % at the end."""
+    lrs, losses = biased(rise=1e9)
+    return lrs, [loss + 0.06 / (1 + (0.1 / lr) ** 3) for lr, loss in zip(lrs, losses, strict=True)]
+
+
 def swept(losses, training, **options):
     settings = SweepSettings(**{"budget": 0, **options})
     return carry_out(range_test(settings, training), lambda steps: losses[steps.index : steps.index + len(steps.lrs)])
@@ -186,13 +201,26 @@ def test_a_constant_lr_is_raised_as_much():
 
 @pytest.mark.parametrize(
     "curve",
-    [biased(fall=0.2), biased(at=3e-2), biased(rise=1e9)],
-    ids=["more than a bias", "near the rise", "no rise"],
+    [biased(fall=0.2), biased(at=3e-2), biased(rise=1e9), gentle()],
+    ids=["more than a bias", "near the rise", "no rise", "a small rise"],
 )
 def test_other_readings_stay(curve):
     result = analyze(*curve, planned=100, cycle=8)
     assert result.suggestion is not None
     assert above_bias(result) is result
+
+
+def test_a_rise_is_the_worst_batchs_after_a_bias_and_each_batchs_own_on_a_plateau():
+    lrs, losses = biased(fall=0.04)
+    offsets = [0.2 * math.cos(i) for i in range(8)]
+    uneven = [loss + offsets[i % 8] for i, loss in enumerate(losses)]
+    result = analyze(lrs, uneven, planned=100, cycle=8)
+    assert is_shallow(result)
+    worst = next(lr for lr, loss in zip(lrs, uneven, strict=True) if loss > max(uneven[:10]) + RISE * 2)
+    own = next(lr for lr, loss in zip(lrs, losses, strict=True) if loss > 2 * (1 + RISE))
+    assert worst > 1.1 * own
+    assert above_bias(result).suggestion == pytest.approx(worst / ABOVE, rel=1e-3)
+    assert ceiling(result, adaptive=False) == pytest.approx(own / BELOW_RISE[True], rel=1e-3)
 
 
 def test_a_bias_before_units_die_and_no_answer_stay():
