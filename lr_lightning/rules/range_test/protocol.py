@@ -73,8 +73,8 @@ BUDGET, MOST_SHARED = 0.1, 450
 """Share of a planned training that a range test may take, and the most steps that a share comes to, 3 % of 15,000: what
 is left after the sweep goes to trials. Under SGD they gain 5 % at 4,000 steps, their steps not counted (35 tasks of
 ``recipes/benchmarks/handsoff``: 1.66 times the best loss without, 1.58 with them); under Adam and its kin nothing
-(the choosing half's six tasks 1.11 and 1.12, the report half's 1.40 and 1.54), but where a sweep tells little they do
-no harm either (seven tasks whose loss falls by less than 12 %: 1.27 and 1.25), as insurance."""
+(four tasks of the choosing half 1.12 and 1.18, four of the report half 1.90 and 1.84), and where a sweep tells little
+they are insurance (eight tasks whose loss falls by less than 12 %: 1.22 and 1.21)."""
 
 MOST_REPEATS = 1000
 """More sweeps are a slip of the finger."""
